@@ -1,0 +1,1 @@
+"""How each step of the retraining pipeline works. Knows nothing of Luigi."""
