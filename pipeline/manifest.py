@@ -1,0 +1,266 @@
+"""The data set as one Parquet table: a row a photo, with its content digest, split and status."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import photos, split, storage
+from pipeline.errors import UserError
+from pipeline.progress import Progress, silent
+from pipeline.split import SplitRule
+
+FORMAT_VERSION = 1  # raise it when the meaning of a column or of a status changes
+FEW_PHOTOS = 20  # below this retrain.py warned, and so do we
+MOST_NAMED = 20  # photos set aside that are named one by one
+
+SCHEMA = pa.schema(
+    [
+        ("label", pa.string()),  # name of the class folder, unchanged
+        ("path", pa.string()),  # relative to the data set's folder
+        ("size", pa.int64()),  # bytes
+        ("mtime_ns", pa.int64()),  # last change of content
+        ("ctime_ns", pa.int64()),  # last change of the file's entry
+        ("digest", pa.string()),  # SHA-256 of the content, in hex
+        ("width", pa.int32()),  # pixels, as stored
+        ("height", pa.int32()),
+        ("format", pa.string()),  # JPEG, PNG, GIF, BMP, WEBP
+        ("split", pa.string()),  # training, validation, testing; empty where set aside
+        ("status", pa.string()),  # "ok", or why the photo is set aside
+    ]
+)
+_STAT = ["path", "size", "mtime_ns", "ctime_ns"]
+_INSPECTION = ["digest", "width", "height", "format", "status"]
+_METADATA_KEY = b"retrain"
+UNLISTED = "on no list of the given split (split_file)"
+_CHUNK = 1024  # photos inspected between two reports of progress
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the folder holds at one moment, before any photo is opened.
+
+    Attributes:
+        photos: one row a file: label, path, size, mtime_ns, ctime_ns, problem.
+        labels: the class folders, in order.
+        digest: of all of it; equal digests mean that no photo was touched.
+    """
+
+    photos: pd.DataFrame
+    labels: tuple[str, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
+class ClassSummary:
+    """One class of the data set: its label, a digest of its rows, and its counts of photos."""
+
+    label: str
+    digest: str
+    training: int
+    validation: int
+    testing: int
+    set_aside: int
+
+    @property
+    def usable(self) -> int:
+        return self.training + self.validation + self.testing
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The manifest's metadata: enough to name every later result without reading the rows.
+
+    Attributes:
+        digest: over the label, path, content and split of every usable photo.
+        classes: in the order of their labels.
+    """
+
+    digest: str
+    classes: tuple[ClassSummary, ...]
+
+    def of(self, label: str) -> ClassSummary:
+        return next(c for c in self.classes if c.label == label)
+
+    @property
+    def usable(self) -> int:
+        return sum(c.usable for c in self.classes)
+
+
+def list_photos(image_dir: Path) -> Listing:
+    """Walk the data set's folder without opening a photo.
+
+    Raises:
+        UserError: where there is no such folder, no class folder in it, or no photo.
+    """
+    columns: dict[str, list[object]] = {name: [] for name in ["label", *_STAT, "problem"]}
+    hasher = hashlib.sha256()
+    for photo in photos.find(image_dir):
+        row = (photo.label, photo.path, photo.size, photo.mtime_ns, photo.ctime_ns, photo.problem)
+        hasher.update(repr(row).encode())
+        for column, value in zip(columns.values(), row, strict=True):
+            column.append(value)
+    frame = pd.DataFrame(columns)
+    if frame.empty:
+        raise UserError(
+            f"image_dir: the class folders of {image_dir} hold no photo; "
+            "put JPEG, PNG, GIF, BMP or WebP files into them"
+        )
+    return Listing(frame, tuple(frame["label"].unique()), hasher.hexdigest())
+
+
+def build(
+    listing: Listing,
+    image_dir: Path,
+    rule: SplitRule,
+    known: pd.DataFrame | None = None,
+    progress: Progress = silent,
+) -> pa.Table:
+    """Inspect what is new, split, and describe the data set.
+
+    Args:
+        listing: of `image_dir`.
+        rule: how to split.
+        known: rows of an earlier manifest of the same folder; a photo whose path, size and
+            times are still the same is not read again.
+        progress: told of the photos inspected.
+
+    Returns:
+        A table of SCHEMA in the order of the listing, with its Summary in the metadata.
+
+    Raises:
+        UserError: where fewer than two classes have a usable photo.
+    """
+    rows = listing.photos
+    if known is None:
+        known = pd.DataFrame(columns=_STAT + _INSPECTION)
+    rows = rows.merge(known[_STAT + _INSPECTION], how="left", on=_STAT)
+    _inspect(rows, image_dir, progress)
+    rows["split"] = [split.assign(rule, path) for path in rows["path"]]
+    rows.loc[rows["split"].isna() & (rows["status"] == photos.OK), "status"] = UNLISTED
+    rows.loc[rows["status"] != photos.OK, "split"] = ""
+    summary = _summarise(rows, listing.labels)
+    _refuse_hopeless(summary, rows, image_dir)
+    fields = {"image_dir": str(image_dir.absolute()), **asdict(summary)}
+    table = pa.Table.from_pandas(rows[SCHEMA.names], SCHEMA, preserve_index=False)
+    return table.replace_schema_metadata({_METADATA_KEY: json.dumps(fields)})
+
+
+def _inspect(rows: pd.DataFrame, image_dir: Path, progress: Progress) -> None:
+    """Fill in the inspection of the rows that have none yet."""
+    new = rows.index[rows["status"].isna()]
+    found: list[photos.Inspection] = []
+    with ThreadPoolExecutor() as threads:
+        for start in range(0, len(new), _CHUNK):
+            chunk = rows.loc[new[start : start + _CHUNK]]
+            problems = (chunk["path"], chunk["problem"])
+            found += threads.map(lambda p, why: photos.inspect(image_dir / p, why), *problems)
+            progress(len(found), len(new), "photos inspected")
+    for column in _INSPECTION:
+        values = [getattr(inspection, column) for inspection in found]
+        rows[column] = rows[column].astype(object)
+        rows.loc[new, column] = pd.Series(values, index=new, dtype=object)
+
+
+def _summarise(rows: pd.DataFrame, labels: tuple[str, ...]) -> Summary:
+    classes = []
+    for label, of_class in rows.groupby("label", sort=False):
+        usable = of_class[of_class["status"] == photos.OK]
+        counts = usable["split"].value_counts()
+        content = usable[["path", "digest", "split"]].to_numpy().tolist()
+        classes.append(
+            ClassSummary(
+                label=str(label),
+                digest=storage.digest(label, content),
+                **{part: int(counts.get(part, 0)) for part in split.SPLITS},
+                set_aside=len(of_class) - len(usable),
+            )
+        )
+    assert [c.label for c in classes] == list(labels)
+    return Summary(storage.digest([c.digest for c in classes]), tuple(classes))
+
+
+def _refuse_hopeless(summary: Summary, rows: pd.DataFrame, image_dir: Path) -> None:
+    trainable = [c.label for c in summary.classes if c.training]
+    if len(trainable) >= 2:
+        return
+    aside = rows[rows["status"] != photos.OK]
+    reasons = "".join(f"\n  {r.path}: {r.status}" for r in aside.head(10).itertuples())
+    raise UserError(
+        f"image_dir: {image_dir} has {len(trainable)} class with photos for training"
+        f"{' (' + repr(trainable[0]) + ')' if trainable else ''}, and a classifier needs at least "
+        f"two; add a folder of photos for each class{reasons and '. Set aside:' + reasons}"
+    )
+
+
+def write(table: pa.Table, path: Path) -> None:
+    """Write a manifest whole or not at all."""
+    with storage.publish(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read(path: Path, labels: tuple[str, ...] | None = None) -> pd.DataFrame:
+    """The rows of a manifest, or those of some classes."""
+    filters = None if labels is None else [("label", "in", list(labels))]
+    return pq.read_table(path, filters=filters).to_pandas()
+
+
+def read_summary(path: Path) -> Summary:
+    """The Summary of a manifest, from its footer alone."""
+    return _summary(pq.read_schema(path))
+
+
+def newest(directory: Path, image_dir: Path) -> pd.DataFrame | None:
+    """The rows of the latest manifest of `image_dir` in `directory`, if there is one."""
+    manifests = sorted(
+        directory.glob("*.parquet"), key=lambda p: p.stat().st_mtime_ns, reverse=True
+    )
+    for path in manifests:
+        if _fields(pq.read_schema(path))["image_dir"] == str(image_dir.absolute()):
+            rows = read(path)
+            return rows[rows["digest"] != ""]  # whatever could not be read is tried again
+    return None
+
+
+def remarks(table: pa.Table) -> Iterator[str]:
+    """What a user should know of the data set before training: one line each."""
+    rows = table.select(["path", "status"]).to_pandas()
+    aside = rows[rows["status"] != photos.OK]
+    for row in aside.head(MOST_NAMED).itertuples():
+        yield f"Set aside: {row.path}: {row.status}"
+    if len(aside) > MOST_NAMED:
+        yield f"Set aside: {len(aside) - MOST_NAMED} more photos; the manifest's status column says why"
+    summary = _summary(table.schema)
+    for c in summary.classes:
+        if not c.usable:
+            yield f"Class {c.label!r} has no usable photo; it is left out. Add photos to its folder."
+        elif not c.training:
+            yield f"Class {c.label!r} has no photo for training; it is left out. Add photos."
+        elif c.usable < FEW_PHOTOS:
+            yield f"Class {c.label!r} has {c.usable} photos; it takes {FEW_PHOTOS} or more to learn well."
+    for part in (split.VALIDATION, split.TESTING):
+        without = [c.label for c in summary.classes if c.training and not getattr(c, part)]
+        if without:
+            yield (
+                f"{len(without)} of {len(summary.classes)} classes have no {part} photo: "
+                f"{', '.join(without[:5])}{', ...' if len(without) > 5 else ''}. They train as "
+                "usual; more photos, or a higher percentage, would mend it."
+            )
+
+
+def _fields(schema: pa.Schema) -> dict[str, Any]:
+    fields = json.loads(schema.metadata[_METADATA_KEY])
+    assert isinstance(fields, dict)
+    return fields
+
+
+def _summary(schema: pa.Schema) -> Summary:
+    fields = _fields(schema)
+    return Summary(fields["digest"], tuple(ClassSummary(**c) for c in fields["classes"]))

@@ -1,0 +1,223 @@
+"""The photos in a folder of class folders: find them, digest them, read their headers."""
+
+import hashlib
+import io
+import os
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import UserError
+
+OK = "ok"
+
+# What TensorFlow's decode_image reads, and so training and serving alike. MPO is the JPEG with
+# several pictures that phones write; the first one counts.
+READABLE = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")
+_RECOGNISED = (*READABLE, "TIFF", "AVIF")  # the others get named when they are set aside
+_SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .gif .bmp .webp .tif .tiff .avif .heic .heif .svg .jxl".split()
+)
+_SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
+
+MAX_BYTES = 256 * 2**20
+MAX_PIXELS = 100_000_000  # 100 megapixels decode to 300 MB; more is a mistake or an attack
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One file that may be a photo, as the folder lists it.
+
+    Attributes:
+        label: name of the class folder, unchanged.
+        path: relative to the data set's folder, with `/`.
+        size: bytes.
+        mtime_ns, ctime_ns: times of the last change of content and of the file's entry, in
+            nanoseconds; together with the size they tell whether to digest the file again.
+        problem: why it cannot be used, known from its name alone; usually empty.
+    """
+
+    label: str
+    path: str
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a photo's bytes say.
+
+    Attributes:
+        digest: SHA-256 of the bytes, in hex; empty where they could not be read.
+        width, height: pixels as stored; 0 where unknown.
+        format: JPEG, PNG, GIF, BMP or WEBP where it can be used; another name or empty else.
+        status: OK, or the reason why the photo is set aside and what to do.
+    """
+
+    digest: str
+    width: int
+    height: int
+    format: str
+    status: str
+
+
+def find(image_dir: Path) -> Iterator[Found]:
+    """List the photos below the class folders of `image_dir`, in a fixed order.
+
+    Folders inside a class folder belong to the class. Hidden files and files that are plainly
+    something else are passed over. Symbolic links are followed, each folder once.
+
+    Raises:
+        UserError: where there is no such folder, or no class folder in it.
+    """
+    try:
+        entries = sorted(os.scandir(image_dir), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        raise UserError(f"image_dir: there is no folder {image_dir}") from None
+    except OSError as error:
+        raise UserError(f"image_dir: {image_dir} cannot be read: {error.strerror}") from None
+    labels = [e for e in entries if not e.name.startswith(".") and _is_dir(e)]
+    if not labels:
+        stray = sum(_may_be_photo(entry.name) for entry in entries)
+        found = f"{stray} photos but no class folder" if stray else "no class folder"
+        raise UserError(
+            f"image_dir: {image_dir} holds {found}; put the photos of each class into a folder "
+            "of its own, named as the class, such as photos/daisy/1.jpg and photos/rose/2.jpg"
+        )
+    for label in labels:
+        yield from _walk(label.path, label.name, label.name, set())
+
+
+def stray(image_dir: Path) -> int:
+    """How many photos lie directly in `image_dir`, where they belong to no class."""
+    return sum(entry.is_file() and _may_be_photo(entry.name) for entry in os.scandir(image_dir))
+
+
+def _walk(directory: str, label: str, prefix: str, seen: set[tuple[int, int]]) -> Iterator[Found]:
+    try:
+        here = Path(directory).stat()
+        if (here.st_dev, here.st_ino) in seen:
+            return
+        seen.add((here.st_dev, here.st_ino))
+        entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+    except OSError as error:
+        yield _unusable(label, prefix, f"folder cannot be read: {error.strerror}")
+        return
+    for entry in entries:
+        path = f"{prefix}/{entry.name}"
+        if entry.name.startswith("."):
+            continue
+        if _is_dir(entry):
+            yield from _walk(entry.path, label, path, seen)
+        elif _may_be_photo(entry.name):
+            try:
+                stat = entry.stat()
+            except OSError as error:
+                yield _unusable(label, path, f"cannot be read: {error.strerror}")
+                continue
+            if _displayable(path) != path:
+                yield _unusable(label, path, "file name is not UTF-8; rename the file")
+                continue
+            yield Found(label, path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a symbolic link to itself
+        return False
+
+
+def _may_be_photo(name: str) -> bool:
+    suffix = Path(name).suffix.lower()
+    return (
+        not name.startswith(".")
+        and name.lower() not in _SYSTEM_FILES
+        and (suffix in _SUFFIXES or not re.fullmatch(r"\.[a-z0-9]{1,5}", suffix))
+    )
+
+
+def _unusable(label: str, path: str, problem: str) -> Found:
+    return Found(_displayable(label), _displayable(path), 0, 0, 0, problem)
+
+
+def _displayable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def inspect(path: Path, problem: str = "") -> Inspection:
+    """Digest a file and read its header; never raises for a bad file, but says so in `status`.
+
+    Args:
+        path: of the file.
+        problem: what the listing found already; then the file is not opened.
+    """
+    if problem:
+        return _aside(problem)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            return _aside(f"larger than {MAX_BYTES >> 20} MB; make it smaller")
+        data = path.read_bytes()
+    except OSError as error:
+        return _aside(f"cannot be read: {error.strerror}")
+    if not data:
+        return _aside("empty file; replace or delete it", hashlib.sha256().hexdigest())
+    return _read_header(data, hashlib.sha256(data).hexdigest())
+
+
+def _read_header(data: bytes, digest: str) -> Inspection:
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None  # our own limit, below, gives a reason instead of a warning
+    try:
+        with Image.open(io.BytesIO(data), formats=_RECOGNISED) as image:
+            (width, height), kind, mode = image.size, str(image.format), image.mode
+    except Exception:  # Pillow's readers raise anything at all on damaged headers
+        return _aside("not an image that can be read; replace or delete it", digest)
+    status = OK
+    if kind not in READABLE:
+        status = f"{kind} is not supported; convert it to JPEG or PNG"
+    elif kind == "BMP" and mode == "P":
+        # TensorFlow takes the palette's indices for grey values.
+        status = "BMP with a palette is not supported; convert it to JPEG or PNG"
+    elif width * height > MAX_PIXELS:
+        status = f"{width} x {height} pixels, more than {MAX_PIXELS // 10**6} million; shrink it"
+    elif is_truncated(data, kind):
+        status = f"truncated {kind}: the end of the file is missing; copy it again or delete it"
+    return Inspection(digest, width, height, "JPEG" if kind == "MPO" else kind, status)
+
+
+def _aside(status: str, digest: str = "") -> Inspection:
+    return Inspection(digest, 0, 0, "", status)
+
+
+def is_truncated(data: bytes, kind: str) -> bool:
+    """Whether an image file breaks off, told from its structure alone, without decoding it.
+
+    JPEG (ITU-T T.81): the end marker must follow the first scan; entropy-coded data cannot
+    contain it, since every 0xFF there is followed by 0x00 or a restart marker. PNG: the IEND
+    chunk must be there. WebP (RIFF): the stated size must be there. Other kinds are left to
+    the decoder, which reports what it cannot read.
+    """
+    if kind in ("JPEG", "MPO"):
+        return data.find(b"\xff\xd9", _first_scan(data)) < 0
+    if kind == "PNG":
+        return b"IEND" not in data
+    if kind == "WEBP":
+        return bool(struct.unpack_from("<I", data, 4)[0] + 8 > len(data))
+    return False
+
+
+def _first_scan(data: bytes) -> int:
+    """Offset of the first start-of-scan marker, past thumbnails that have markers of their own."""
+    offset = 2
+    while offset + 4 <= len(data):
+        marker, length = struct.unpack_from(">HH", data, offset)
+        if marker == 0xFFDA:
+            break
+        offset += 1 if marker == 0xFFFF else 2 + length
+    return offset

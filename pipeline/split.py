@@ -1,0 +1,146 @@
+"""Which part of the data set a photo belongs to: training, validation or testing."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import UserError
+
+TRAINING = "training"
+VALIDATION = "validation"
+TESTING = "testing"
+SPLITS = (TRAINING, VALIDATION, TESTING)
+
+MAX_NUM_IMAGES_PER_CLASS = 2**27 - 1  # retrain.py's constant: the resolution of its percentages
+
+_LIST_NAMES = {
+    "train": TRAINING,
+    "training": TRAINING,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "test": TESTING,
+    "testing": TESTING,
+}
+
+
+@dataclass(frozen=True)
+class GivenSplit:
+    """A split that comes with the data set.
+
+    Attributes:
+        listed: `label/name`, as the list wrote it -> split.
+        others: split of the photos on no list; None sets them aside.
+        has_validation: False where validation has yet to come out of training.
+    """
+
+    listed: Mapping[str, str]
+    others: str | None
+    has_validation: bool
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """How to split: by the hash of the file name, or as the data set's own lists say.
+
+    Attributes:
+        validation_percentage: share of the photos for validation, 0 to 100.
+        testing_percentage: share of the photos for testing, 0 to 100; a given split overrules it.
+        given: the data set's own split, if any.
+    """
+
+    validation_percentage: float = 10
+    testing_percentage: float = 10
+    given: GivenSplit | None = None
+
+    def __post_init__(self) -> None:
+        percentages = (self.validation_percentage, self.testing_percentage)
+        if not (min(percentages) >= 0 and sum(percentages) < 100):
+            raise UserError(
+                f"validation_percentage is {self.validation_percentage:g} and testing_percentage "
+                f"is {self.testing_percentage:g}: neither may be negative, and together they must "
+                "stay below 100 so that something is left for training"
+            )
+
+
+def hash_percentage(file_name: str) -> float:
+    """Where a file name falls between 0 and 100, by the rule of TensorFlow's retrain.py.
+
+    Whatever follows `_nohash_` is left out of the hash, so that all versions of one photo
+    (`a_nohash_1.jpg`, `a_nohash_2.jpg`) fall into the same part. retrain.py hashed the whole
+    path; we hash the file name alone, so that moving the folder moves no photo.
+    """
+    hashed = re.sub(r"_nohash_.*$", "", file_name)
+    number = int(hashlib.sha1(hashed.encode()).hexdigest(), 16) % (MAX_NUM_IMAGES_PER_CLASS + 1)
+    return number * (100.0 / MAX_NUM_IMAGES_PER_CLASS)
+
+
+def assign(rule: SplitRule, path: str) -> str | None:
+    """The split of the photo at `path` (`label/name`, relative to the data set's folder).
+
+    Returns:
+        `training`, `validation` or `testing`; None where a given split leaves the photo out.
+    """
+    percentage = hash_percentage(path.rsplit("/", 1)[-1])
+    if rule.given is None:
+        if percentage < rule.validation_percentage:
+            return VALIDATION
+        if percentage < rule.validation_percentage + rule.testing_percentage:
+            return TESTING
+        return TRAINING
+    listed = rule.given.listed
+    split = listed.get(path) or listed.get(path.rpartition(".")[0]) or rule.given.others
+    carve = split == TRAINING and not rule.given.has_validation
+    return VALIDATION if carve and percentage < rule.validation_percentage else split
+
+
+def list_files(split_file: str) -> list[Path]:
+    """The list files that the option `split_file` names: a folder of them, or some with commas.
+
+    Raises:
+        UserError: where one does not exist, or its name does not tell which part it lists.
+    """
+    given = [Path(part.strip()).expanduser() for part in split_file.split(",") if part.strip()]
+    files: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            files += [p for p in sorted(path.glob("*.txt")) if p.stem.lower() in _LIST_NAMES]
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise UserError(f"split_file: there is no file or folder {path}")
+    unknown = [str(path) for path in files if path.stem.lower() not in _LIST_NAMES]
+    if unknown or not files:
+        raise UserError(
+            f"split_file: {', '.join(unknown) or split_file} holds no list that is known here; "
+            "name the lists train.txt, validation.txt and test.txt, one label/name a line"
+        )
+    return files
+
+
+def read_given(split_file: str) -> GivenSplit:
+    """Read a given split, such as Food-101's `meta/train.txt` and `meta/test.txt`.
+
+    Each line holds `label/name`, with or without the file's extension. With both training and
+    test lists, photos on neither are set aside; with one of them, the rest goes to the other.
+
+    Raises:
+        UserError: for a missing, unreadable or contradictory list.
+    """
+    listed: dict[str, str] = {}
+    for path in list_files(split_file):
+        split = _LIST_NAMES[path.stem.lower()]
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"split_file: {path} cannot be read as UTF-8 text: {error}") from None
+        for name in filter(None, (line.strip() for line in lines)):
+            if listed.setdefault(name, split) != split:
+                raise UserError(f"split_file: {name} is on the {listed[name]} and the {split} list")
+    parts = set(listed.values())
+    if not parts & {TRAINING, TESTING}:
+        raise UserError(f"split_file: {split_file} lists no photo; write one label/name a line")
+    others = None if {TRAINING, TESTING} <= parts else TESTING if TRAINING in parts else TRAINING
+    return GivenSplit(listed, others, VALIDATION in parts)

@@ -1,0 +1,84 @@
+"""Where results live: names that carry a digest, and publication that is whole or not at all."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DIGEST_LENGTH = 12  # hex digits shown in a path: 48 bits, enough for any number of runs
+
+
+def digest(*parts: object) -> str:
+    """Digest of everything that makes a result, for use in its path.
+
+    Args:
+        parts: values that JSON can hold; their order counts.
+
+    Returns:
+        The first 12 hex digits of the SHA-256 over their canonical JSON.
+    """
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+def slug(text: str) -> str:
+    """A readable part of a file name for any text. Not unique: put a digest beside it."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("._")[:40] or "_"
+
+
+@contextmanager
+def publish(path: Path) -> Iterator[Path]:
+    """Give a temporary sibling to write a file or a directory to; rename it to `path` at the end.
+
+    Nothing stands at `path` until the block has succeeded. A finished file is replaced. Where a
+    finished directory is already there (another process was quicker), that one is kept: equal
+    paths mean equal contents.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove(temporary)
+    try:
+        yield temporary
+        if temporary.is_dir() and path.is_dir():
+            _remove(temporary)
+        else:
+            temporary.replace(path)
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def point(link: Path, target: Path) -> None:
+    """Make `link` a relative symbolic link to `target` in one step: it never points nowhere."""
+    relative = os.path.relpath(target, link.parent)
+    with publish(link) as temporary:
+        temporary.symlink_to(relative)
+
+
+def sweep(directory: Path) -> None:
+    """Remove what killed processes of this machine left half-written below `directory`."""
+    for leftover in directory.rglob(".*.tmp"):
+        pid = leftover.suffixes[-2].lstrip(".") if len(leftover.suffixes) > 1 else ""
+        if pid.isdigit() and not _alive(int(pid)):
+            _remove(leftover)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
