@@ -209,7 +209,8 @@ def write(table: pa.Table, path: Path) -> None:
 def read(path: Path, labels: tuple[str, ...] | None = None) -> pd.DataFrame:
     """The rows of a manifest, or those of some classes."""
     filters = None if labels is None else [("label", "in", list(labels))]
-    return pq.read_table(path, filters=filters).to_pandas()
+    rows: pd.DataFrame = pq.read_table(path, filters=filters).to_pandas()
+    return rows
 
 
 def read_summary(path: Path) -> Summary:
@@ -236,15 +237,15 @@ def remarks(table: pa.Table) -> Iterator[str]:
     for row in aside.head(MOST_NAMED).itertuples():
         yield f"Set aside: {row.path}: {row.status}"
     if len(aside) > MOST_NAMED:
-        yield f"Set aside: {len(aside) - MOST_NAMED} more photos; the manifest's status column says why"
+        yield f"Set aside: {len(aside) - MOST_NAMED} more; the manifest's status column says why"
     summary = _summary(table.schema)
     for c in summary.classes:
         if not c.usable:
-            yield f"Class {c.label!r} has no usable photo; it is left out. Add photos to its folder."
+            yield f"Class {c.label!r} has no usable photo and is left out; add some to its folder."
         elif not c.training:
-            yield f"Class {c.label!r} has no photo for training; it is left out. Add photos."
+            yield f"Class {c.label!r} has no photo for training and is left out; add photos."
         elif c.usable < FEW_PHOTOS:
-            yield f"Class {c.label!r} has {c.usable} photos; it takes {FEW_PHOTOS} or more to learn well."
+            yield f"Class {c.label!r} has {c.usable} photos; {FEW_PHOTOS} or more learn well."
     for part in (split.VALIDATION, split.TESTING):
         without = [c.label for c in summary.classes if c.training and not getattr(c, part)]
         if without:

@@ -11,6 +11,8 @@ from typing import Any
 from pipeline import efficientnet_lite, storage
 from pipeline.errors import UserError
 
+_REMOTE = ("https://", "http://", "gs://")
+
 
 @dataclass(frozen=True)
 class Module:
@@ -18,12 +20,14 @@ class Module:
 
     Attributes:
         handle: what the user called it by.
+        directory: of its SavedModel.
         digest: SHA-256 over its content, whatever its path.
         height, width: pixels of its input, float32 [batch, height, width, 3] in [0, 1].
         features: length of the vector it gives, float32 [batch, features].
     """
 
     handle: str
+    directory: str
     digest: str
     height: int
     width: int
@@ -31,52 +35,55 @@ class Module:
 
     @property
     def name(self) -> str:
-        """A short name for paths and people."""
-        return storage.slug(self.handle.rstrip("/").rsplit("/", 1)[-1])
+        """A short name for paths and people; not unique."""
+        return short_name(self.handle)
 
 
-def content_digest(handle: str) -> str:
-    """Digest of what the handle stands for now: the weights, not the path. Loads no TensorFlow.
+def short_name(handle: str) -> str:
+    """The last part of a handle that says something: a version number alone does not."""
+    parts = [part for part in handle.split("/") if part and not part.isdigit()]
+    return storage.slug(parts[-1] if parts else handle)
+
+
+def stamp(handle: str) -> str:
+    """Changes whenever the handle may have come to stand for other content; reads no content.
 
     Raises:
         UserError: where the handle stands for nothing.
     """
+    if handle.startswith(_REMOTE):
+        return storage.digest(handle)  # a hub's handles carry a version and never change
     if handle in efficientnet_lite.VARIANTS:
-        return efficientnet_lite.digest(handle)
-    directory = _saved_model(handle)
-    hasher = hashlib.sha256()
-    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        hasher.update(f"{path.relative_to(directory).as_posix()}\0{content}\n".encode())
-    return hasher.hexdigest()
-
-
-def locate(handle: str, module_dir: Path) -> Path:
-    """Where the module's SavedModel is, or will be once it is prepared."""
-    if handle in efficientnet_lite.VARIANTS:
-        return module_dir / f"{handle}-{content_digest(handle)[: storage.DIGEST_LENGTH]}"
-    return _saved_model(handle)
+        files = [efficientnet_lite.weights_path(handle)]
+    else:
+        files = _files(_saved_model(handle))
+    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return storage.digest(handle, efficientnet_lite.BUILDER, stats)
 
 
 def prepare(handle: str, module_dir: Path, image_size: int = 0) -> Module:
-    """Build a built-in module if need be, and find out what the module takes and gives.
+    """Build or fetch a module if need be, and find out what it takes and gives.
 
     Args:
-        handle: a built-in name or a SavedModel's directory.
+        handle: a built-in name, a SavedModel's directory, or a TensorFlow Hub handle.
         module_dir: where built-in modules are kept.
         image_size: pixels of the input's sides, for modules that leave it open; 0 asks the module.
 
     Raises:
         UserError: where it is not an image feature-vector module.
     """
-    directory = locate(handle, module_dir)
-    if handle in efficientnet_lite.VARIANTS and not directory.is_dir():
-        with storage.publish(directory) as temporary:
-            efficientnet_lite.save(handle, temporary)
-    height, width = _input_size(handle, directory, image_size)
-    features = _width_of_output(handle, directory, height, width)
-    return Module(handle, content_digest(handle), height, width, features)
+    if handle in efficientnet_lite.VARIANTS:
+        digest = efficientnet_lite.digest(handle)
+        directory = module_dir / f"{handle}-{digest[: storage.DIGEST_LENGTH]}"
+        if not directory.is_dir():
+            with storage.publish(directory) as temporary:
+                efficientnet_lite.save(handle, temporary)
+    else:
+        directory = _fetch(handle) if handle.startswith(_REMOTE) else _saved_model(handle)
+        digest = _content_digest(directory)
+    height, width = _input_size(directory, image_size)
+    features = _features(directory, height, width)
+    return Module(handle, str(directory.absolute()), digest, height, width, features)
 
 
 def write(module: Module, path: Path) -> None:
@@ -91,32 +98,115 @@ def read(path: Path) -> Module:
 
 
 @functools.lru_cache(maxsize=1)
-def load(directory: Path) -> Callable[[Any], Any]:
-    """The module as a function from images to features; loaded once a process.
+def load(directory: Path) -> tuple[Callable[[Any], Any], Any]:
+    """Load a module, once a process.
 
     Returns:
-        A function from float32 [batch, height, width, 3] to float32 [batch, features]. Its
-        attribute `trackable` is the loaded object, to be kept alive and exported with it.
+        The module as a function from images, float32 [batch, height, width, 3] in [0, 1], to
+        features, float32 [batch, features]; and the object that holds its variables, to be kept
+        with it and exported with it.
 
     Raises:
         UserError: where the directory holds no such module.
     """
     import tensorflow as tf
-    import tensorflow_hub as hub
 
     try:
-        loaded = hub.load(str(directory))
+        loaded = tf.saved_model.load(str(directory))
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise UserError(
             f"tfhub_module: {directory} does not load as a SavedModel: {_first_line(error)}"
         ) from None
-    call = loaded if callable(loaded) else _signature(loaded, directory)
+    if callable(loaded):
+        return loaded, loaded
+    signature = loaded.signatures.get("serving_default")
+    if signature is None or len(signature.structured_outputs) != 1:
+        raise _not_a_module(directory, "it can neither be called nor has it one serving signature")
+    (name,) = signature.structured_input_signature[1]
+    (output,) = signature.structured_outputs
+    return lambda images: signature(**{name: images})[output], loaded
 
-    def features(images: Any) -> Any:
-        output = call(images)
-        if isinstance(output, dict):
-            output = next(iter(output.values()))
-        return output
 
-    features.trackable = loaded  # type: ignore[attr-defined]
-    return features
+def _saved_model(handle: str) -> Path:
+    directory = Path(handle).expanduser()
+    if (directory / "saved_model.pb").is_file():
+        return directory
+    built_in = ", ".join(efficientnet_lite.VARIANTS)
+    held = "holds no saved_model.pb" if directory.is_dir() else "is no folder"
+    raise UserError(
+        f"tfhub_module: {handle} is no built-in module and {held}; give one of {built_in}, the "
+        "folder of a SavedModel, or a TensorFlow Hub handle that starts with https://"
+    )
+
+
+def _fetch(handle: str) -> Path:
+    import tensorflow_hub as hub
+
+    try:
+        return Path(hub.resolve(handle))
+    except Exception as error:  # urllib, tarfile and TensorFlow's file systems raise all kinds
+        raise UserError(
+            f"tfhub_module: {handle} cannot be fetched: {_first_line(error)}. Check the handle and "
+            "the network, or unpack the module by hand and give its folder"
+        ) from None
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.rglob("*") if path.is_file())
+
+
+def _content_digest(directory: Path) -> str:
+    hasher = hashlib.sha256()
+    for path in _files(directory):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        hasher.update(f"{path.relative_to(directory).as_posix()}\0{content}\n".encode())
+    return hasher.hexdigest()
+
+
+def _input_size(directory: Path, image_size: int) -> tuple[int, int]:
+    """Pixels of the module's input: what the module says, else what the user says."""
+    _, loaded = load(directory)
+    for signature in loaded.signatures.values():
+        for spec in signature.structured_input_signature[1].values():
+            shape = spec.shape
+            if shape.rank == 4 and shape[3] in (3, None) and shape[1] and shape[2]:
+                height, width = int(shape[1]), int(shape[2])
+                if image_size not in (0, height) or image_size not in (0, width):
+                    raise UserError(
+                        f"image_size is {image_size}, but {directory} takes {height} x {width} "
+                        "pixels; leave image_size at 0"
+                    )
+                return height, width
+    if not image_size:
+        raise UserError(
+            f"tfhub_module: {directory} does not say how large its photos should be; "
+            "set image_size to the pixels its page names, such as 224"
+        )
+    return image_size, image_size
+
+
+def _features(directory: Path, height: int, width: int) -> int:
+    """Length of the module's vectors, from trying it."""
+    import tensorflow as tf
+
+    call, _ = load(directory)
+    try:
+        output = call(tf.zeros((1, height, width, 3)))
+    except (TypeError, ValueError, tf.errors.OpError) as error:
+        raise _not_a_module(directory, _first_line(error)) from None
+    shape = getattr(output, "shape", None)
+    if shape is None or len(shape) != 2:
+        raise _not_a_module(directory, f"for one photo it gives {shape} instead of [1, features]")
+    return int(shape[1])
+
+
+def _not_a_module(directory: Path, reason: str) -> UserError:
+    return UserError(
+        f"tfhub_module: {directory} does not turn photos into feature vectors: {reason}; "
+        "use a module of the kind 'image feature vector'"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -17,8 +17,9 @@ OK = "ok"
 # several pictures that phones write; the first one counts.
 READABLE = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")
 _RECOGNISED = (*READABLE, "TIFF", "AVIF")  # the others get named when they are set aside
-_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .gif .bmp .webp .tif .tiff .avif .heic .heif .svg .jxl".split()
+_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"),
+    *(".tif", ".tiff", ".avif", ".heic", ".heif", ".svg", ".jxl"),
 )
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
 
