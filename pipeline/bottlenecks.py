@@ -1,0 +1,384 @@
+"""The bottleneck store: a feature vector for each photo's content, computed once, kept as Parquet.
+
+Below the store's folder for one way of making vectors (module, size, precision):
+
+    <label>-<class digest>/part-00000.parquet   a finished class, one row a photo
+    partial/<process>-<number>.parquet          vectors of a run that is still going, or was killed
+    rejected.json                               digest -> why that photo cannot be decoded
+
+A vector is found by the digest of its photo's bytes, in whichever file holds it, so that moved,
+renamed and relabelled photos are never computed again.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import features, storage
+from pipeline.errors import UserError
+from pipeline.images import PREPROCESSING_VERSION
+from pipeline.manifest import ClassSummary
+from pipeline.modules import Module
+from pipeline.progress import Progress, silent
+
+FORMAT_VERSION = 1  # raise it when the meaning of a column changes
+PART_ROWS = 16_384  # rows a file: 40 MB of 1,280 float16
+GROUP_ROWS = 1024  # rows read at once when vectors are looked up
+JOURNAL_ROWS = 256  # photos whose work a killed run may lose
+_METADATA_KEY = b"retrain"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that makes a vector, besides the photo.
+
+    Attributes:
+        module: the feature extractor.
+        precision: float32 or bfloat16, as `features.resolve_precision` gives it.
+        vector_type: how vectors are stored, float16 or float32.
+    """
+
+    module: Module
+    precision: str
+    vector_type: str
+
+    def directory(self, store: Path) -> Path:
+        """Where vectors made this way live."""
+        facts = {name: value for name, value in self.facts().items() if name != "module"}
+        return store / f"{self.module.name}-{storage.digest(facts)}"
+
+    def facts(self) -> dict[str, object]:
+        """What each file says of itself; all but the module's name is part of the identity."""
+        return {
+            "module": self.module.handle,
+            "module_digest": self.module.digest,
+            "height": self.module.height,
+            "width": self.module.width,
+            "features": self.module.features,
+            "preprocessing": PREPROCESSING_VERSION,
+            "precision": self.precision,
+            "vector_type": self.vector_type,
+            "format_version": FORMAT_VERSION,
+        }
+
+
+@dataclass
+class Counts:
+    """What `compute` did.
+
+    Attributes:
+        computed: photos sent through the module.
+        reused: rows whose vector was there already, of this photo or of one with equal bytes.
+        rejected: path -> why the photo could not be decoded; it has no row.
+        damaged: files of the store that could not be read, and were deleted.
+    """
+
+    computed: int = 0
+    reused: int = 0
+    rejected: dict[str, str] = field(default_factory=dict)
+    damaged: list[Path] = field(default_factory=list)
+
+
+def class_directory(directory: Path, of_class: ClassSummary) -> Path:
+    """Where a class's finished rows are: labels that look alike differ in their digest."""
+    return directory / f"{storage.slug(of_class.label)}-{of_class.digest}"
+
+
+def compute(
+    rows: pd.DataFrame,
+    classes: list[ClassSummary],
+    image_dir: Path,
+    recipe: Recipe,
+    store: Path,
+    progress: Progress = silent,
+) -> Counts:
+    """Write the bottlenecks of some classes, computing only vectors that the store lacks.
+
+    Args:
+        rows: the manifest's usable rows of these classes.
+        classes: whose directories are to be written.
+        image_dir: that the paths in `rows` are relative to.
+        recipe: how to make vectors.
+        store: folder of all bottlenecks.
+        progress: told of the photos that have gone through the module, and of those to go.
+
+    Raises:
+        UserError: where a photo changed since the manifest was written, or vectors exceed
+            float16. Whatever was computed is kept.
+    """
+    directory = recipe.directory(store)
+    (directory / "partial").mkdir(parents=True, exist_ok=True)
+    counts = Counts()
+    unique = rows.drop_duplicates("digest", ignore_index=True)
+    needed = pd.Index(unique["digest"])
+    while True:
+        vectors = _Vectors.find(directory, needed, counts)
+        rejected = _read_rejected(directory)
+        missing = unique[(vectors.file < 0) & ~needed.isin(list(rejected))]
+        if missing.empty:
+            try:
+                for of_class in classes:
+                    of = rows[rows["label"] == of_class.label]
+                    _write_class(class_directory(directory, of_class), of, vectors, recipe)
+                break
+            except _DamagedError as error:
+                _drop(error.path, counts)
+                continue
+        counts.computed += len(missing)
+        _compute_missing(missing, image_dir, recipe, directory, progress)
+    counts.rejected = {
+        path: rejected[digest]
+        for path, digest in zip(rows["path"], rows["digest"], strict=True)
+        if digest in rejected
+    }
+    counts.reused = max(0, len(rows) - counts.computed - len(counts.rejected))
+    _clear_journal(directory, needed)
+    return counts
+
+
+def read(directories: list[Path], split: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The photos of one split, from finished classes.
+
+    Returns:
+        Vectors, float32 [n, features]; the position of each one's class in `directories`,
+        int64 [n]; and the paths of the photos.
+
+    Raises:
+        UserError: for a damaged file, which is deleted, so that the next run computes it again.
+    """
+    vectors, classes, paths = [], [], []
+    for number, directory in enumerate(directories):
+        for part in sorted(directory.glob("*.parquet")):
+            try:
+                table = pq.read_table(
+                    part,
+                    columns=["path", "vector"],
+                    filters=[("split", "=", split)],
+                    page_checksum_verification=True,
+                )
+            except (OSError, pa.ArrowException) as error:
+                _give_up(directory, part)
+                raise UserError(
+                    f"{part} is damaged ({error}); it was set aside: run again, and only its "
+                    "photos are computed again"
+                ) from None
+            vectors.append(_matrix(table["vector"]).astype(np.float32))
+            classes.append(np.full(len(table), number))
+            paths += table["path"].to_pylist()
+    return np.concatenate(vectors), np.concatenate(classes), paths
+
+
+class _DamagedError(Exception):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+@dataclass
+class _Vectors:
+    """Where the vectors of the needed digests are.
+
+    Attributes:
+        needed: the digests.
+        files: that hold some.
+        file, row: int32 [needed], position in `files` and row in that file; -1 where not found.
+    """
+
+    needed: pd.Index
+    files: list[Path]
+    file: np.ndarray
+    row: np.ndarray
+
+    @classmethod
+    def find(cls, directory: Path, needed: pd.Index, counts: Counts) -> "_Vectors":
+        """Look through the store's files, the newest first."""
+        found = cls(needed, [], *np.full((2, len(needed)), -1, np.int32))
+        for path in sorted(directory.glob("[!.]*/*.parquet"), key=_age, reverse=True):
+            if (found.file >= 0).all():
+                break
+            try:
+                digests = pq.read_table(path, columns=["digest"], partitioning=None)["digest"]
+            except (OSError, pa.ArrowException):
+                _drop(path, counts)
+                continue
+            position = needed.get_indexer(digests.to_pandas())
+            rows = np.flatnonzero(position >= 0)
+            rows = rows[found.file[position[rows]] < 0]
+            found.file[position[rows]] = len(found.files)
+            found.row[position[rows]] = rows
+            found.files.append(path)
+        return found
+
+    def take(self, digests: "pd.Series[str]", recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors of those digests that have one: the mask of these, and the array."""
+        position = self.needed.get_indexer(pd.Index(digests))
+        file, row = self.file[position], self.row[position]
+        vectors = np.empty((len(digests), recipe.module.features), recipe.vector_type)
+        for number in np.unique(file[file >= 0]):
+            wanted = np.flatnonzero(file == number)
+            for rows, group in _groups(self.files[number], row[wanted]):
+                vectors[wanted[rows]] = group
+        return file >= 0, vectors[file >= 0]
+
+
+def _age(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+def _groups(path: Path, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Read some rows of a file, a row group at a time: positions in `rows`, and their vectors."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            start = 0
+            for number in range(file.num_row_groups):
+                end = start + file.metadata.row_group(number).num_rows
+                inside = np.flatnonzero((rows >= start) & (rows < end))
+                if len(inside):
+                    table = file.read_row_group(number, columns=["vector"])
+                    yield inside, _matrix(table["vector"])[rows[inside] - start]
+                start = end
+    except (OSError, pa.ArrowException):
+        raise _DamagedError(path) from None
+
+
+def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+    width = column.type.list_size
+    flat = column.combine_chunks().flatten()
+    matrix: np.ndarray = flat.to_numpy(zero_copy_only=False).reshape(-1, width)
+    return matrix
+
+
+def _compute_missing(
+    missing: pd.DataFrame, image_dir: Path, recipe: Recipe, directory: Path, progress: Progress
+) -> None:
+    """Send photos through the module, and write their vectors to the journal as they come."""
+    paths = [image_dir / path for path in missing["path"]]
+    digests = missing["digest"].to_numpy()
+    waiting: list[tuple[np.ndarray, np.ndarray]] = []
+    rejected: dict[str, str] = {}
+    done = 0
+    progress(done, len(paths), "photos through the module")
+    try:
+        for batch in features.extract(paths, recipe.module, recipe.precision):
+            for i in (*batch.indices, *batch.rejected):
+                _refuse_changed(paths[i], missing.iloc[i])
+            waiting.append((digests[batch.indices], _stored(batch.vectors, recipe)))
+            rejected |= {digests[i]: reason for i, reason in batch.rejected.items()}
+            done += len(batch.indices) + len(batch.rejected)
+            progress(done, len(paths), "photos through the module")
+            if sum(len(vectors) for _, vectors in waiting) >= JOURNAL_ROWS:
+                _write_journal(waiting, recipe, directory)
+                waiting = []
+    finally:
+        _write_journal(waiting, recipe, directory)
+        if rejected:
+            with storage.publish(directory / "rejected.json") as temporary:
+                temporary.write_text(json.dumps(_read_rejected(directory) | rejected, indent=2))
+
+
+def _refuse_changed(path: Path, row: Any) -> None:
+    """The manifest's digest must be that of the bytes that were just decoded."""
+    stat = path.stat() if path.exists() else None
+    if stat is None or (stat.st_size, stat.st_mtime_ns) != (row["size"], row["mtime_ns"]):
+        raise UserError(f"{path} changed while the run was going on; run again")
+
+
+def _stored(vectors: np.ndarray, recipe: Recipe) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        stored = vectors.astype(recipe.vector_type)
+    if not np.isfinite(stored).all():
+        raise UserError(
+            f"module {recipe.module.handle} gives vectors up to {np.abs(vectors).max():g}, which "
+            f"{recipe.vector_type} cannot hold; set vector_type to float32"
+            if np.isfinite(vectors).all()
+            else f"module {recipe.module.handle} gives vectors that are not finite numbers"
+        )
+    return stored
+
+
+def _write_journal(
+    waiting: list[tuple[np.ndarray, np.ndarray]], recipe: Recipe, directory: Path
+) -> None:
+    if not waiting:
+        return
+    digests = np.concatenate([digests for digests, _ in waiting])
+    vectors = np.concatenate([vectors for _, vectors in waiting])
+    columns = {"digest": pa.array(digests, pa.string()), "vector": _column(vectors)}
+    number = storage.digest(digests.tolist())
+    with storage.publish(directory / "partial" / f"{os.getpid()}-{number}.parquet") as temporary:
+        _write(pa.table(columns), temporary, recipe)
+
+
+def _clear_journal(directory: Path, published: pd.Index) -> None:
+    """Delete the journal files of which every vector now stands in a finished class."""
+    for path in (directory / "partial").glob("*.parquet"):
+        digests = pq.read_table(path, columns=["digest"])["digest"].to_pandas()
+        if digests.isin(published).all():
+            path.unlink(missing_ok=True)
+
+
+def _write_class(directory: Path, rows: pd.DataFrame, vectors: _Vectors, recipe: Recipe) -> None:
+    if directory.is_dir():
+        return
+    with storage.publish(directory) as temporary:
+        temporary.mkdir()
+        for number, start in enumerate(range(0, max(len(rows), 1), PART_ROWS)):
+            part = rows.iloc[start : start + PART_ROWS]
+            have, matrix = vectors.take(part["digest"], recipe)
+            part = part[have]
+            columns = {
+                **{name: pa.array(part[name], pa.string()) for name in ("digest", "label")},
+                **{name: pa.array(part[name], pa.string()) for name in ("path", "split")},
+                "variant": pa.array(np.zeros(len(part)), pa.int8()),
+                "vector": _column(matrix),
+            }
+            _write(pa.table(columns), temporary / f"part-{number:05}.parquet", recipe)
+
+
+def _column(matrix: np.ndarray) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
+
+
+def _write(table: pa.Table, path: Path, recipe: Recipe) -> None:
+    metadata = {_METADATA_KEY: json.dumps(recipe.facts())}
+    # Dictionaries pay for labels and splits alone: vectors and digests never repeat.
+    pq.write_table(
+        table.replace_schema_metadata(metadata),
+        path,
+        row_group_size=GROUP_ROWS,
+        compression="zstd",
+        use_dictionary=[name for name in ("label", "split") if name in table.column_names],
+        write_page_checksum=True,
+    )
+
+
+def _read_rejected(directory: Path) -> dict[str, str]:
+    path = directory / "rejected.json"
+    rejected: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    return rejected
+
+
+def _drop(path: Path, counts: Counts) -> None:
+    """Take a damaged file out of the store."""
+    counts.damaged.append(path)
+    if path.parent.name == "partial":
+        path.unlink(missing_ok=True)
+    else:
+        _give_up(path.parent, path)
+
+
+def _give_up(directory: Path, damaged: Path) -> None:
+    """Delete a class with a damaged file, but keep the rows of its other files."""
+    for part in directory.glob("*.parquet"):
+        if part != damaged:
+            part.rename(directory.parent / "partial" / f"{directory.name}-{part.name}")
+    damaged.unlink(missing_ok=True)
+    directory.rmdir()

@@ -1,0 +1,111 @@
+"""Photos through a module: decode, resize and forward pass, overlapped, a batch at a time."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import images, modules
+from pipeline.errors import UserError
+from pipeline.modules import Module
+
+BATCH = 32  # photos; twice as many were no faster on two cores
+AUTO, FLOAT32, BFLOAT16 = "auto", "float32", "bfloat16"
+_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What came of a few photos.
+
+    Attributes:
+        indices: int64 [n], positions in the list of paths.
+        vectors: float32 [n, features].
+        rejected: position -> why the photo could not be decoded.
+    """
+
+    indices: np.ndarray
+    vectors: np.ndarray
+    rejected: dict[int, str]
+
+
+def resolve_precision(precision: str) -> str:
+    """`float32` or `bfloat16`; `auto` is bfloat16 where the processor has it natively."""
+    if precision != AUTO:
+        return precision
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return FLOAT32
+    return BFLOAT16 if _BFLOAT16_FLAGS.intersection(flags) else FLOAT32
+
+
+def extract(paths: Sequence[Path], module: Module, precision: str) -> Iterator[Batch]:
+    """Vectors of the photos at `paths`, in order.
+
+    Args:
+        paths: of the files.
+        module: that makes the vectors.
+        precision: float32, or bfloat16 for the products with float32 sums between them.
+
+    Raises:
+        UserError: where a file is no longer there, or the module cannot be loaded.
+    """
+    import tensorflow as tf
+
+    height, width = module.height, module.width
+    call, _ = modules.load(Path(module.directory))
+    shape = tf.TensorSpec([BATCH, height, width, 3], tf.float32)
+    # One shape for all batches: nothing is traced twice, and a photo's vector does not depend on
+    # how full its batch was.
+    forward = tf.function(call, input_signature=[shape])
+    files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths]).enumerate()
+
+    def read(index: Any, path: Any) -> tuple[Any, Any]:
+        return index, images.decode(tf.io.read_file(path), height, width)
+
+    decoded = files.map(read, tf.data.AUTOTUNE).ignore_errors()
+    with _precision(precision):
+        following = 0
+        for indices, pixels in decoded.batch(BATCH).prefetch(2):
+            n = len(indices)
+            vectors = forward(tf.pad(pixels, [[0, BATCH - n], [0, 0], [0, 0], [0, 0]]))
+            positions = indices.numpy()
+            missing = sorted(set(range(following, positions[-1] + 1)).difference(positions))
+            rejected = {i: _reason(paths[i], height, width) for i in missing}
+            following = int(positions[-1]) + 1
+            yield Batch(positions, vectors.numpy()[:n], rejected)
+        left = {i: _reason(paths[i], height, width) for i in range(following, len(paths))}
+        if left:
+            empty = np.empty((0, module.features), np.float32)
+            yield Batch(np.empty(0, np.int64), empty, left)
+
+
+def _reason(path: Path, height: int, width: int) -> str:
+    """Why a photo could not be decoded."""
+    import tensorflow as tf
+
+    try:
+        images.decode(path.read_bytes(), height, width)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read any more ({error.strerror}); run again") from None
+    except tf.errors.OpError as error:
+        reason = (error.message or "").splitlines()[0].split("[Op:")[0].strip()
+        return f"cannot be decoded ({reason[:100]}); replace or delete it"
+    raise UserError(f"{path} changed while it was being read; run again")
+
+
+@contextmanager
+def _precision(precision: str) -> Iterator[None]:
+    """Let TensorFlow use bfloat16 for a while; what is exported stays float32."""
+    import tensorflow as tf
+
+    option = "auto_mixed_precision_onednn_bfloat16"
+    tf.config.optimizer.set_experimental_options({option: precision == BFLOAT16})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({option: False})
