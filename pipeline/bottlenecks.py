@@ -144,36 +144,53 @@ def compute(
     return counts
 
 
-def read(directories: list[Path], split: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The photos of one split, from finished classes.
+@dataclass(frozen=True)
+class Rows:
+    """Photos with their vectors.
 
-    Returns:
-        Vectors, float32 [n, features]; the position of each one's class in `directories`,
-        int64 [n]; and the paths of the photos.
+    Attributes:
+        vectors: float32 [n, features].
+        labels: object [n], text.
+        paths: relative to the data set's folder, [n].
+    """
+
+    vectors: np.ndarray
+    labels: np.ndarray
+    paths: list[str]
+
+    def of(self, labels: tuple[str, ...]) -> "Rows":
+        """The rows that have one of these labels."""
+        keep = np.isin(self.labels, labels)
+        paths = [path for path, kept in zip(self.paths, keep, strict=True) if kept]
+        return Rows(self.vectors[keep], self.labels[keep], paths)
+
+
+def read(directories: list[Path], split: str) -> Rows:
+    """The photos of one split, from finished classes.
 
     Raises:
         UserError: for a damaged file, which is deleted, so that the next run computes it again.
     """
-    vectors, classes, paths = [], [], []
-    for number, directory in enumerate(directories):
+    tables = []
+    for directory in directories:
         for part in sorted(directory.glob("*.parquet")):
             try:
                 table = pq.read_table(
                     part,
-                    columns=["path", "vector"],
+                    columns=["label", "path", "vector"],
                     filters=[("split", "=", split)],
                     page_checksum_verification=True,
                 )
             except (OSError, pa.ArrowException) as error:
                 _give_up(directory, part)
                 raise UserError(
-                    f"{part} is damaged ({error}); it was set aside: run again, and only its "
-                    "photos are computed again"
+                    f"{part} is damaged ({error}) and was deleted; run again, and its photos, "
+                    "but no others, are computed again"
                 ) from None
-            vectors.append(_matrix(table["vector"]).astype(np.float32))
-            classes.append(np.full(len(table), number))
-            paths += table["path"].to_pylist()
-    return np.concatenate(vectors), np.concatenate(classes), paths
+            tables.append(table.replace_schema_metadata(None))
+    rows = pa.concat_tables(tables)
+    labels = rows["label"].to_pandas().to_numpy(dtype=object)
+    return Rows(_matrix(rows["vector"]).astype(np.float32), labels, rows["path"].to_pylist())
 
 
 class _DamagedError(Exception):
