@@ -144,6 +144,15 @@ def compute(
     return counts
 
 
+def remarks(counts: Counts) -> Iterator[str]:
+    """What a user should know of a computation: one line each."""
+    yield f"Bottlenecks: {counts.computed:,} computed, {counts.reused:,} reused"
+    for path in counts.damaged:
+        yield f"Damaged and deleted, its photos were computed again: {path}"
+    for name, reason in counts.rejected.items():
+        yield f"Set aside: {name}: {reason}"
+
+
 @dataclass(frozen=True)
 class Rows:
     """Photos with their vectors.

@@ -114,14 +114,13 @@ def remarks(evaluation: Evaluation) -> list[str]:
             "There is no test photo, so nothing is known of the accuracy; add photos or raise "
             "testing_percentage"
         ]
-    surest = evaluation.misclassified[:TOP]
     lines = [
         f"Test accuracy: top-1 {evaluation.top1:.1%}, top-5 {evaluation.top5:.1%} "
         f"of {evaluation.count} photos"
-        * (
-            f"Misclassified: {r['path']} as {r['predicted']} ({r['probability']:.0%})"
-            for r in surest
-        ),
+    ]
+    lines += [
+        f"Misclassified: {row['path']} as {row['predicted']} ({row['probability']:.0%})"
+        for row in evaluation.misclassified[:TOP]
     ]
     more = len(evaluation.misclassified) - TOP
     if more > 0:

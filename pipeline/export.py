@@ -6,10 +6,11 @@ output_labels.txt   one label a line, in the order of the outputs
 """
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline import images, modules
+from pipeline import images, modules, storage
 from pipeline.errors import UserError
 from pipeline.head import Head
 from pipeline.modules import Module
@@ -18,8 +19,28 @@ FORMAT_VERSION = 1  # raise it when the exported files change
 INPUT_TENSOR = "Placeholder"
 
 
+def publish(
+    head: Head, module: Module, evaluation: Path, final_tensor_name: str, directory: Path
+) -> None:
+    """Put a finished model into `directory`, and let `current`, two levels up, lead to it.
+
+    Args:
+        head, module, final_tensor_name: as `export`.
+        evaluation: folder whose files go with the model.
+        directory: `<output folder>/models/<digest>`; kept as it is where it is there already.
+
+    Raises:
+        UserError: as `export`.
+    """
+    if not directory.is_dir():
+        with storage.publish(directory) as temporary:
+            shutil.copytree(evaluation, temporary)
+            export(head, module, temporary, final_tensor_name)
+    storage.point(directory.parent.parent / "current", directory)
+
+
 def export(head: Head, module: Module, directory: Path, final_tensor_name: str) -> None:
-    """Write the model's files into `directory`.
+    """Write the model's own files into `directory`.
 
     Args:
         head: the trained softmax layer.

@@ -7,6 +7,7 @@ split decides between them.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -189,6 +190,16 @@ def read(directory: Path) -> Head:
     with np.load(directory / "head.npz") as arrays:
         labels = tuple(str(label) for label in arrays["labels"])
         return Head(labels, arrays["weights"], arrays["bias"])
+
+
+def remarks(training: Training) -> Iterator[str]:
+    """What a user should know of a training: one line each."""
+    yield f"Head: trained on {training.training:,} photos with L2 strength {training.l2:g}"
+    if not training.validation:
+        yield (
+            "There is no validation photo to choose the L2 strength with; add photos or raise "
+            "validation_percentage"
+        )
 
 
 def _scaling(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -230,8 +230,14 @@ def newest(directory: Path, image_dir: Path) -> pd.DataFrame | None:
     return None
 
 
-def remarks(table: pa.Table) -> Iterator[str]:
+def remarks(table: pa.Table, image_dir: Path) -> Iterator[str]:
     """What a user should know of the data set before training: one line each."""
+    stray = photos.stray(image_dir)
+    if stray:
+        yield (
+            f"{stray} photos lie directly in {image_dir} and belong to no class; move them into "
+            "the folder of their class"
+        )
     rows = table.select(["path", "status"]).to_pandas()
     aside = rows[rows["status"] != photos.OK]
     for row in aside.head(MOST_NAMED).itertuples():

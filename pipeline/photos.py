@@ -13,9 +13,8 @@ from pipeline.errors import UserError
 
 OK = "ok"
 
-# What TensorFlow's decode_image reads, and so training and serving alike. MPO is the JPEG with
-# several pictures that phones write; the first one counts.
-READABLE = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")
+# What TensorFlow's decode_image reads, and so training and serving alike.
+READABLE = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 _RECOGNISED = (*READABLE, "TIFF", "AVIF")  # the others get named when they are set aside
 _SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"),
@@ -173,12 +172,16 @@ def inspect(path: Path, problem: str = "") -> Inspection:
 def _read_header(data: bytes, digest: str) -> Inspection:
     from PIL import Image
 
+    Image.init()
+    formats = [kind for kind in _RECOGNISED if kind in Image.OPEN]  # some builds have no AVIF
     Image.MAX_IMAGE_PIXELS = None  # our own limit, below, gives a reason instead of a warning
     try:
-        with Image.open(io.BytesIO(data), formats=_RECOGNISED) as image:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
             (width, height), kind, mode = image.size, str(image.format), image.mode
-    except Exception:  # Pillow's readers raise anything at all on damaged headers
+    except Exception:  # Pillow's readers raise anything at all on damaged files
         return _aside("not an image that can be read; replace or delete it", digest)
+    if kind == "MPO":  # the JPEG with several pictures that phones write; the first one counts
+        kind = "JPEG"
     status = OK
     if kind not in READABLE:
         status = f"{kind} is not supported; convert it to JPEG or PNG"
@@ -189,7 +192,7 @@ def _read_header(data: bytes, digest: str) -> Inspection:
         status = f"{width} x {height} pixels, more than {MAX_PIXELS // 10**6} million; shrink it"
     elif is_truncated(data, kind):
         status = f"truncated {kind}: the end of the file is missing; copy it again or delete it"
-    return Inspection(digest, width, height, "JPEG" if kind == "MPO" else kind, status)
+    return Inspection(digest, width, height, kind, status)
 
 
 def _aside(status: str, digest: str = "") -> Inspection:
@@ -204,7 +207,7 @@ def is_truncated(data: bytes, kind: str) -> bool:
     chunk must be there. WebP (RIFF): the stated size must be there. Other kinds are left to
     the decoder, which reports what it cannot read.
     """
-    if kind in ("JPEG", "MPO"):
+    if kind == "JPEG":
         return data.find(b"\xff\xd9", _first_scan(data)) < 0
     if kind == "PNG":
         return b"IEND" not in data

@@ -1,0 +1,43 @@
+"""What depends on what: the pipeline as Luigi tasks, for `luigi --module tasks ExportModel`."""
+
+import os
+import sys
+
+from luigi.configuration import get_config
+
+from pipeline.errors import UserError
+
+# TensorFlow reads it when it is first imported, which no code here does.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+try:
+    from tasks import options
+    from tasks.compute_bottlenecks import ComputeBottlenecks
+    from tasks.evaluate_model import EvaluateModel
+    from tasks.export_model import ExportModel
+    from tasks.messages import logger, tidy
+    from tasks.prepare_module import PrepareModule
+    from tasks.sample_photos import SamplePhotos
+    from tasks.split_dataset import SplitDataset
+    from tasks.train_head import TrainHead
+
+    options.refuse_unknown()
+except UserError as error:
+    raise SystemExit(str(error)) from None
+
+__all__ = [
+    "ComputeBottlenecks",
+    "EvaluateModel",
+    "ExportModel",
+    "PrepareModule",
+    "SamplePhotos",
+    "SplitDataset",
+    "TrainHead",
+]
+
+logger.addFilter(tidy)
+logger.propagate = False  # TensorFlow gives the root logger a handler of its own
+
+# luigi.cfg asks for a local scheduler; who names another one on the command line means it.
+if any(argument.startswith("--scheduler-") for argument in sys.argv):
+    get_config().set("core", "local_scheduler", "false")

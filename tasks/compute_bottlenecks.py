@@ -1,0 +1,73 @@
+"""Turn the photos of each class into vectors."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import luigi
+
+from pipeline import bottlenecks, features, manifest, modules, photos
+from pipeline.bottlenecks import Recipe
+from tasks.messages import logger
+from tasks.options import BottleneckOptions
+from tasks.prepare_module import PrepareModule
+from tasks.split_dataset import SplitDataset
+from tasks.step import Pending, Step, path
+
+
+def _together(labels: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(label for some in labels for label in some)
+
+
+class ComputeBottlenecks(BottleneckOptions, Step):
+    """Write the bottlenecks of some classes, one Parquet data set a class.
+
+    Luigi hands all classes that wait to one task, so that one loaded module serves them all.
+    """
+
+    labels = luigi.ListParameter(
+        default=tuple[str, ...](),
+        batch_method=_together,
+        description="class folders; empty means all of them",
+    )
+
+    def requires(self) -> list[luigi.Task]:
+        return [self.clone(SplitDataset), self.clone(PrepareModule)]
+
+    def output(self) -> list[luigi.Target]:
+        summary, recipe = self.clone(SplitDataset).summary(), self.recipe()
+        if summary is None or recipe is None:
+            return [Pending()]
+        directory = recipe.directory(Path(self.output_dir, "bottlenecks"))
+        return [
+            luigi.LocalTarget(bottlenecks.class_directory(directory, of_class))
+            for of_class in self._classes(summary)
+        ]
+
+    def recipe(self) -> Recipe | None:
+        """How vectors are made, once the module is ready."""
+        module = self.clone(PrepareModule)
+        if not module.complete():
+            return None
+        precision = features.resolve_precision(self.precision)
+        return Recipe(modules.read(path(module.output())), precision, self.vector_type)
+
+    def work(self) -> None:
+        split = self.clone(SplitDataset)
+        summary, recipe = split.summary(), self.recipe()
+        assert summary is not None
+        assert recipe is not None
+        classes = self._classes(summary)
+        rows = manifest.read(path(split.output()), tuple(c.label for c in classes))
+        counts = bottlenecks.compute(
+            rows[rows["status"] == photos.OK],
+            classes,
+            Path(self.image_dir),
+            recipe,
+            Path(self.output_dir, "bottlenecks"),
+            self.reporter,
+        )
+        for line in bottlenecks.remarks(counts):
+            logger.info(line)
+
+    def _classes(self, summary: manifest.Summary) -> list[manifest.ClassSummary]:
+        return [c for c in summary.classes if not self.labels or c.label in self.labels]

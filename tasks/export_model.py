@@ -1,0 +1,46 @@
+"""Export the model: the end of the pipeline."""
+
+from pathlib import Path
+
+import luigi
+
+from pipeline import export, head, modules, storage
+from tasks.evaluate_model import EvaluateModel
+from tasks.messages import logger
+from tasks.options import ExportOptions
+from tasks.prepare_module import PrepareModule
+from tasks.step import Pending, Step, path
+from tasks.train_head import TrainHead
+
+
+class ExportModel(ExportOptions, Step):
+    """Write the model's files, and let `current` lead to them."""
+
+    def requires(self) -> dict[str, luigi.Task]:
+        return {
+            "evaluation": self.clone(EvaluateModel),
+            "head": self.clone(TrainHead),
+            "module": self.clone(PrepareModule),
+        }
+
+    def output(self) -> luigi.Target:
+        evaluated = self.clone(EvaluateModel).output()
+        if isinstance(evaluated, Pending):
+            return evaluated
+        made_of = (path(evaluated).name, self.final_tensor_name, export.FORMAT_VERSION)
+        return luigi.LocalTarget(Path(self.output_dir, "models", storage.digest(*made_of)))
+
+    def complete(self) -> bool:
+        current = Path(self.output_dir, "current")
+        return self.output().exists() and current.resolve() == path(self.output()).resolve()
+
+    def work(self) -> None:
+        inputs = self.input()
+        export.publish(
+            head.read(path(inputs["head"])),
+            modules.read(path(inputs["module"])),
+            path(inputs["evaluation"]),
+            self.final_tensor_name,
+            path(self.output()),
+        )
+        logger.info("The model is in %s", Path(self.output_dir, "current"))

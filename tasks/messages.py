@@ -1,0 +1,72 @@
+"""What the user gets to see: log lines, a progress bar, and the status on luigid's page."""
+
+import logging
+import sys
+import time
+from typing import Any
+
+import luigi
+from tqdm import tqdm
+
+from pipeline.errors import UserError
+
+logger = logging.getLogger("luigi-interface")
+
+# How Luigi's own lines begin that say no more than the summary does, one for each class.
+_NOISE = (
+    "Informed scheduler",
+    "Running Worker",
+    "Done scheduling",
+    "There are no more tasks",
+    "There are %s pending tasks",
+    "Worker %s was stopped",
+    "[pid %s] Worker",
+)
+_SECONDS = 1.0  # between two messages to luigid
+_SECONDS_OF_LOG = 30.0  # between two lines of a log that no terminal shows
+
+
+def tidy(record: logging.LogRecord) -> bool:
+    """Filter of Luigi's log: no noise, and no traceback for what the user can put right."""
+    if record.exc_info and isinstance(record.exc_info[1], UserError):
+        record.msg, record.args = "%s", (record.exc_info[1],)
+        record.exc_info = record.exc_text = None
+    return not str(record.msg).startswith(_NOISE)
+
+
+class Reporter:
+    """Shows the progress of a task: a bar on a terminal, else a log line; and on luigid's page."""
+
+    def __init__(self, task: luigi.Task) -> None:
+        self._task: Any = task
+        self._bar: Any = None  # a tqdm
+        self._start = time.monotonic()
+        self._last = self._last_log = self._start
+
+    def __call__(self, done: int, total: int, message: str) -> None:
+        """Implements `pipeline.progress.Progress`."""
+        if sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = tqdm(total=total, unit=" steps", dynamic_ncols=True, leave=True)
+            self._bar.set_description(message, refresh=False)
+            self._bar.update(done - self._bar.n)
+        now = time.monotonic()
+        if now - self._last < _SECONDS and done < total:
+            return
+        self._last = now
+        text = f"{done:,} of {total:,} {message}"
+        if done and now > self._start:
+            rate = done / (now - self._start)
+            text += f", {rate:,.0f} a second, {(total - done) / rate:,.0f} s left"
+        if self._bar is None and now - self._last_log > _SECONDS_OF_LOG:
+            self._last_log = now
+            logger.info(text)
+        # Luigi's worker puts these in place while it runs the task.
+        if self._task.set_status_message:
+            self._task.set_status_message(text)
+            self._task.set_progress_percentage(100 * done // max(total, 1))
+
+    def close(self) -> None:
+        """End the bar's line."""
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,146 @@
+"""The options of the pipeline, with their units and defaults.
+
+Each can be set in luigi.cfg, in the section that its class names, and overruled on the command
+line: `validation_percentage` in luigi.cfg is `--validation-percentage` there. Names are
+retrain.py's where it had the option.
+"""
+
+import difflib
+from typing import TypeVar
+
+import luigi
+from luigi.configuration import get_config
+
+from pipeline.errors import UserError
+
+T = TypeVar("T", str, int, float)
+
+SAMPLE_DIR = "data/digits"
+
+_known: dict[str, list[str]] = {}
+
+
+def configured(section: str, name: str, default: T, choices: tuple[T, ...] = ()) -> T:
+    """The value of an option in luigi.cfg, or the default.
+
+    Raises:
+        UserError: where the value is not of the default's type, or none of the choices.
+    """
+    _known.setdefault(section, []).append(name)
+    text = get_config().get(section, name, None)
+    if text is None:
+        return default
+    try:
+        value = type(default)(text)
+    except ValueError:
+        kind = "a whole number" if isinstance(default, int) else "a number"
+        raise UserError(f"luigi.cfg: [{section}] {name} is {text!r}, which is not {kind}") from None
+    if choices and value not in choices:
+        named = ", ".join(map(str, choices))
+        raise UserError(f"luigi.cfg: [{section}] {name} is {text!r}; it can be {named}")
+    return value
+
+
+class OutputOptions:
+    """Section [data]: where everything is written."""
+
+    output_dir = luigi.StrParameter(
+        default=configured("data", "output_dir", "data/output"),
+        description="folder for everything the pipeline writes; `current` in it is the last model",
+    )
+
+
+class DataOptions(OutputOptions):
+    """Section [data]: the photos, and how they are split."""
+
+    image_dir = luigi.StrParameter(
+        default=configured("data", "image_dir", SAMPLE_DIR),
+        description="folder with a folder of photos for each class",
+    )
+    split_file = luigi.StrParameter(
+        default=configured("data", "split_file", ""),
+        description="the data set's own split: folder with train.txt and test.txt (label/name a "
+        "line), or such files with commas between; empty splits by the hash of the file name",
+    )
+    validation_percentage = luigi.FloatParameter(
+        default=configured("data", "validation_percentage", 10.0),
+        description="percent of the photos that choose between heads",
+    )
+    testing_percentage = luigi.FloatParameter(
+        default=configured("data", "testing_percentage", 10.0),
+        description="percent of the photos that measure the accuracy",
+    )
+
+
+class ModuleOptions(OutputOptions):
+    """Section [module]: what turns photos into vectors."""
+
+    tfhub_module = luigi.StrParameter(
+        default=configured("module", "tfhub_module", "efficientnet-lite0"),
+        description="efficientnet-lite0, -lite1 or -lite2; the folder of a SavedModel; or a "
+        "TensorFlow Hub handle",
+    )
+    image_size = luigi.IntParameter(
+        default=configured("module", "image_size", 0),
+        description="pixels of the input's sides, for a module that leaves them open; 0 asks it",
+    )
+
+
+_PRECISIONS = ("auto", "float32", "bfloat16")
+_VECTOR_TYPES = ("float16", "float32")
+
+
+class BottleneckOptions(DataOptions, ModuleOptions):
+    """Section [bottlenecks]: how vectors are computed and stored."""
+
+    precision = luigi.ChoiceParameter(
+        default=configured("bottlenecks", "precision", "auto", _PRECISIONS),
+        choices=_PRECISIONS,
+        description="of the forward pass; auto is bfloat16 where the processor has it natively",
+    )
+    vector_type = luigi.ChoiceParameter(
+        default=configured("bottlenecks", "vector_type", "float16", _VECTOR_TYPES),
+        choices=_VECTOR_TYPES,
+        description="how vectors are stored; float32 for modules whose values pass 65504",
+    )
+
+
+_WEIGHTINGS = ("balanced", "none")
+
+
+class HeadOptions(BottleneckOptions):
+    """Section [head]: how the softmax layer is trained."""
+
+    class_weighting = luigi.ChoiceParameter(
+        default=configured("head", "class_weighting", "balanced", _WEIGHTINGS),
+        choices=_WEIGHTINGS,
+        description="balanced: each class counts the same; none: each photo does",
+    )
+    l2 = luigi.FloatParameter(
+        default=configured("head", "l2", 0.0),
+        description="L2 strength; 0 chooses it on the validation photos",
+    )
+
+
+class ExportOptions(HeadOptions):
+    """Section [export]: the files that come out."""
+
+    final_tensor_name = luigi.StrParameter(
+        default=configured("export", "final_tensor_name", "final_result"),
+        description="name of the frozen graph's output",
+    )
+
+
+def refuse_unknown() -> None:
+    """Name the options in luigi.cfg that do not exist, which are misspelt ones mostly.
+
+    Raises:
+        UserError: where there is one.
+    """
+    config = get_config()
+    for section, names in _known.items():
+        for name in config.options(section) if config.has_section(section) else []:
+            if name not in names:
+                close = difflib.get_close_matches(name, names, 1)
+                meant = f"did you mean {close[0]}?" if close else f"it has {', '.join(names)}"
+                raise UserError(f"luigi.cfg: [{section}] has no option {name}; {meant}")

@@ -1,0 +1,31 @@
+"""Get the module ready."""
+
+from pathlib import Path
+
+import luigi
+
+from pipeline import modules, storage
+from pipeline.errors import UserError
+from tasks.options import ModuleOptions
+from tasks.step import Pending, Step, path
+
+
+class PrepareModule(ModuleOptions, Step):
+    """Build or fetch the module, and write down what it is: size, width, content digest."""
+
+    def output(self) -> luigi.Target:
+        try:
+            key = storage.digest(modules.stamp(self.tfhub_module), self.image_size)
+        except UserError:  # `work` will say what is wrong
+            return Pending()
+        name = f"{modules.short_name(self.tfhub_module)}-{key}.json"
+        return luigi.LocalTarget(Path(self.output_dir, "modules", name))
+
+    def complete(self) -> bool:
+        module = self.output().exists() and modules.read(path(self.output()))
+        return bool(module) and Path(module.directory).is_dir()
+
+    def work(self) -> None:
+        module_dir = Path(self.output_dir, "modules")
+        module = modules.prepare(self.tfhub_module, module_dir, self.image_size)
+        modules.write(module, path(self.output()))

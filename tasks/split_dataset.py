@@ -1,0 +1,65 @@
+"""Find the photos and split them."""
+
+import functools
+from pathlib import Path
+
+import luigi
+
+from pipeline import manifest, split, storage
+from pipeline.errors import UserError
+from tasks.messages import logger
+from tasks.options import SAMPLE_DIR, DataOptions
+from tasks.sample_photos import SamplePhotos
+from tasks.step import Pending, Step, path
+
+# A run works on the folder as it was at its start, however often Luigi asks for a target.
+_list_photos = functools.cache(manifest.list_photos)
+_read_summary = functools.cache(manifest.read_summary)
+
+
+class SplitDataset(DataOptions, Step):
+    """Write the manifest: one row a photo, with its content digest, split and status."""
+
+    def requires(self) -> list[luigi.Task]:
+        samples = Path(self.image_dir).absolute() == Path(SAMPLE_DIR).absolute()
+        return [SamplePhotos()] if samples else []
+
+    def output(self) -> luigi.Target:
+        try:
+            made_of = (self._listing().digest, self._rule_digest(), manifest.FORMAT_VERSION)
+        except UserError:  # `work` will say what is wrong
+            return Pending()
+        name = f"{storage.digest(*made_of)}.parquet"
+        return luigi.LocalTarget(Path(self.output_dir, "manifests", name))
+
+    def work(self) -> None:
+        listing, rule = self._listing(), self._rule()
+        target = path(self.output())
+        known = manifest.newest(target.parent, Path(self.image_dir))
+        table = manifest.build(listing, Path(self.image_dir), rule, known, self.reporter)
+        manifest.write(table, target)
+        for line in manifest.remarks(table, Path(self.image_dir)):
+            logger.warning(line)
+
+    def labels(self) -> tuple[str, ...]:
+        """The class folders; none where they cannot be known yet."""
+        try:
+            return self._listing().labels
+        except UserError:
+            return ()
+
+    def summary(self) -> manifest.Summary | None:
+        """What the manifest says, once it is there."""
+        return _read_summary(path(self.output())) if self.complete() else None
+
+    def _listing(self) -> manifest.Listing:
+        return _list_photos(Path(self.image_dir))
+
+    def _rule(self) -> split.SplitRule:
+        given = split.read_given(self.split_file) if self.split_file else None
+        return split.SplitRule(self.validation_percentage, self.testing_percentage, given)
+
+    def _rule_digest(self) -> str:
+        lists = split.list_files(self.split_file) if self.split_file else []
+        contents = [(file.name, file.read_text(errors="replace")) for file in lists]
+        return storage.digest(self.validation_percentage, self.testing_percentage, contents)

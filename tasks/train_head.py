@@ -1,0 +1,45 @@
+"""Train the softmax layer."""
+
+from pathlib import Path
+
+import luigi
+
+from pipeline import bottlenecks, head, split, storage
+from tasks.compute_bottlenecks import ComputeBottlenecks
+from tasks.messages import logger
+from tasks.options import HeadOptions
+from tasks.split_dataset import SplitDataset
+from tasks.step import Pending, Step, path
+
+
+class TrainHead(HeadOptions, Step):
+    """Train a head on the bottlenecks of all classes, and keep the best on validation."""
+
+    def requires(self) -> list[luigi.Task]:
+        labels = self.clone(SplitDataset).labels()
+        # Without a folder to list yet, one task stands for all classes.
+        return [self.clone(ComputeBottlenecks, labels=(label,)) for label in labels] or [
+            self.clone(ComputeBottlenecks)
+        ]
+
+    def output(self) -> luigi.Target:
+        summary = self.clone(SplitDataset).summary()
+        recipe = self.clone(ComputeBottlenecks).recipe()
+        if summary is None or recipe is None:
+            return Pending()
+        options = (self.class_weighting, self.l2)
+        key = storage.digest(summary.digest, recipe.facts(), options, head.FORMAT_VERSION)
+        return luigi.LocalTarget(Path(self.output_dir, "heads", key))
+
+    def work(self) -> None:
+        directories = [path(target) for target in self.clone(ComputeBottlenecks).output()]
+        trained, training = head.train(
+            bottlenecks.read(directories, split.TRAINING),
+            bottlenecks.read(directories, split.VALIDATION),
+            self.class_weighting,
+            self.l2,
+            self.reporter,
+        )
+        head.write(trained, training, path(self.output()))
+        for line in head.remarks(training):
+            logger.info(line)
