@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline import images, modules, storage
+from pipeline import images, modules, quiet, storage
 from pipeline.errors import UserError
 from pipeline.head import Head
 from pipeline.modules import Module
@@ -51,6 +51,7 @@ def export(head: Head, module: Module, directory: Path, final_tensor_name: str) 
     Raises:
         UserError: where the tensor's name is not one, or the module cannot be loaded.
     """
+    quiet.import_tensorflow()
     import tensorflow as tf
 
     if not re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.]*", final_tensor_name):

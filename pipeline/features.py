@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import images, modules
+from pipeline import images, modules, quiet
 from pipeline.errors import UserError
 from pipeline.modules import Module
 
@@ -54,6 +54,7 @@ def extract(paths: Sequence[Path], module: Module, precision: str) -> Iterator[B
     Raises:
         UserError: where a file is no longer there, or the module cannot be loaded.
     """
+    quiet.import_tensorflow()
     import tensorflow as tf
 
     height, width = module.height, module.width

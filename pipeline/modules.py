@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import efficientnet_lite, storage
+from pipeline import efficientnet_lite, quiet, storage
 from pipeline.errors import UserError
 
 _REMOTE = ("https://", "http://", "gs://")
@@ -72,6 +72,7 @@ def prepare(handle: str, module_dir: Path, image_size: int = 0) -> Module:
     Raises:
         UserError: where it is not an image feature-vector module.
     """
+    quiet.import_tensorflow()
     if handle in efficientnet_lite.VARIANTS:
         digest = efficientnet_lite.digest(handle)
         directory = module_dir / f"{handle}-{digest[: storage.DIGEST_LENGTH]}"

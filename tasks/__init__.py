@@ -1,14 +1,10 @@
 """What depends on what: the pipeline as Luigi tasks, for `luigi --module tasks ExportModel`."""
 
-import os
 import sys
 
 from luigi.configuration import get_config
 
 from pipeline.errors import UserError
-
-# TensorFlow reads it when it is first imported, which no code here does.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 try:
     from tasks import options

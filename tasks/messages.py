@@ -17,9 +17,10 @@ _NOISE = (
     "Informed scheduler",
     "Running Worker",
     "Done scheduling",
+    "Did not schedule",
     "There are no more tasks",
     "There are %s pending tasks",
-    "Worker %s was stopped",
+    "Worker ",
     "[pid %s] Worker",
 )
 _SECONDS = 1.0  # between two messages to luigid

@@ -1,10 +1,11 @@
 """What all steps of the pipeline have in common."""
 
+import time
 from pathlib import Path
 
 import luigi
 
-from tasks.messages import Reporter
+from tasks.messages import Reporter, logger
 
 
 class Pending(luigi.Target):
@@ -27,12 +28,15 @@ class Step(luigi.Task):
 
     def run(self) -> None:
         """Work, unless it turns out that there is nothing to do."""
-        if not self.complete():
-            self.reporter = Reporter(self)
-            try:
-                self.work()
-            finally:
-                self.reporter.close()
+        if self.complete():
+            return
+        start = time.monotonic()
+        self.reporter = Reporter(self)
+        try:
+            self.work()
+        finally:
+            self.reporter.close()
+        logger.info("%s took %.1f s", self.task_family, time.monotonic() - start)
 
     def work(self) -> None:
         """Write the output."""
