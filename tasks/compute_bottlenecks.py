@@ -1,7 +1,6 @@
 """Turn the photos of each class into vectors."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import luigi
 
@@ -37,7 +36,7 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         summary, recipe = self.clone(SplitDataset).summary(), self.recipe()
         if summary is None or recipe is None:
             return [Pending()]
-        directory = recipe.directory(Path(self.output_dir, "bottlenecks"))
+        directory = recipe.directory(self.output_dir / "bottlenecks")
         return [
             luigi.LocalTarget(bottlenecks.class_directory(directory, of_class))
             for of_class in self._classes(summary)
@@ -61,9 +60,9 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         counts = bottlenecks.compute(
             rows[rows["status"] == photos.OK],
             classes,
-            Path(self.image_dir),
+            self.image_dir,
             recipe,
-            Path(self.output_dir, "bottlenecks"),
+            self.output_dir / "bottlenecks",
             self.reporter,
         )
         for line in bottlenecks.remarks(counts):

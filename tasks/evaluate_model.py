@@ -1,7 +1,5 @@
 """Measure the head on the test split."""
 
-from pathlib import Path
-
 import luigi
 
 from pipeline import bottlenecks, evaluation, head, split, storage
@@ -23,7 +21,7 @@ class EvaluateModel(HeadOptions, Step):
         if isinstance(trained, Pending):
             return trained
         key = storage.digest(path(trained).name, evaluation.FORMAT_VERSION)
-        return luigi.LocalTarget(Path(self.output_dir, "evaluations", key))
+        return luigi.LocalTarget(self.output_dir / "evaluations" / key)
 
     def work(self) -> None:
         directories = [path(target) for target in self.clone(ComputeBottlenecks).output()]

@@ -1,7 +1,5 @@
 """Export the model: the end of the pipeline."""
 
-from pathlib import Path
-
 import luigi
 
 from pipeline import export, head, modules, storage
@@ -28,10 +26,10 @@ class ExportModel(ExportOptions, Step):
         if isinstance(evaluated, Pending):
             return evaluated
         made_of = (path(evaluated).name, self.final_tensor_name, export.FORMAT_VERSION)
-        return luigi.LocalTarget(Path(self.output_dir, "models", storage.digest(*made_of)))
+        return luigi.LocalTarget(self.output_dir / "models" / storage.digest(*made_of))
 
     def complete(self) -> bool:
-        current = Path(self.output_dir, "current")
+        current = self.output_dir / "current"
         return self.output().exists() and current.resolve() == path(self.output()).resolve()
 
     def work(self) -> None:
@@ -43,4 +41,4 @@ class ExportModel(ExportOptions, Step):
             self.final_tensor_name,
             path(self.output()),
         )
-        logger.info("The model is in %s", Path(self.output_dir, "current"))
+        logger.info("The model is in %s", self.output_dir / "current")

@@ -6,6 +6,7 @@ retrain.py's where it had the option.
 """
 
 import difflib
+from pathlib import Path
 from typing import TypeVar
 
 import luigi
@@ -15,7 +16,7 @@ from pipeline.errors import UserError
 
 T = TypeVar("T", str, int, float)
 
-SAMPLE_DIR = "data/digits"
+SAMPLE_DIR = Path("data/digits")
 
 _known: dict[str, list[str]] = {}
 
@@ -41,11 +42,18 @@ def configured(section: str, name: str, default: T, choices: tuple[T, ...] = ())
     return value
 
 
+class FolderParameter(luigi.PathParameter):
+    """A folder, in which `~` stands for the user's own."""
+
+    def normalize(self, x: str | Path) -> Path:
+        return Path(x).expanduser()
+
+
 class OutputOptions:
     """Section [data]: where everything is written."""
 
-    output_dir = luigi.StrParameter(
-        default=configured("data", "output_dir", "data/output"),
+    output_dir = FolderParameter(
+        default=Path(configured("data", "output_dir", "data/output")),
         description="folder for everything the pipeline writes; `current` in it is the last model",
     )
 
@@ -53,8 +61,8 @@ class OutputOptions:
 class DataOptions(OutputOptions):
     """Section [data]: the photos, and how they are split."""
 
-    image_dir = luigi.StrParameter(
-        default=configured("data", "image_dir", SAMPLE_DIR),
+    image_dir = FolderParameter(
+        default=Path(configured("data", "image_dir", str(SAMPLE_DIR))),
         description="folder with a folder of photos for each class",
     )
     split_file = luigi.StrParameter(

@@ -19,13 +19,13 @@ class PrepareModule(ModuleOptions, Step):
         except UserError:  # `work` will say what is wrong
             return Pending()
         name = f"{modules.short_name(self.tfhub_module)}-{key}.json"
-        return luigi.LocalTarget(Path(self.output_dir, "modules", name))
+        return luigi.LocalTarget(self.output_dir / "modules" / name)
 
     def complete(self) -> bool:
         module = self.output().exists() and modules.read(path(self.output()))
         return bool(module) and Path(module.directory).is_dir()
 
     def work(self) -> None:
-        module_dir = Path(self.output_dir, "modules")
+        module_dir = self.output_dir / "modules"
         module = modules.prepare(self.tfhub_module, module_dir, self.image_size)
         modules.write(module, path(self.output()))

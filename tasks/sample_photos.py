@@ -1,7 +1,5 @@
 """Sample photos, for a first try without any of one's own."""
 
-from pathlib import Path
-
 import luigi
 
 from pipeline import samples
@@ -14,7 +12,7 @@ class SamplePhotos(Step):
     """Write scikit-learn's 1,797 scanned digits as image files."""
 
     def output(self) -> luigi.Target:
-        return luigi.LocalTarget(Path(SAMPLE_DIR).absolute())
+        return luigi.LocalTarget(SAMPLE_DIR.absolute())
 
     def work(self) -> None:
         samples.write_digits(path(self.output()))

@@ -1,7 +1,6 @@
 """Find the photos and split them."""
 
 import functools
-from pathlib import Path
 
 import luigi
 
@@ -21,7 +20,7 @@ class SplitDataset(DataOptions, Step):
     """Write the manifest: one row a photo, with its content digest, split and status."""
 
     def requires(self) -> list[luigi.Task]:
-        samples = Path(self.image_dir).absolute() == Path(SAMPLE_DIR).absolute()
+        samples = self.image_dir.absolute() == SAMPLE_DIR.absolute()
         return [SamplePhotos()] if samples else []
 
     def output(self) -> luigi.Target:
@@ -30,15 +29,15 @@ class SplitDataset(DataOptions, Step):
         except UserError:  # `work` will say what is wrong
             return Pending()
         name = f"{storage.digest(*made_of)}.parquet"
-        return luigi.LocalTarget(Path(self.output_dir, "manifests", name))
+        return luigi.LocalTarget(self.output_dir / "manifests" / name)
 
     def work(self) -> None:
         listing, rule = self._listing(), self._rule()
         target = path(self.output())
-        known = manifest.newest(target.parent, Path(self.image_dir))
-        table = manifest.build(listing, Path(self.image_dir), rule, known, self.reporter)
+        known = manifest.newest(target.parent, self.image_dir)
+        table = manifest.build(listing, self.image_dir, rule, known, self.reporter)
         manifest.write(table, target)
-        for line in manifest.remarks(table, Path(self.image_dir)):
+        for line in manifest.remarks(table, self.image_dir):
             logger.warning(line)
 
     def labels(self) -> tuple[str, ...]:
@@ -53,7 +52,7 @@ class SplitDataset(DataOptions, Step):
         return _read_summary(path(self.output())) if self.complete() else None
 
     def _listing(self) -> manifest.Listing:
-        return _list_photos(Path(self.image_dir))
+        return _list_photos(self.image_dir)
 
     def _rule(self) -> split.SplitRule:
         given = split.read_given(self.split_file) if self.split_file else None

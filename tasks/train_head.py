@@ -1,7 +1,5 @@
 """Train the softmax layer."""
 
-from pathlib import Path
-
 import luigi
 
 from pipeline import bottlenecks, head, split, storage
@@ -29,7 +27,7 @@ class TrainHead(HeadOptions, Step):
             return Pending()
         options = (self.class_weighting, self.l2)
         key = storage.digest(summary.digest, recipe.facts(), options, head.FORMAT_VERSION)
-        return luigi.LocalTarget(Path(self.output_dir, "heads", key))
+        return luigi.LocalTarget(self.output_dir / "heads" / key)
 
     def work(self) -> None:
         directories = [path(target) for target in self.clone(ComputeBottlenecks).output()]
