@@ -42,7 +42,7 @@ class Reporter:
         self._task: Any = task
         self._bar: Any = None  # a tqdm
         self._start = time.monotonic()
-        self._last = self._last_log = self._start
+        self._last, self._last_log = -_SECONDS, self._start
 
     def __call__(self, done: int, total: int, message: str) -> None:
         """Implements `pipeline.progress.Progress`."""

@@ -38,3 +38,19 @@ def photo_dir(tmp_path: Path, make_photo: PhotoMaker) -> Path:
         for seed in range(24):
             make_photo(tmp_path / "photos" / label / f"{seed}.jpg", hue, seed)
     return tmp_path / "photos"
+
+
+@pytest.fixture(scope="session")
+def tiny_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A TF2 SavedModel that takes 8 x 8 pixels and gives 12 features: the colours of 4 quarters."""
+    import tensorflow as tf
+
+    class Quarters(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.float32)])
+        def __call__(self, images: tf.Tensor) -> tf.Tensor:
+            return tf.reshape(tf.nn.avg_pool2d(images, 4, 4, "VALID"), [-1, 12])
+
+    directory = tmp_path_factory.mktemp("quarters")
+    module = Quarters()
+    tf.saved_model.save(module, str(directory), signatures=module.__call__)
+    return directory

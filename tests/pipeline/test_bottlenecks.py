@@ -1,0 +1,295 @@
+"""The bottleneck store: nothing twice, nothing lost, nothing wrong."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import bottlenecks, features, manifest, modules
+from pipeline.bottlenecks import Counts, Recipe
+from pipeline.errors import UserError
+from pipeline.split import SplitRule
+from tests.conftest import PhotoMaker
+
+
+@dataclass
+class Store:
+    """A folder of photos with its store, run as often as one likes."""
+
+    image_dir: Path
+    recipe: Recipe
+    path: Path
+    rule: SplitRule = field(default_factory=SplitRule)
+
+    def summary(self) -> manifest.Summary:
+        table = manifest.build(manifest.list_photos(self.image_dir), self.image_dir, self.rule)
+        manifest.write(table, self.path / "manifest.parquet")
+        return manifest.read_summary(self.path / "manifest.parquet")
+
+    def run(self, progress: Callable[[int, int, str], None] = lambda *_: None) -> Counts:
+        classes = list(self.summary().classes)
+        rows = manifest.read(self.path / "manifest.parquet")
+        usable = rows[rows["status"] == "ok"]
+        return bottlenecks.compute(
+            usable, classes, self.image_dir, self.recipe, self.path, progress
+        )
+
+    def directories(self) -> list[Path]:
+        home = self.recipe.directory(self.path)
+        return [bottlenecks.class_directory(home, c) for c in self.summary().classes]
+
+    def frame(self) -> pd.DataFrame:
+        return pd.concat([pd.read_parquet(d) for d in self.directories()], ignore_index=True)
+
+
+@pytest.fixture
+def store(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> Store:
+    module = modules.prepare(str(tiny_module), tmp_path / "modules")
+    (tmp_path / "store").mkdir()
+    return Store(photo_dir, Recipe(module, "float32", "float16"), tmp_path / "store")
+
+
+def test_a_first_run_computes_every_photo_once(store: Store) -> None:
+    assert store.run() == Counts(computed=48, reused=0)
+
+
+def test_a_second_run_computes_nothing(store: Store) -> None:
+    store.run()
+    assert store.run() == Counts(computed=0, reused=48)
+
+
+def test_added_photos_alone_are_computed(store: Store, make_photo: PhotoMaker) -> None:
+    store.run()
+    for seed in (100, 101, 102):
+        make_photo(store.image_dir / "red_rose" / f"{seed}.jpg", 1, seed)
+    assert store.run() == Counts(computed=3, reused=48)
+
+
+def test_a_replaced_photo_is_computed_again(store: Store, make_photo: PhotoMaker) -> None:
+    store.run()
+    before = store.frame().set_index("path")["vector"]["red_rose/3.jpg"]
+    make_photo(store.image_dir / "red_rose" / "3.jpg", 2, 999)
+    assert store.run() == Counts(computed=1, reused=47)
+    assert not np.array_equal(store.frame().set_index("path")["vector"]["red_rose/3.jpg"], before)
+
+
+def test_deleted_moved_renamed_and_relabelled_photos_cost_nothing(store: Store) -> None:
+    store.run()
+    rose, leaf = store.image_dir / "red_rose", store.image_dir / "green leaf"
+    (rose / "0.jpg").unlink()
+    (rose / "1.jpg").rename(rose / "renamed.jpg")
+    (rose / "2.jpg").rename(leaf / "relabelled.jpg")
+    leaf.rename(store.image_dir / "leaf")
+    assert store.run() == Counts(computed=0, reused=47)
+    assert "leaf/relabelled.jpg" in set(store.frame()["path"])
+
+
+def test_other_percentages_cost_nothing(store: Store) -> None:
+    store.run()
+    store.rule = SplitRule(20, 30)
+    assert store.run() == Counts(computed=0, reused=48)
+    assert (store.frame()["split"] == "testing").mean() > 0.15
+
+
+def test_equal_photos_are_computed_once_and_both_have_a_row(store: Store) -> None:
+    shutil.copy(store.image_dir / "red_rose/0.jpg", store.image_dir / "red_rose/copy.jpg")
+    assert store.run() == Counts(computed=48, reused=1)
+    vectors = store.frame().set_index("path")["vector"]
+    assert np.array_equal(vectors["red_rose/0.jpg"], vectors["red_rose/copy.jpg"])
+
+
+def test_rows_hold_what_the_module_gives(store: Store) -> None:
+    store.run()
+    frame = store.frame()
+    paths = [store.image_dir / path for path in frame["path"]]
+    (expected, *rest) = features.extract(paths, store.recipe.module, "float32")
+    vectors = np.concatenate([expected.vectors, *(batch.vectors for batch in rest)])
+    assert np.array_equal(np.stack(frame["vector"].to_list()), vectors.astype(np.float16))
+
+
+def test_a_file_is_plain_parquet_that_says_how_it_was_made(store: Store) -> None:
+    store.run()
+    part = store.directories()[0] / "part-00000.parquet"
+    schema = pq.read_schema(part)
+    assert schema.names == ["digest", "label", "path", "split", "variant", "vector"]
+    assert schema.field("vector").type.list_size == 12
+    assert str(schema.field("vector").type.value_type) == "halffloat"
+    facts = schema.metadata[b"retrain"].decode()
+    assert store.recipe.module.digest in facts
+    assert '"precision": "float32"' in facts
+
+
+def test_labels_that_look_alike_have_directories_of_their_own(
+    store: Store, make_photo: PhotoMaker
+) -> None:
+    for number, label in enumerate(["Cat 1", "Cat_1", "猫", "犬"]):
+        make_photo(store.image_dir / label / "0.jpg", 0, number)
+    store.run()
+    assert len({d.name.lower() for d in store.directories()}) == 6
+    assert {"Cat 1", "Cat_1", "猫", "犬"} <= set(store.frame()["label"])
+
+
+def test_another_module_size_or_precision_has_a_directory_of_its_own(store: Store) -> None:
+    recipe = store.recipe
+    other_digest = modules.Module("m", "/m", "f" * 64, 8, 8, 12)
+    others = [
+        Recipe(recipe.module, "bfloat16", "float16"),
+        Recipe(recipe.module, "float32", "float32"),
+        Recipe(other_digest, "float32", "float16"),
+    ]
+    assert len({r.directory(store.path) for r in [recipe, *others]}) == 4
+
+
+def test_the_same_module_under_another_name_costs_nothing(
+    store: Store, tiny_module: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_module, tmp_path / "copied" / tiny_module.name)
+    module = modules.prepare(str(tmp_path / "copied" / tiny_module.name), tmp_path)
+    store.run()
+    store.recipe = Recipe(module, "float32", "float16")
+    assert store.run() == Counts(computed=0, reused=48)
+
+
+def test_photos_that_cannot_be_decoded_are_set_aside_and_not_tried_again(
+    store: Store, make_photo: PhotoMaker
+) -> None:
+    photo = make_photo(store.image_dir / "red_rose/0.png")
+    data = bytearray(photo.read_bytes())
+    data[data.index(b"IDAT") + 20] ^= 0xFF
+    photo.write_bytes(data)
+    first = store.run()
+    assert first.rejected.keys() == {"red_rose/0.png"}
+    assert "cannot be decoded" in first.rejected["red_rose/0.png"]
+    assert "red_rose/0.png" not in set(store.frame()["path"])
+    assert store.run() == Counts(computed=0, reused=48, rejected=first.rejected)
+
+
+def test_a_run_that_is_interrupted_keeps_its_work(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "BATCH", 8)
+
+    def interrupt(done: int, _total: int, _message: str) -> None:
+        if done >= 24:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.run(interrupt)
+    assert not any(d.exists() for d in store.directories())
+    assert store.run() == Counts(computed=24, reused=24)
+    assert not list((store.recipe.directory(store.path) / "partial").iterdir())
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(features, "BATCH", 8)
+    monkeypatch.setattr(bottlenecks, "JOURNAL_ROWS", 8)
+    store.run()
+    whole = store.frame()
+    store.path = tmp_path / "other"
+    store.path.mkdir()
+
+    def interrupt(done: int, total: int, _message: str) -> None:
+        if 0 < done < total:
+            raise KeyboardInterrupt
+
+    runs = 0
+    while not all(d.exists() for d in store.directories()):
+        runs += 1
+        try:
+            store.run(interrupt)
+        except KeyboardInterrupt:
+            assert runs < 10
+    assert runs > 1
+    pd.testing.assert_frame_equal(store.frame(), whole)
+
+
+def test_a_damaged_file_is_named_and_only_its_photos_are_computed_again(store: Store) -> None:
+    store.run()
+    damaged = store.directories()[0] / "part-00000.parquet"
+    size = damaged.stat().st_size
+    os.truncate(damaged, size // 2)
+    assert store.run() == Counts(computed=24, reused=24, damaged=[damaged])
+    assert len(store.frame()) == 48
+
+
+def test_a_flipped_bit_in_a_vector_is_noticed(store: Store, make_photo: PhotoMaker) -> None:
+    store.run()
+    directory = store.directories()[1]
+    part = directory / "part-00000.parquet"
+    column = pq.ParquetFile(part).metadata.row_group(0).column(5)
+    data = bytearray(part.read_bytes())
+    data[column.data_page_offset + column.total_compressed_size - 5] ^= 1
+    part.write_bytes(data)
+    make_photo(store.image_dir / "red_rose" / "new.jpg", 1, 100)
+    counts = store.run()
+    assert counts.damaged == [part]
+    assert counts.computed == 25
+    assert len(store.frame()) == 49
+
+
+def test_reading_a_damaged_file_names_it_and_gives_it_up(store: Store) -> None:
+    store.run()
+    part = store.directories()[0] / "part-00000.parquet"
+    os.truncate(part, 100)
+    with pytest.raises(UserError, match=f"{part} is damaged"):
+        bottlenecks.read(store.directories(), "training")
+    assert store.run() == Counts(computed=24, reused=24)
+
+
+def test_a_photo_that_changes_during_the_run_stops_it(store: Store) -> None:
+    photo = store.image_dir / "red_rose/3.jpg"
+    classes = list(store.summary().classes)
+    rows = manifest.read(store.path / "manifest.parquet")
+    os.utime(photo, ns=(1, 1))
+    with pytest.raises(UserError, match=r"red_rose/3\.jpg changed while"):
+        bottlenecks.compute(rows, classes, store.image_dir, store.recipe, store.path)
+
+
+def test_large_classes_are_cut_into_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.run()
+    whole = store.frame()
+    monkeypatch.setattr(bottlenecks, "PART_ROWS", 10)
+    for directory in store.directories():
+        shutil.rmtree(directory)
+    store.run()
+    assert len(list(store.directories()[0].glob("part-*.parquet"))) == 3
+    pd.testing.assert_frame_equal(store.frame(), whole)
+
+
+def test_read_gives_one_split_of_all_classes(store: Store) -> None:
+    store.run()
+    rows = bottlenecks.read(store.directories(), "validation")
+    expected = store.frame().query("split == 'validation'")
+    assert rows.paths == expected["path"].to_list()
+    assert rows.labels.tolist() == expected["label"].to_list()
+    assert rows.vectors.dtype == np.float32
+    assert np.array_equal(rows.vectors, np.stack(expected["vector"].to_list()))
+
+
+def test_a_class_without_photos_has_an_empty_data_set(store: Store) -> None:
+    (store.image_dir / "nothing").mkdir()
+    (store.image_dir / "nothing" / "broken.jpg").write_bytes(b"no photo")
+    store.run()
+    assert len(store.directories()) == 3
+    assert (store.frame()["label"] == "nothing").sum() == 0
+
+
+def test_vectors_too_large_for_float16_are_refused_with_the_remedy(store: Store) -> None:
+    with pytest.raises(UserError, match="set vector_type to float32"):
+        bottlenecks._stored(np.array([[1e6]], np.float32), store.recipe)
+
+
+def test_remarks_tell_the_counts_and_name_what_went_wrong() -> None:
+    counts = Counts(12, 48211, {"a/b.jpg": "cannot be decoded"}, [Path("x.parquet")])
+    first, damaged, rejected = bottlenecks.remarks(counts)
+    assert first == "Bottlenecks: 12 computed, 48,211 reused"
+    assert "x.parquet" in damaged
+    assert "a/b.jpg: cannot be decoded" in rejected
