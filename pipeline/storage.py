@@ -43,7 +43,7 @@ def publish(path: Path) -> Iterator[Path]:
     _remove(temporary)
     try:
         yield temporary
-        if temporary.is_dir() and path.is_dir():
+        if path.is_dir() and not temporary.is_symlink():
             _remove(temporary)
         else:
             temporary.replace(path)
