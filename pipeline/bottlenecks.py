@@ -50,10 +50,16 @@ class Recipe:
     precision: str
     vector_type: str
 
+    @property
+    def key(self) -> str:
+        """Digest of all of it: the module's content counts, not what it is called."""
+        facts = {name: value for name, value in self.facts().items() if name != "module"}
+        return storage.digest(facts)
+
     def directory(self, store: Path) -> Path:
         """Where vectors made this way live."""
-        facts = {name: value for name, value in self.facts().items() if name != "module"}
-        return store / f"{self.module.name}-{storage.digest(facts)}"
+        size = f"{self.module.height}x{self.module.width}"
+        return store / f"{size}-{self.precision}-{self.key}"
 
     def facts(self) -> dict[str, object]:
         """What each file says of itself; all but the module's name is part of the identity."""

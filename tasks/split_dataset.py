@@ -19,6 +19,8 @@ _read_summary = functools.cache(manifest.read_summary)
 class SplitDataset(DataOptions, Step):
     """Write the manifest: one row a photo, with its content digest, split and status."""
 
+    priority = 1  # what is wrong with the photos should be heard before the module is loaded
+
     def requires(self) -> list[luigi.Task]:
         samples = self.image_dir.absolute() == SAMPLE_DIR.absolute()
         return [SamplePhotos()] if samples else []

@@ -26,7 +26,7 @@ class TrainHead(HeadOptions, Step):
         if summary is None or recipe is None:
             return Pending()
         options = (self.class_weighting, self.l2)
-        key = storage.digest(summary.digest, recipe.facts(), options, head.FORMAT_VERSION)
+        key = storage.digest(summary.digest, recipe.key, options, head.FORMAT_VERSION)
         return luigi.LocalTarget(self.output_dir / "heads" / key)
 
     def work(self) -> None:

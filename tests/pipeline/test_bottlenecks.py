@@ -149,8 +149,8 @@ def test_another_module_size_or_precision_has_a_directory_of_its_own(store: Stor
 def test_the_same_module_under_another_name_costs_nothing(
     store: Store, tiny_module: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(tiny_module, tmp_path / "copied" / tiny_module.name)
-    module = modules.prepare(str(tmp_path / "copied" / tiny_module.name), tmp_path)
+    shutil.copytree(tiny_module, tmp_path / "another name")
+    module = modules.prepare(str(tmp_path / "another name"), tmp_path)
     store.run()
     store.recipe = Recipe(module, "float32", "float16")
     assert store.run() == Counts(computed=0, reused=48)

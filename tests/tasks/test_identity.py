@@ -1,0 +1,139 @@
+"""The identity rule: exactly the steps that depend on a change run again."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import luigi
+import pytest
+
+from tasks import ExportModel, split_dataset
+from tasks.messages import logger
+from tests.conftest import PhotoMaker
+
+ALL = ["SplitDataset", "PrepareModule", "ComputeBottlenecks", "TrainHead", "EvaluateModel"]
+AFTER_SPLIT = ["ComputeBottlenecks", "TrainHead", "EvaluateModel", "ExportModel"]
+
+
+class Pipeline:
+    """Runs the pipeline, each time as a new process would, and tells which steps had work."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        self.lines: list[str] = []
+
+    def run(self, **options: Any) -> list[str]:
+        for memo in (split_dataset._list_photos, split_dataset._read_summary):
+            memo.cache_clear()
+        self.lines = []
+        handler = logging.Handler()
+        handler.emit = lambda record: self.lines.append(record.getMessage())  # type: ignore
+        logger.addHandler(handler)
+        try:
+            self.task = ExportModel(**{**self.options, **options})
+            assert luigi.build([self.task], local_scheduler=True, log_level="INFO", no_lock=True)
+        finally:
+            logger.removeHandler(handler)
+        return [line.split()[0] for line in self.lines if " took " in line]
+
+
+@pytest.fixture
+def pipeline(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> Iterator[Pipeline]:
+    given = Pipeline(
+        image_dir=photo_dir, tfhub_module=str(tiny_module), output_dir=tmp_path / "out"
+    )
+    assert sorted(given.run()) == sorted([*ALL, "ExportModel"])
+    yield given
+
+
+def test_nothing_runs_when_nothing_changed(pipeline: Pipeline) -> None:
+    assert pipeline.run() == []
+
+
+def test_a_touched_photo_makes_a_new_manifest_and_no_more(
+    pipeline: Pipeline, photo_dir: Path
+) -> None:
+    os.utime(photo_dir / "red_rose/3.jpg")
+    assert pipeline.run() == ["SplitDataset"]
+    assert pipeline.run() == []
+
+
+def test_a_replaced_photo_runs_its_class_and_what_follows(
+    pipeline: Pipeline, photo_dir: Path, make_photo: PhotoMaker, tmp_path: Path
+) -> None:
+    before = set(tmp_path.glob("out/bottlenecks/*/green*"))
+    make_photo(photo_dir / "red_rose/3.jpg", 2, 99)
+    assert pipeline.run() == ["SplitDataset", *AFTER_SPLIT]
+    assert "Bottlenecks: 1 computed, 47 reused" in pipeline.lines
+    assert set(tmp_path.glob("out/bottlenecks/*/green*")) == before
+
+
+def test_a_new_class_runs_what_follows(
+    pipeline: Pipeline, photo_dir: Path, make_photo: PhotoMaker
+) -> None:
+    for seed in range(20):
+        make_photo(photo_dir / "sky" / f"{seed}.jpg", 2, seed)
+    assert pipeline.run() == ["SplitDataset", *AFTER_SPLIT]
+    assert "Bottlenecks: 20 computed, 48 reused" in pipeline.lines
+
+
+def test_a_percentage_runs_the_split_and_computes_nothing(pipeline: Pipeline) -> None:
+    assert pipeline.run(testing_percentage=20.0) == ["SplitDataset", *AFTER_SPLIT]
+    assert "Bottlenecks: 0 computed, 48 reused" in pipeline.lines
+
+
+def test_a_head_setting_runs_the_head_and_what_follows(pipeline: Pipeline) -> None:
+    assert pipeline.run(l2=0.5) == ["TrainHead", "EvaluateModel", "ExportModel"]
+    assert pipeline.run(class_weighting="none") == ["TrainHead", "EvaluateModel", "ExportModel"]
+
+
+def test_an_export_setting_runs_the_export(pipeline: Pipeline) -> None:
+    assert pipeline.run(final_tensor_name="answer") == ["ExportModel"]
+
+
+def test_the_way_vectors_are_stored_runs_the_bottlenecks(pipeline: Pipeline) -> None:
+    assert pipeline.run(vector_type="float32") == AFTER_SPLIT
+
+
+def test_going_back_only_moves_current(pipeline: Pipeline, tmp_path: Path) -> None:
+    first = (tmp_path / "out/current").resolve()
+    pipeline.run(l2=0.5)
+    assert (tmp_path / "out/current").resolve() != first
+    assert pipeline.run() == ["ExportModel"]
+    assert (tmp_path / "out/current").resolve() == first
+
+
+def test_the_same_module_elsewhere_is_looked_at_and_nothing_is_computed(
+    pipeline: Pipeline, tiny_module: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_module, tmp_path / "moved")
+    assert pipeline.run(tfhub_module=str(tmp_path / "moved")) == ["PrepareModule"]
+
+
+def test_other_weights_under_the_same_path_run_everything_after_the_split(
+    photo_dir: Path, tiny_module: Path, tmp_path: Path
+) -> None:
+    module = tmp_path / "module"
+    shutil.copytree(tiny_module, module)
+    pipeline = Pipeline(image_dir=photo_dir, tfhub_module=str(module), output_dir=tmp_path / "out")
+    pipeline.run()
+    (module / "assets" / "note.txt").parent.mkdir(exist_ok=True)
+    (module / "assets" / "note.txt").write_text("other content")
+    assert pipeline.run() == ["PrepareModule", *AFTER_SPLIT]
+
+
+def test_moving_the_folder_of_photos_changes_nothing(
+    pipeline: Pipeline, photo_dir: Path, tmp_path: Path
+) -> None:
+    photo_dir.rename(tmp_path / "moved")
+    assert pipeline.run(image_dir=tmp_path / "moved") == []
+
+
+def test_a_lost_result_is_made_again_and_nothing_else(pipeline: Pipeline, tmp_path: Path) -> None:
+    (heads,) = tmp_path.glob("out/heads/*")
+    shutil.rmtree(heads)
+    (tmp_path / "out/current").unlink()
+    assert pipeline.run() == ["TrainHead", "ExportModel"]

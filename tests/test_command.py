@@ -1,0 +1,201 @@
+"""The `luigi` command as people use it: a process of its own, real files, a real luigid."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PhotoMaker
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+
+
+def luigi(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [BIN / "luigi", "--module", "tasks", *map(str, arguments)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("LUIGI")}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return re.findall(r"^ERROR: (.*)", done.stderr, re.MULTILINE)
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """The one error of a run that failed as it should."""
+    assert done.returncode == 30
+    assert "Traceback" not in done.stdout + done.stderr
+    (error,) = errors(done)
+    return error
+
+
+def test_export_model_leads_to_a_model(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ("--image-dir", photo_dir, "--tfhub-module", tiny_module, "--output-dir", out)
+    done = luigi("ExportModel", *options)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((out / "current/evaluation.json").read_text())
+    assert figures["top1"] == 1
+    assert figures["count"] == 4
+    assert f"The model is in {out}/current" in done.stderr
+    again = luigi("ExportModel", *options)
+    assert again.returncode == 0
+    assert "Did not run any tasks" in again.stderr
+
+
+def test_a_stage_runs_alone(photo_dir: Path, tmp_path: Path) -> None:
+    done = luigi("SplitDataset", "--image-dir", photo_dir, "--output-dir", tmp_path / "out")
+    assert done.returncode == 0
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["manifests"]
+
+
+def test_help_does_not_load_tensorflow() -> None:
+    program = (
+        "import sys, luigi.cmdline\n"
+        "try:\n    luigi.cmdline.luigi_run(['--module', 'tasks', 'ExportModel', '--help'])\n"
+        "except SystemExit:\n    print('loaded' if 'tensorflow' in sys.modules else 'not loaded')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert "--validation-percentage" in done.stdout
+    assert done.stdout.splitlines()[-1] == "not loaded"
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    done = luigi("ExportModel", "--image-dir", tmp_path / "none", "--output-dir", tmp_path / "out")
+    assert refused(done) == f"image_dir: there is no folder {tmp_path}/none"
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    done = luigi(
+        "ExportModel", "--image-dir", tmp_path / "photos", "--output-dir", tmp_path / "out"
+    )
+    assert "holds no class folder" in refused(done)
+
+
+def test_photos_directly_in_the_folder(tmp_path: Path, make_photo: PhotoMaker) -> None:
+    make_photo(tmp_path / "photos/1.jpg")
+    done = luigi(
+        "ExportModel", "--image-dir", tmp_path / "photos", "--output-dir", tmp_path / "out"
+    )
+    assert "holds 1 photos but no class folder" in refused(done)
+
+
+def test_one_class_only(photo_dir: Path, tmp_path: Path) -> None:
+    shutil.rmtree(photo_dir / "red_rose")
+    done = luigi("ExportModel", "--image-dir", photo_dir, "--output-dir", tmp_path / "out")
+    assert "needs at least two" in refused(done)
+
+
+def test_no_such_module(photo_dir: Path, tmp_path: Path) -> None:
+    done = luigi(
+        *("ExportModel", "--image-dir", photo_dir, "--output-dir", tmp_path / "out"),
+        *("--tfhub-module", "efficientnet-lite9"),
+    )
+    assert "efficientnet-lite9 is no built-in module" in refused(done)
+
+
+def test_impossible_percentages(photo_dir: Path, tmp_path: Path) -> None:
+    done = luigi(
+        *("SplitDataset", "--image-dir", photo_dir, "--output-dir", tmp_path / "out"),
+        *("--testing-percentage", "95"),
+    )
+    assert "validation_percentage is 10 and testing_percentage is 95" in refused(done)
+
+
+def test_bad_photos_are_set_aside_and_named_and_the_run_goes_on(
+    photo_dir: Path, tiny_module: Path, tmp_path: Path, make_photo: PhotoMaker
+) -> None:
+    rose = photo_dir / "red_rose"
+    (rose / "fake.jpg").write_text("<html>not a photo</html>")
+    (rose / "cut.jpg").write_bytes((rose / "0.jpg").read_bytes()[:700])
+    (photo_dir / "weeds").mkdir()
+    (photo_dir / "weeds/empty.jpg").touch()
+    make_photo(photo_dir / "stray.jpg")
+    done = luigi(
+        *("ExportModel", "--image-dir", photo_dir, "--output-dir", tmp_path / "out"),
+        *("--tfhub-module", tiny_module),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Set aside: red_rose/fake.jpg: not an image" in done.stderr
+    assert "Set aside: red_rose/cut.jpg: truncated JPEG" in done.stderr
+    assert "Set aside: weeds/empty.jpg: empty file" in done.stderr
+    assert "Class 'weeds' has no usable photo" in done.stderr
+    assert "1 photos lie directly in" in done.stderr
+    labels = (tmp_path / "out/current/output_labels.txt").read_text().splitlines()
+    assert labels == ["green leaf", "red_rose"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[head]\nl2 = much", "luigi.cfg: [head] l2 is 'much', which is not a number"),
+        ("[head]\nclas_weighting = none", "has no option clas_weighting; did you mean class_w"),
+        ("[bottlenecks]\nprecision = float8", "it can be auto, float32, bfloat16"),
+    ],
+)
+def test_a_mistake_in_luigi_cfg_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "luigi.cfg").write_text(text)
+    done = luigi("ExportModel", "--help", cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_options_come_from_luigi_cfg_and_the_command_line_overrules_them(
+    photo_dir: Path, tmp_path: Path
+) -> None:
+    settings = f"[data]\nimage_dir = {photo_dir}\noutput_dir = here\ntesting_percentage = 95\n"
+    (tmp_path / "luigi.cfg").write_text(settings + "[core]\nlocal_scheduler = true\n")
+    assert "testing_percentage is 95" in luigi("SplitDataset", cwd=tmp_path).stderr
+    luigi("SplitDataset", "--testing-percentage", "20", cwd=tmp_path)
+    assert len(list((tmp_path / "here/manifests").iterdir())) == 1
+
+
+@pytest.fixture
+def luigid(tmp_path: Path) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "luigid").mkdir()
+    command = [BIN / "luigid", "--address", "127.0.0.1", "--port", str(port)]
+    with (tmp_path / "luigid/log").open("w") as log:
+        process = subprocess.Popen(command, cwd=tmp_path / "luigid", stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(100):
+            try:
+                urllib.request.urlopen(url).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_a_running_luigid_is_used_when_asked(
+    luigid: str, photo_dir: Path, tiny_module: Path, tmp_path: Path
+) -> None:
+    done = luigi(
+        *("ExportModel", "--image-dir", photo_dir, "--output-dir", tmp_path / "out"),
+        *("--tfhub-module", tiny_module, "--scheduler-url", luigid),
+    )
+    assert done.returncode == 0, done.stderr
+    query = urllib.parse.urlencode({"data": json.dumps({"status": "DONE"})})
+    with urllib.request.urlopen(f"{luigid}/api/task_list?{query}") as answer:
+        tasks = json.load(answer)["response"].values()
+    assert {"ExportModel", "TrainHead", "ComputeBottlenecks"} <= {task["name"] for task in tasks}
+    messages = [task["status_message"] for task in tasks if task["name"] == "ComputeBottlenecks"]
+    assert any("48 of 48 photos through the module" in str(message) for message in messages)
