@@ -1,0 +1,106 @@
+"""What the user gets to see."""
+
+import io
+import logging
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline.errors import UserError
+from tasks import messages
+from tasks.messages import Reporter, tidy
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def task() -> Any:
+    said: list[tuple[str, int]] = []
+    return SimpleNamespace(
+        said=said,
+        set_status_message=lambda text: said.append((text, -1)),
+        set_progress_percentage=lambda percent: said.append((said.pop()[0], percent)),
+    )
+
+
+def record(message: str, error: BaseException | None = None) -> logging.LogRecord:
+    info = (type(error), error, None) if error else None
+    return logging.LogRecord("luigi-interface", logging.ERROR, "", 0, message, (), info)
+
+
+def test_a_mistake_of_the_users_is_shown_without_a_traceback() -> None:
+    shown = record("[pid 7] Worker failed", UserError("image_dir: there is no folder x"))
+    assert tidy(shown)
+    assert shown.getMessage() == "image_dir: there is no folder x"
+    assert shown.exc_info is None
+
+
+def test_an_error_of_ours_keeps_its_traceback() -> None:
+    shown = record("something failed", ValueError("a bug"))
+    assert tidy(shown)
+    assert shown.exc_info is not None
+
+
+def test_luigis_noise_is_left_out() -> None:
+    assert not tidy(record("Informed scheduler that task   %s   has status   %s"))
+    assert tidy(record("The model is in %s"))
+
+
+def test_luigid_is_told_the_percentage_and_what_is_going_on() -> None:
+    told = task()
+    report = Reporter(told)
+    report(0, 200, "photos through the module")
+    report(200, 200, "photos through the module")
+    (first, _), (last, percent) = told.said
+    assert first == "0 of 200 photos through the module"
+    assert last.startswith("200 of 200 photos through the module, ")
+    assert "a second" in last
+    assert percent == 100
+
+
+def test_luigid_is_not_told_more_than_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(messages.time, "monotonic", lambda: clock[0])
+    told = task()
+    report = Reporter(told)
+    for done in range(31):
+        clock[0] = done / 10
+        report(done, 1000, "photos")
+    assert [text.split()[0] for text, _ in told.said] == ["0", "10", "20", "30"]
+
+
+def test_a_log_gets_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(messages.time, "monotonic", lambda: clock[0])
+    caplog.set_level(logging.INFO, "luigi-interface")
+    messages.logger.addHandler(caplog.handler)
+    report = Reporter(task())
+    for second in range(100):
+        clock[0] = second
+        report(second, 100, "photos")
+    messages.logger.removeHandler(caplog.handler)
+    assert [line.split()[0] for line in caplog.messages] == ["31", "62", "93"]
+    assert caplog.messages[0] == "31 of 100 photos, 1 a second, 69 s left"
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    report = Reporter(task())
+    report(0, 50, "photos through the module")
+    report(50, 50, "photos through the module")
+    report.close()
+    last = terminal.getvalue().split("\r")[-1]
+    assert "photos through the module: 100%" in last
+    assert "50/50" in last
+
+
+def test_without_a_worker_nobody_is_told() -> None:
+    silent = SimpleNamespace(set_status_message=None, set_progress_percentage=None)
+    Reporter(silent)(1, 2, "photos")  # type: ignore[arg-type]

@@ -1,0 +1,66 @@
+"""Options: defaults from luigi.cfg, checked. How the command shows mistakes: test_command.py."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from luigi.configuration import get_config
+
+from pipeline.errors import UserError
+from tasks import ExportModel, options
+
+
+@pytest.fixture
+def section() -> Iterator[str]:
+    """A section of Luigi's configuration that is gone afterwards."""
+    yield "test_options"
+    get_config().remove_section("test_options")
+    options._known.pop("test_options", None)
+
+
+def test_without_a_value_the_default_counts(section: str) -> None:
+    assert options.configured(section, "percentage", 10.0) == 10.0
+
+
+def test_a_value_takes_the_defaults_type(section: str) -> None:
+    get_config().set(section, "percentage", "12")
+    get_config().set(section, "size", "224")
+    percentage = options.configured(section, "percentage", 10.0)
+    assert (percentage, type(percentage)) == (12.0, float)
+    assert options.configured(section, "size", 0) == 224
+
+
+def test_a_value_of_another_type_is_refused(section: str) -> None:
+    get_config().set(section, "size", "large")
+    with pytest.raises(UserError, match=r"size is 'large', which is not a whole number"):
+        options.configured(section, "size", 0)
+
+
+def test_a_value_that_is_no_choice_is_refused_with_the_choices(section: str) -> None:
+    get_config().set(section, "precision", "low")
+    with pytest.raises(UserError, match="it can be auto, float32"):
+        options.configured(section, "precision", "auto", ("auto", "float32"))
+
+
+def test_an_unknown_option_is_refused_with_the_nearest_name(section: str) -> None:
+    options.configured(section, "image_dir", "")
+    get_config().set(section, "image_dri", "x")
+    with pytest.raises(UserError, match="no option image_dri; did you mean image_dir"):
+        options.refuse_unknown()
+
+
+def test_a_folder_may_begin_with_a_tilde() -> None:
+    assert ExportModel(image_dir="~/photos").image_dir == Path.home() / "photos"
+
+
+def test_every_option_says_what_it_is() -> None:
+    for name, parameter in ExportModel.get_params():
+        assert parameter.description, name
+
+
+def test_luigi_cfg_shows_every_option_with_its_default() -> None:
+    text = (Path(__file__).parents[2] / "luigi.cfg").read_text()
+    for name, parameter in ExportModel.get_params():
+        default = parameter._default
+        shown = f"{default:g}" if isinstance(default, float) else str(default)
+        assert f"#{name} = {shown}".strip() in text, name
