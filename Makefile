@@ -14,6 +14,7 @@ DATA := $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(IMAGE_DIR),--ima
 	$(if $(SPLIT_FILE),--split-file "$(SPLIT_FILE)")
 MODULE := $(if $(TFHUB_MODULE),--tfhub-module "$(TFHUB_MODULE)")
 LUIGI := $(BIN)/luigi --module tasks
+MODEL = $(or $(OUTPUT_DIR),$(shell $(BIN)/python -c "import tasks; print(tasks.ExportModel().output_dir)"))/current
 HOW := $(if $(SCHEDULER),--scheduler-url "$(SCHEDULER)") $(OPTIONS)
 
 .PHONY: help setup train split bottlenecks head evaluate export predict luigid lint test test-fast clean
@@ -30,7 +31,7 @@ setup: .venv/installed ## make .venv with all that is needed
 
 train: setup ## everything: from photos to an exported model
 	@$(LUIGI) ExportModel $(DATA) $(MODULE) $(HOW)
-	@echo "The model is in $(or $(OUTPUT_DIR),the output folder, data/output unless luigi.cfg says otherwise:) current/"
+	@echo "The model is in $(MODEL)"
 
 split: setup ## find the photos and split them
 	@$(LUIGI) SplitDataset $(DATA) $(HOW)
@@ -47,7 +48,8 @@ evaluate: setup ## measure it on the test split, whatever comes before included
 export: train ## the same as train
 
 predict: setup ## print the five best labels for IMAGE=photo.jpg
-	@$(BIN)/python -m pipeline.predict $(if $(OUTPUT_DIR),--model "$(OUTPUT_DIR)/current") "$(IMAGE)"
+	$(if $(IMAGE),,$(error say which photo: make predict IMAGE=photo.jpg))
+	@$(BIN)/python -m pipeline.predict --model "$(MODEL)" "$(IMAGE)"
 
 luigid: setup ## start Luigi's scheduler with its page on http://127.0.0.1:8082
 	$(BIN)/luigid --address 127.0.0.1 --port 8082
