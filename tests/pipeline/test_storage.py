@@ -1,0 +1,220 @@
+"""Names that carry a digest, and publication that is whole or not at all."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import storage
+
+SLOW_PUBLISHER = """
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from pipeline import storage
+
+with storage.publish(Path(sys.argv[1])) as temporary:
+    temporary.mkdir()
+    (temporary / "result").write_text("theirs")
+    print("inside", flush=True)
+    sys.stdin.readline()
+"""
+
+LINK_TURNER = """
+import sys
+from pathlib import Path
+from pipeline import storage
+
+link = Path(sys.argv[1])
+for turn in range(2000):
+    storage.point(link, link.with_name("ba"[turn % 2]))
+"""
+
+
+@pytest.fixture
+def dead_pid() -> int:
+    """The process number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_a_digest_is_the_same_in_every_release() -> None:
+    assert storage.digest("a", "b") == "0473ef2dc0d3"
+
+
+def test_a_digest_depends_on_the_order_of_its_parts() -> None:
+    assert storage.digest("a", "b") != storage.digest("b", "a")
+
+
+def test_a_digest_keeps_its_parts_apart() -> None:
+    assert storage.digest("a", "b") != storage.digest("ab", "")
+
+
+def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
+    assert storage.digest({"a": 1, "b": 2}) == storage.digest({"b": 2, "a": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("lite0-v1.2", "lite0-v1.2"),
+        ("green leaf", "green_leaf"),
+        ("a/../b", "a_.._b"),
+        ("..", "_"),
+        ("", "_"),
+        ("日本", "_"),
+        ("x" * 99, "x" * 40),
+    ],
+)
+def test_a_slug_keeps_what_is_safe_in_a_file_name(text: str, expected: str) -> None:
+    assert storage.slug(text) == expected
+
+
+@given(st.text())
+def test_a_slug_is_a_plain_file_name_for_any_text(text: str) -> None:
+    slug = storage.slug(text)
+    assert slug
+    assert slug.isascii()
+    assert not slug.startswith(".")
+    assert not set(slug) & set("/\\ \n\0")
+
+
+def test_nothing_stands_at_the_path_until_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "result.json"
+    with storage.publish(path) as temporary:
+        temporary.write_text("{}")
+        assert not path.exists()
+    assert path.read_text() == "{}"
+    assert names(path.parent) == ["result.json"]
+
+
+def test_a_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "result"
+    path.write_text("old")
+    with storage.publish(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_file_that_failed_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), storage.publish(tmp_path / "result") as temporary:
+        temporary.write_text("half")
+        raise error
+    assert names(tmp_path) == []
+
+
+def test_a_directory_that_failed_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError), storage.publish(tmp_path / "result") as temporary:
+        (temporary / "deep").mkdir(parents=True)
+        (temporary / "deep" / "file").write_text("half")
+        raise ValueError
+    assert names(tmp_path) == []
+
+
+def test_a_failure_keeps_the_file_that_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "result"
+    path.write_text("old")
+    with pytest.raises(ValueError), storage.publish(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError
+    assert path.read_text() == "old"
+
+
+def test_a_finished_directory_is_kept(tmp_path: Path) -> None:
+    for content in ["first", "second"]:
+        with storage.publish(tmp_path / "result") as temporary:
+            temporary.mkdir()
+            (temporary / "file").write_text(content)
+    assert (tmp_path / "result" / "file").read_text() == "first"
+    assert names(tmp_path) == ["result"]
+
+
+def test_two_processes_may_publish_the_same_directory(tmp_path: Path) -> None:
+    path = tmp_path / "result"
+    command = [sys.executable, "-c", SLOW_PUBLISHER, str(path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as slow:
+        assert slow.stdout is not None
+        assert slow.stdout.readline() == "inside\n"
+        with storage.publish(path) as temporary:
+            temporary.mkdir()
+            (temporary / "result").write_text("ours")
+        slow.communicate("go on\n", timeout=30)
+    assert slow.returncode == 0
+    assert (path / "result").read_text() == "ours"
+    assert names(tmp_path) == ["result"]
+
+
+def test_a_link_is_relative(tmp_path: Path) -> None:
+    target = tmp_path / "models" / "abc"
+    target.mkdir(parents=True)
+    storage.point(tmp_path / "current", target)
+    assert (tmp_path / "current").readlink() == Path("models/abc")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch], ids=["directory", "file"])
+def test_a_link_moves_on_to_a_new_target(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    for name in ["old", "new"]:
+        make(tmp_path / name)
+        storage.point(tmp_path / "current", tmp_path / name)
+    assert (tmp_path / "current").readlink() == Path("new")
+    assert names(tmp_path) == ["current", "new", "old"]
+
+
+def test_a_link_never_points_nowhere(tmp_path: Path) -> None:
+    link = tmp_path / "current"
+    for name in ["a", "b"]:
+        (tmp_path / name).mkdir()
+    storage.point(link, tmp_path / "a")
+    with subprocess.Popen([sys.executable, "-c", LINK_TURNER, str(link)]) as turning:
+        while turning.poll() is None:
+            assert link.is_dir()
+    assert turning.returncode == 0
+
+
+def test_sweep_removes_what_a_dead_process_left(tmp_path: Path, dead_pid: int) -> None:
+    folder = tmp_path / "models"
+    (folder / f".abc.{dead_pid}.tmp" / "deep").mkdir(parents=True)
+    (folder / f".table.parquet.{dead_pid}.tmp").write_text("half")
+    (folder / f".current.{dead_pid}.tmp").symlink_to("nowhere")
+    storage.sweep(tmp_path)
+    assert names(folder) == []
+
+
+def test_sweep_leaves_the_target_of_a_link_alone(tmp_path: Path, dead_pid: int) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_text("")
+    (tmp_path / f".current.{dead_pid}.tmp").symlink_to("model")
+    storage.sweep(tmp_path)
+    assert names(tmp_path) == ["model"]
+    assert names(tmp_path / "model") == ["weights"]
+
+
+def test_sweep_keeps_what_a_live_process_writes(tmp_path: Path) -> None:
+    with storage.publish(tmp_path / "result") as temporary:
+        temporary.write_text("half")
+        storage.sweep(tmp_path)
+        assert temporary.exists()
+
+
+@pytest.mark.parametrize("name", [".tmp", ".mine.tmp", "result.123.txt", "1.tmp"])
+def test_sweep_keeps_files_that_are_not_its_own(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("")
+    storage.sweep(tmp_path)
+    assert names(tmp_path) == [name]
+
+
+def test_sweep_of_a_missing_folder_does_nothing(tmp_path: Path) -> None:
+    storage.sweep(tmp_path / "missing")
+    assert names(tmp_path) == []
