@@ -102,18 +102,20 @@ def list_photos(image_dir: Path) -> Listing:
     """
     columns: dict[str, list[object]] = {name: [] for name in ["label", *_STAT, "problem"]}
     hasher = hashlib.sha256()
+    labels = photos.labels(image_dir)
     for photo in photos.find(image_dir):
         row = (photo.label, photo.path, photo.size, photo.mtime_ns, photo.ctime_ns, photo.problem)
         hasher.update(repr(row).encode())
         for column, value in zip(columns.values(), row, strict=True):
             column.append(value)
+    hasher.update(repr(labels).encode())
     frame = pd.DataFrame(columns)
     if frame.empty:
         raise UserError(
             f"image_dir: the class folders of {image_dir} hold no photo; "
             "put JPEG, PNG, GIF, BMP or WebP files into them"
         )
-    return Listing(frame, tuple(frame["label"].unique()), hasher.hexdigest())
+    return Listing(frame, labels, hasher.hexdigest())
 
 
 def build(
@@ -141,6 +143,8 @@ def build(
     rows = listing.photos
     if known is None:
         known = pd.DataFrame(columns=_STAT + _INSPECTION)
+    # That a photo was on no list was the rule's finding, not the inspection's.
+    known = known.replace({"status": {UNLISTED: photos.OK}})
     rows = rows.merge(known[_STAT + _INSPECTION], how="left", on=_STAT)
     _inspect(rows, image_dir, progress)
     rows["split"] = [split.assign(rule, path) for path in rows["path"]]
@@ -148,7 +152,7 @@ def build(
     rows.loc[rows["status"] != photos.OK, "split"] = ""
     summary = _summarise(rows, listing.labels)
     _refuse_hopeless(summary, rows, image_dir)
-    fields = {"image_dir": str(image_dir.absolute()), **asdict(summary)}
+    fields = {"version": FORMAT_VERSION, "image_dir": str(image_dir.absolute()), **asdict(summary)}
     table = pa.Table.from_pandas(rows[SCHEMA.names], SCHEMA, preserve_index=False)
     return table.replace_schema_metadata({_METADATA_KEY: json.dumps(fields)})
 
@@ -171,20 +175,21 @@ def _inspect(rows: pd.DataFrame, image_dir: Path, progress: Progress) -> None:
 
 def _summarise(rows: pd.DataFrame, labels: tuple[str, ...]) -> Summary:
     classes = []
-    for label, of_class in rows.groupby("label", sort=False):
+    positions = rows.groupby("label").indices
+    for label in labels:
+        of_class = rows.iloc[positions.get(label, [])]
         usable = of_class[of_class["status"] == photos.OK]
         counts = usable["split"].value_counts()
         content = usable[["path", "digest", "split"]].to_numpy().tolist()
         classes.append(
             ClassSummary(
-                label=str(label),
+                label=label,
                 digest=storage.digest(label, content),
                 **{part: int(counts.get(part, 0)) for part in split.SPLITS},
                 set_aside=len(of_class) - len(usable),
             )
         )
-    assert [c.label for c in classes] == list(labels)
-    return Summary(storage.digest([c.digest for c in classes]), tuple(classes))
+    return Summary(storage.digest([c.digest for c in classes if c.usable]), tuple(classes))
 
 
 def _refuse_hopeless(summary: Summary, rows: pd.DataFrame, image_dir: Path) -> None:
@@ -219,14 +224,20 @@ def read_summary(path: Path) -> Summary:
 
 
 def newest(directory: Path, image_dir: Path) -> pd.DataFrame | None:
-    """The rows of the latest manifest of `image_dir` in `directory`, if there is one."""
-    manifests = sorted(
-        directory.glob("*.parquet"), key=lambda p: p.stat().st_mtime_ns, reverse=True
-    )
-    for path in manifests:
-        if _fields(pq.read_schema(path))["image_dir"] == str(image_dir.absolute()):
-            rows = read(path)
-            return rows[rows["digest"] != ""]  # whatever could not be read is tried again
+    """The rows of the latest manifest of `image_dir` in `directory`, if there is one.
+
+    Left out are the photos that could not be read, so that they are tried again.
+    """
+    paths = directory.glob("*.parquet")
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        try:
+            fields = _fields(pq.read_schema(path))
+            same = fields["image_dir"] == str(image_dir.absolute())
+            if same and fields["version"] == FORMAT_VERSION:
+                rows = read(path)
+                return rows[rows["digest"] != ""]
+        except (OSError, pa.ArrowException, KeyError):
+            continue  # damaged, or not ours: the photos are read again
     return None
 
 

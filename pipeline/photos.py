@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import re
+import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,6 +66,15 @@ class Inspection:
     status: str
 
 
+def labels(image_dir: Path) -> tuple[str, ...]:
+    """Names of the class folders in `image_dir`, in a fixed order.
+
+    Raises:
+        UserError: where there is no such folder, or no class folder in it.
+    """
+    return tuple(_displayable(entry.name) for entry in _class_folders(image_dir))
+
+
 def find(image_dir: Path) -> Iterator[Found]:
     """List the photos below the class folders of `image_dir`, in a fixed order.
 
@@ -72,29 +82,33 @@ def find(image_dir: Path) -> Iterator[Found]:
     something else are passed over. Symbolic links are followed, each folder once.
 
     Raises:
-        UserError: where there is no such folder, or no class folder in it.
+        UserError: as `labels`.
     """
+    for folder in _class_folders(image_dir):
+        yield from _walk(folder.path, folder.name, folder.name, set())
+
+
+def _class_folders(image_dir: Path) -> list[os.DirEntry[str]]:
     try:
         entries = sorted(os.scandir(image_dir), key=lambda entry: entry.name)
     except FileNotFoundError:
         raise UserError(f"image_dir: there is no folder {image_dir}") from None
     except OSError as error:
         raise UserError(f"image_dir: {image_dir} cannot be read: {error.strerror}") from None
-    labels = [e for e in entries if not e.name.startswith(".") and _is_dir(e)]
-    if not labels:
-        stray = sum(_may_be_photo(entry.name) for entry in entries)
-        found = f"{stray} photos but no class folder" if stray else "no class folder"
+    folders = [e for e in entries if not e.name.startswith(".") and _is_dir(e)]
+    if not folders:
+        photos = stray(image_dir)
+        found = f"{photos} photos but no class folder" if photos else "no class folder"
         raise UserError(
             f"image_dir: {image_dir} holds {found}; put the photos of each class into a folder "
             "of its own, named as the class, such as photos/daisy/1.jpg and photos/rose/2.jpg"
         )
-    for label in labels:
-        yield from _walk(label.path, label.name, label.name, set())
+    return folders
 
 
 def stray(image_dir: Path) -> int:
     """How many photos lie directly in `image_dir`, where they belong to no class."""
-    return sum(entry.is_file() and _may_be_photo(entry.name) for entry in os.scandir(image_dir))
+    return sum(_may_be_photo(e.name) and not _is_dir(e) for e in os.scandir(image_dir))
 
 
 def _walk(directory: str, label: str, prefix: str, seen: set[tuple[int, int]]) -> Iterator[Found]:
@@ -115,14 +129,14 @@ def _walk(directory: str, label: str, prefix: str, seen: set[tuple[int, int]]) -
             yield from _walk(entry.path, label, path, seen)
         elif _may_be_photo(entry.name):
             try:
-                stat = entry.stat()
+                status = entry.stat()
             except OSError as error:
                 yield _unusable(label, path, f"cannot be read: {error.strerror}")
                 continue
             if _displayable(path) != path:
                 yield _unusable(label, path, "file name is not UTF-8; rename the file")
                 continue
-            yield Found(label, path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+            yield Found(label, path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:
@@ -159,7 +173,10 @@ def inspect(path: Path, problem: str = "") -> Inspection:
     if problem:
         return _aside(problem)
     try:
-        if path.stat().st_size > MAX_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return _aside("not a regular file; delete it")  # opening a pipe would wait for ever
+        if status.st_size > MAX_BYTES:
             return _aside(f"larger than {MAX_BYTES >> 20} MB; make it smaller")
         data = path.read_bytes()
     except OSError as error:
@@ -204,13 +221,14 @@ def is_truncated(data: bytes, kind: str) -> bool:
 
     JPEG (ITU-T T.81): the end marker must follow the first scan; entropy-coded data cannot
     contain it, since every 0xFF there is followed by 0x00 or a restart marker. PNG: the IEND
-    chunk must be there. WebP (RIFF): the stated size must be there. Other kinds are left to
-    the decoder, which reports what it cannot read.
+    chunk must be there, checksum and all. WebP (RIFF): the stated size must be there. Other kinds
+    are left to the decoder, which reports what it cannot read.
     """
     if kind == "JPEG":
         return data.find(b"\xff\xd9", _first_scan(data)) < 0
     if kind == "PNG":
-        return b"IEND" not in data
+        end = data.rfind(b"IEND")
+        return end < 0 or end + 8 > len(data)
     if kind == "WEBP":
         return bool(struct.unpack_from("<I", data, 4)[0] + 8 > len(data))
     return False

@@ -139,6 +139,10 @@ def read_given(split_file: str) -> GivenSplit:
         for name in filter(None, (line.strip() for line in lines)):
             if listed.setdefault(name, split) != split:
                 raise UserError(f"split_file: {name} is on the {listed[name]} and the {split} list")
+    for name, split in listed.items():
+        other = listed.get(name.rpartition(".")[0], split)  # the same photo, without its extension
+        if other != split:
+            raise UserError(f"split_file: {name} is on the {split} and the {other} list")
     parts = set(listed.values())
     if not parts & {TRAINING, TESTING}:
         raise UserError(f"split_file: {split_file} lists no photo; write one label/name a line")

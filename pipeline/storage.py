@@ -1,10 +1,12 @@
 """Where results live: names that carry a digest, and publication that is whole or not at all."""
 
+import glob
 import hashlib
 import json
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,17 +38,20 @@ def publish(path: Path) -> Iterator[Path]:
 
     Nothing stands at `path` until the block has succeeded. A finished file is replaced. Where a
     finished directory is already there (another process was quicker), that one is kept: equal
-    paths mean equal contents.
+    paths mean equal contents. What killed processes of this machine left half-written of the same
+    path is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    _remove(temporary)
+    _sweep(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
-        if path.is_dir() and not temporary.is_symlink():
-            _remove(temporary)
-        else:
+        try:
             temporary.replace(path)
+        except OSError:
+            if temporary.is_symlink() or not (temporary.is_dir() and path.is_dir()):
+                raise
+            _remove(temporary)
     except BaseException:
         _remove(temporary)
         raise
@@ -59,11 +64,10 @@ def point(link: Path, target: Path) -> None:
         temporary.symlink_to(relative)
 
 
-def sweep(directory: Path) -> None:
-    """Remove what killed processes of this machine left half-written below `directory`."""
-    for leftover in directory.rglob(".*.tmp"):
-        pid = leftover.suffixes[-2].lstrip(".") if len(leftover.suffixes) > 1 else ""
-        if pid.isdigit() and not _alive(int(pid)):
+def _sweep(path: Path) -> None:
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        pid = leftover.name.rsplit(".", 3)[-3]
+        if re.fullmatch(r"\d{1,9}", pid) and not _alive(int(pid)):
             _remove(leftover)
 
 

@@ -296,3 +296,40 @@ def test_progress_is_told_of_all_photos(photo_dir: Path) -> None:
         listing, photo_dir, RULE, progress=lambda done, total, _: calls.append((done, total))
     )
     assert calls[-1] == (48, 48)
+
+
+def test_a_given_split_that_is_taken_away_is_forgotten(photo_dir: Path) -> None:
+    listed = {f"{label}/{i}": TRAINING for label in ["green leaf", "red_rose"] for i in range(20)}
+    known = build(photo_dir, SplitRule(0, 0, GivenSplit(listed, None, False))).to_pandas()
+    assert (known["status"] == manifest.UNLISTED).any()
+    assert set(build(photo_dir, RULE, known).to_pandas()["status"]) == {photos.OK}
+
+
+@pytest.mark.parametrize("damage", ["cut", "other"])
+def test_a_bad_file_among_the_manifests_is_passed_over(
+    photo_dir: Path, tmp_path: Path, damage: str
+) -> None:
+    manifest.write(build(photo_dir), tmp_path / "manifests" / "good.parquet")
+    bad = tmp_path / "manifests" / "bad.parquet"
+    if damage == "cut":
+        bad.write_bytes((tmp_path / "manifests" / "good.parquet").read_bytes()[:300])
+    else:
+        pd.DataFrame({"a": [1]}).to_parquet(bad)
+    rows = manifest.newest(tmp_path / "manifests", photo_dir)
+    assert rows is not None
+    assert len(rows) == 48
+
+
+def test_a_manifest_of_another_version_is_passed_over(
+    photo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest.write(build(photo_dir), tmp_path / "manifests" / "1.parquet")
+    monkeypatch.setattr(manifest, "FORMAT_VERSION", manifest.FORMAT_VERSION + 1)
+    assert manifest.newest(tmp_path / "manifests", photo_dir) is None
+
+
+def test_an_empty_class_folder_is_named_and_changes_nothing_else(photo_dir: Path) -> None:
+    before = summary_of(photo_dir)
+    (photo_dir / "tulip").mkdir()
+    assert any(line.startswith("Class 'tulip' has no usable photo") for line in remarks(photo_dir))
+    assert summary_of(photo_dir).digest == before.digest

@@ -278,9 +278,23 @@ def test_too_many_bytes_are_set_aside_unread(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_opened_is_set_aside(tmp_path: Path) -> None:
-    (tmp_path / "folder.jpg").mkdir()
-    assert photos.inspect(tmp_path / "folder.jpg").status == "cannot be read: Is a directory"
     assert photos.inspect(tmp_path / "1.jpg").status == "cannot be read: No such file or directory"
+
+
+def test_a_pipe_is_set_aside_unopened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "1.jpg")
+    assert photos.inspect(tmp_path / "1.jpg").status == "not a regular file; delete it"
+
+
+@pytest.mark.parametrize("missing", [1, 4, 12])
+def test_a_png_that_lacks_its_last_bytes_is_truncated(tmp_path: Path, missing: int) -> None:
+    data = encode(noise(), "PNG")[:-missing]
+    assert status_of(tmp_path / "1.png", data).startswith("truncated PNG")
+
+
+def test_a_link_to_itself_is_no_stray_photo(tmp_path: Path) -> None:
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    assert photos.stray(tmp_path) <= 1
 
 
 def test_a_problem_of_the_listing_is_the_status(tmp_path: Path) -> None:

@@ -215,6 +215,12 @@ def test_a_photo_on_two_lists_is_named_with_both(tmp_path: Path) -> None:
     assert "testing" in str(refusal.value)
 
 
+def test_a_photo_on_two_lists_is_noticed_in_two_spellings(tmp_path: Path) -> None:
+    write_lists(tmp_path, train="pie/1.jpg\n", test="pie/1\n")
+    with pytest.raises(UserError, match=r"pie/1\.jpg is on the"):
+        split.read_given(str(tmp_path))
+
+
 def test_a_photo_twice_on_one_list_is_harmless(tmp_path: Path) -> None:
     write_lists(tmp_path, train="pie/1\npie/1\n")
     assert split.read_given(str(tmp_path)).listed == {"pie/1": TRAINING}

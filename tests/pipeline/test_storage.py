@@ -183,38 +183,55 @@ def test_a_link_never_points_nowhere(tmp_path: Path) -> None:
     assert turning.returncode == 0
 
 
-def test_sweep_removes_what_a_dead_process_left(tmp_path: Path, dead_pid: int) -> None:
-    folder = tmp_path / "models"
-    (folder / f".abc.{dead_pid}.tmp" / "deep").mkdir(parents=True)
-    (folder / f".table.parquet.{dead_pid}.tmp").write_text("half")
-    (folder / f".current.{dead_pid}.tmp").symlink_to("nowhere")
-    storage.sweep(tmp_path)
-    assert names(folder) == []
-
-
-def test_sweep_leaves_the_target_of_a_link_alone(tmp_path: Path, dead_pid: int) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "weights").write_text("")
-    (tmp_path / f".current.{dead_pid}.tmp").symlink_to("model")
-    storage.sweep(tmp_path)
-    assert names(tmp_path) == ["model"]
-    assert names(tmp_path / "model") == ["weights"]
-
-
-def test_sweep_keeps_what_a_live_process_writes(tmp_path: Path) -> None:
+def test_publishing_removes_what_dead_processes_left_of_the_same_path(
+    tmp_path: Path, dead_pid: int
+) -> None:
+    (tmp_path / f".result.{dead_pid}.0a1b2c3d.tmp" / "deep").mkdir(parents=True)
+    (tmp_path / f".result.{dead_pid}.4e5f6a7b.tmp").symlink_to("nowhere")
+    other = f".other.{dead_pid}.0a1b2c3d.tmp"
+    (tmp_path / other).write_text("half")
     with storage.publish(tmp_path / "result") as temporary:
-        temporary.write_text("half")
-        storage.sweep(tmp_path)
-        assert temporary.exists()
+        temporary.write_text("whole")
+    assert names(tmp_path) == [other, "result"]
 
 
-@pytest.mark.parametrize("name", [".tmp", ".mine.tmp", "result.123.txt", "1.tmp"])
-def test_sweep_keeps_files_that_are_not_its_own(tmp_path: Path, name: str) -> None:
+def test_publishing_keeps_what_live_processes_write(tmp_path: Path) -> None:
+    with storage.publish(tmp_path / "result") as one:
+        one.write_text("one")
+        with storage.publish(tmp_path / "result") as other:
+            other.write_text("other")
+    assert (tmp_path / "result").read_text() == "one"
+
+
+@pytest.mark.parametrize("name", [".result.tmp", ".result.mine.0.tmp", f".result.{10**20}.0.tmp"])
+def test_publishing_keeps_files_of_others(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("")
-    storage.sweep(tmp_path)
-    assert names(tmp_path) == [name]
+    with storage.publish(tmp_path / "result") as temporary:
+        temporary.write_text("")
+    assert names(tmp_path) == [name, "result"]
 
 
-def test_sweep_of_a_missing_folder_does_nothing(tmp_path: Path) -> None:
-    storage.sweep(tmp_path / "missing")
-    assert names(tmp_path) == []
+def test_a_directory_that_another_process_publishes_at_the_same_moment_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, replace = tmp_path / "result", Path.replace
+
+    def late(self: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "replace", replace)
+        path.mkdir()
+        (path / "file").write_text("theirs")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", late)
+    with storage.publish(path) as temporary:
+        temporary.mkdir()
+        (temporary / "file").write_text("ours")
+    assert (path / "file").read_text() == "theirs"
+    assert names(tmp_path) == ["result"]
+
+
+def test_a_file_never_replaces_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "result").mkdir()
+    with pytest.raises(OSError), storage.publish(tmp_path / "result") as temporary:
+        temporary.write_text("new")
+    assert names(tmp_path) == ["result"]
