@@ -14,9 +14,8 @@ import math
 import pickle
 import pickletools
 from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,15 +47,14 @@ class _UnreadableError(Exception):
         self.remedy = remedy
 
 
-@dataclass(frozen=True)
-class _Storage:
+# Tuples, because the opcode BUILD could change the attributes of anything else after the checks.
+class _Storage(NamedTuple):
     key: str
     dtype: str
-    count: int
+    length: int
 
 
-@dataclass(frozen=True)
-class _Tensor:
+class _Tensor(NamedTuple):
     """A view of a storage; offset and strides count numbers, not bytes."""
 
     storage: _Storage
@@ -134,6 +132,8 @@ def _parse(data: bytes) -> dict[str, np.ndarray]:
     _check(isinstance(tensors, dict), "it holds no state dict")
     for name, tensor in tensors.items():
         _check(isinstance(name, str) and isinstance(tensor, _Tensor), "it holds no state dict")
+    total = sum(math.prod(tensor.size) for tensor in tensors.values())
+    _check(total <= len(data), "its tensors claim to be larger than the file")
     announced = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
     storages = _read_storages(file, _load(file), announced)
     return {name: _view(name, tensor, storages) for name, tensor in tensors.items()}
@@ -159,9 +159,9 @@ def _read_storages(
         storage = announced[key]
         dtype = np.dtype(storage.dtype)
         length = file.read(8)
-        raw = file.read(storage.count * dtype.itemsize)
-        _check(len(raw) == storage.count * dtype.itemsize, "it ends too soon")
-        same = int.from_bytes(length, "little") == storage.count
+        raw = file.read(storage.length * dtype.itemsize)
+        _check(len(raw) == storage.length * dtype.itemsize, "it ends too soon")
+        same = int.from_bytes(length, "little") == storage.length
         _check(same, f"storage {key[:80]!r} has another length than announced")
         arrays[storage] = np.frombuffer(raw, dtype)
     return arrays

@@ -1,5 +1,6 @@
 """Photos through a module: decode, resize and forward pass, overlapped, a batch at a time."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,7 +64,8 @@ def extract(paths: Sequence[Path], module: Module, precision: str) -> Iterator[B
     # One shape for all batches: nothing is traced twice, and a photo's vector does not depend on
     # how full its batch was.
     forward = tf.function(call, input_signature=[shape])
-    files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths]).enumerate()
+    names = tf.constant([str(path) for path in paths], tf.string)
+    files = tf.data.Dataset.from_tensor_slices(names).enumerate()
 
     def read(index: Any, path: Any) -> tuple[Any, Any]:
         return index, images.decode(tf.io.read_file(path), height, width)
@@ -94,8 +96,9 @@ def _reason(path: Path, height: int, width: int) -> str:
     except OSError as error:
         raise UserError(f"{path} cannot be read any more ({error.strerror}); run again") from None
     except tf.errors.OpError as error:
-        reason = (error.message or "").splitlines()[0].split("[Op:")[0].strip()
-        return f"cannot be decoded ({reason[:100]}); replace or delete it"
+        # TensorFlow says where the op was before it says what was wrong.
+        reason = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message or "").strip()
+        return f"cannot be decoded ({reason.splitlines()[0][:100]}); replace or delete it"
     raise UserError(f"{path} changed while it was being read; run again")
 
 

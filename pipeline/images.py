@@ -13,7 +13,7 @@ def decode(encoded: Any, height: int, width: int) -> Any:
     orientation is not honoured, as there.
 
     Args:
-        encoded: scalar string tensor: a JPEG, PNG, GIF (first frame), BMP or WebP file.
+        encoded: scalar string tensor: a JPEG, PNG, GIF (first frame), BMP or still WebP file.
         height, width: wanted size in pixels.
 
     Returns:
@@ -28,4 +28,5 @@ def decode(encoded: Any, height: int, width: int) -> Any:
     # decode_image leaves a WebP with its frame axis; the last three axes are the first frame.
     pixels = tf.reshape(pixels, tf.concat([[-1], tf.shape(pixels)[-3:]], 0))[0]
     resized = tf.image.resize(pixels, (height, width))
-    return tf.ensure_shape(resized, (height, width, 3)) / 255.0
+    # Times, not divided by: graphs turn a division into this, and the last bit would differ.
+    return tf.ensure_shape(resized, (height, width, 3)) * (1 / 255.0)

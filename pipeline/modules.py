@@ -116,15 +116,19 @@ def load(directory: Path) -> tuple[Callable[[Any], Any], Any]:
         loaded = tf.saved_model.load(str(directory))
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise UserError(
-            f"tfhub_module: {directory} does not load as a SavedModel: {_first_line(error)}"
+            f"tfhub_module: {directory} does not load as a TensorFlow 2 SavedModel "
+            f"({_first_line(error)}); fetch it again, or use another one"
         ) from None
     if callable(loaded):
         return loaded, loaded
     signature = loaded.signatures.get("serving_default")
-    if signature is None or len(signature.structured_outputs) != 1:
-        raise _not_a_module(directory, "it can neither be called nor has it one serving signature")
-    (name,) = signature.structured_input_signature[1]
-    (output,) = signature.structured_outputs
+    inputs = signature.structured_input_signature[1] if signature else {}
+    if len(inputs) != 1 or len(signature.structured_outputs) != 1:
+        raise _not_a_module(
+            directory,
+            "it cannot be called, nor has it a serving signature with one input and output",
+        )
+    (name,), (output,) = inputs, signature.structured_outputs
     return lambda images: signature(**{name: images})[output], loaded
 
 
@@ -188,17 +192,17 @@ def _input_size(directory: Path, image_size: int) -> tuple[int, int]:
 
 
 def _features(directory: Path, height: int, width: int) -> int:
-    """Length of the module's vectors, from trying it."""
+    """Length of the module's vectors, from trying it on two photos."""
     import tensorflow as tf
 
     call, _ = load(directory)
     try:
-        output = call(tf.zeros((1, height, width, 3)))
+        output = call(tf.zeros((2, height, width, 3)))
     except (TypeError, ValueError, tf.errors.OpError) as error:
         raise _not_a_module(directory, _first_line(error)) from None
     shape = getattr(output, "shape", None)
-    if shape is None or len(shape) != 2:
-        raise _not_a_module(directory, f"for one photo it gives {shape} instead of [1, features]")
+    if shape is None or len(shape) != 2 or shape[0] != 2:
+        raise _not_a_module(directory, f"for two photos it gives {shape}, not [2, features]")
     return int(shape[1])
 
 

@@ -195,6 +195,7 @@ def _read_header(data: bytes, digest: str) -> Inspection:
     try:
         with Image.open(io.BytesIO(data), formats=formats) as image:
             (width, height), kind, mode = image.size, str(image.format), image.mode
+            frames = getattr(image, "n_frames", 1)
     except Exception:  # Pillow's readers raise anything at all on damaged files
         return _aside("not an image that can be read; replace or delete it", digest)
     if kind == "MPO":  # the JPEG with several pictures that phones write; the first one counts
@@ -205,6 +206,8 @@ def _read_header(data: bytes, digest: str) -> Inspection:
     elif kind == "BMP" and mode == "P":
         # TensorFlow takes the palette's indices for grey values.
         status = "BMP with a palette is not supported; convert it to JPEG or PNG"
+    elif kind == "WEBP" and frames > 1:
+        status = "animated WebP is not supported; convert it to JPEG or PNG"
     elif width * height > MAX_PIXELS:
         status = f"{width} x {height} pixels, more than {MAX_PIXELS // 10**6} million; shrink it"
     elif is_truncated(data, kind):

@@ -147,7 +147,7 @@ def test_a_module_that_is_gone_is_reported(mean_colour: Module, tmp_path: Path) 
     copy = shutil.copytree(mean_colour.directory, tmp_path / "copy")
     (copy / "saved_model.pb").unlink()
     module = Module(str(copy), str(copy), "0" * 64, SIZE, SIZE, 3)
-    with pytest.raises(UserError, match="does not load as a SavedModel"):
+    with pytest.raises(UserError, match="does not load as a TensorFlow 2 SavedModel"):
         next(features.extract(shades(tmp_path, 1), module, "float32"))
 
 
@@ -190,3 +190,14 @@ def test_the_option_for_bfloat16_is_off_afterwards(
     else:
         batches.close()
     assert tf.config.optimizer.get_experimental_options()[option] is False
+
+
+def test_the_reason_is_the_decoders_own(mean_colour: Module, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"not a photo")
+    (batch,) = features.extract([tmp_path / "photo.jpg"], mean_colour, "float32")
+    assert batch.rejected[0].startswith("cannot be decoded (Unknown image file format")
+    assert "[Op:" not in batch.rejected[0]
+
+
+def test_no_photos_give_no_batches(mean_colour: Module) -> None:
+    assert list(features.extract([], mean_colour, "float32")) == []

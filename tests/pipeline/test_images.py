@@ -122,3 +122,13 @@ def test_the_orientation_in_the_exif_data_is_not_honoured(tf: Any) -> None:
 def test_what_is_no_photo_raises(tf: Any, photo: bytes) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
         images.decode(tf.constant(photo), 8, 8)
+
+
+@pytest.mark.parametrize("photo", NOISY_PHOTOS.values(), ids=NOISY_PHOTOS)
+def test_pixels_are_the_same_in_a_graph_as_eagerly(tf: Any, photo: bytes) -> None:
+    graph = tf.function(
+        lambda encoded: images.decode(encoded, 24, 32),
+        input_signature=[tf.TensorSpec([], tf.string)],
+    )
+    eagerly = images.decode(tf.constant(photo), 24, 32)
+    np.testing.assert_array_equal(graph(photo).numpy(), eagerly.numpy())

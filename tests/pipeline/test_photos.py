@@ -281,6 +281,11 @@ def test_what_cannot_be_opened_is_set_aside(tmp_path: Path) -> None:
     assert photos.inspect(tmp_path / "1.jpg").status == "cannot be read: No such file or directory"
 
 
+def test_an_animated_webp_is_set_aside(tmp_path: Path) -> None:
+    data = encode(noise(), "WEBP", save_all=True, append_images=[noise().rotate(90)])
+    assert status_of(tmp_path / "1.webp", data).startswith("animated WebP is not supported")
+
+
 def test_a_pipe_is_set_aside_unopened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "1.jpg")
     assert photos.inspect(tmp_path / "1.jpg").status == "not a regular file; delete it"
