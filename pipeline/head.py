@@ -7,7 +7,8 @@ split decides between them.
 """
 
 import json
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,6 +23,11 @@ FORMAT_VERSION = 1  # raise it when training changes, so that heads are trained 
 L2_PATH = (1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 DEFAULT_L2 = 0.01  # where no validation photo can decide; in the middle of what gets chosen
 _PATIENCE = 3  # strengths that may do worse than the best one before the path is left
+# L-BFGS: pairs remembered, and when to stop.
+_MEMORY = 10
+_MOST_ITERATIONS = 1000
+_FLAT = 1e-6  # largest entry of the gradient
+_GAIN = 1e-6  # of an iteration, as a share of the loss
 BALANCED, NONE = "balanced", "none"
 
 
@@ -110,7 +116,7 @@ def train(
     mean, scale = _scaling(training.vectors)
     vectors = (training.vectors - mean) / scale
     weights = _photo_weights(classes, len(labels), class_weighting)
-    solution = np.zeros((vectors.shape[1] + 1, len(labels)))
+    solution = np.zeros((vectors.shape[1] + 1, len(labels)), np.float32)
     best: Head | None = None
     steps: list[Step] = []
     for number, strength in enumerate(strengths):
@@ -139,37 +145,79 @@ def fit(
         classes: int64 [n].
         weights: float32 [n] that sum to 1.
         l2: strength.
-        start: float64 [features + 1, classes], where to begin; the last row is the bias.
+        start: float32 [features + 1, classes], where to begin; the last row is the bias.
 
     Returns:
         The optimum, shaped as `start`, and the number of iterations.
     """
-    from scipy.optimize import minimize
-
     each = np.arange(len(classes))
 
-    def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        solution = flat.reshape(start.shape).astype(np.float32)
+    def loss_and_gradient(solution: np.ndarray) -> tuple[float, np.ndarray]:
         log_p = _log_softmax(vectors @ solution[:-1] + solution[-1])
         loss = -np.dot(weights, log_p[each, classes])
         error = np.exp(log_p)
         error[each, classes] -= 1
         error *= weights[:, None]
-        gradient = np.empty(start.shape)
-        gradient[:-1] = vectors.T @ error
+        gradient = np.empty_like(solution)
+        np.matmul(vectors.T, error, out=gradient[:-1])
         gradient[:-1] += l2 * solution[:-1]
         gradient[-1] = error.sum(0)
-        return float(loss + l2 / 2 * np.vdot(solution[:-1], solution[:-1])), gradient.ravel()
+        return float(loss + l2 / 2 * np.vdot(solution[:-1], solution[:-1])), gradient
 
-    found = minimize(
-        loss_and_gradient,
-        start.ravel(),
-        jac=True,
-        method="L-BFGS-B",
-        # float32 sums carry seven digits: asking for more would only try the same step again.
-        options={"maxiter": 1000, "ftol": 1e-7, "gtol": 1e-5},
-    )
-    return found.x.reshape(start.shape), int(found.nit)
+    return _minimise(loss_and_gradient, start)
+
+
+def _minimise(
+    loss_and_gradient: Callable[[np.ndarray], tuple[float, np.ndarray]], solution: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """L-BFGS in float32, for a convex loss: the optimum, and the number of iterations.
+
+    SciPy's works in float64, with linear algebra whose threads get in the way of NumPy's: it took
+    twice as long on 1,430 photos of 50 classes.
+    """
+    loss, gradient = loss_and_gradient(solution)
+    history: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=_MEMORY)
+    for iteration in range(_MOST_ITERATIONS):
+        if np.abs(gradient).max() < _FLAT:
+            return solution, iteration
+        direction = -_scaled_by_curvature(gradient, history)
+        slope = float(np.vdot(gradient, direction))
+        step = 1.0 if history else min(1.0, 1 / float(np.abs(gradient).sum()))
+        while True:
+            moved = solution + step * direction
+            new_loss, new_gradient = loss_and_gradient(moved)
+            if new_loss <= loss + 1e-4 * step * slope:  # Armijo's condition
+                break
+            step /= 2
+            if step < 1e-6:  # what is left to gain is below the precision of float32
+                return solution, iteration
+        change, turn = moved - solution, new_gradient - gradient
+        curvature = float(np.vdot(change, turn))
+        if curvature > 0:
+            history.append((change, turn, curvature))
+        gained = loss - new_loss
+        solution, loss, gradient = moved, new_loss, new_gradient
+        if gained < _GAIN * max(loss, _GAIN):
+            return solution, iteration + 1
+    return solution, _MOST_ITERATIONS
+
+
+def _scaled_by_curvature(
+    gradient: np.ndarray, history: deque[tuple[np.ndarray, np.ndarray, float]]
+) -> np.ndarray:
+    """The gradient times an estimate of the inverse Hessian (the two-loop recursion)."""
+    scaled = gradient.copy()
+    factors = []
+    for change, turn, curvature in reversed(history):
+        factor = np.vdot(change, scaled) / curvature
+        scaled -= factor * turn
+        factors.append(factor)
+    if history:
+        _, turn, curvature = history[-1]
+        scaled *= curvature / np.vdot(turn, turn)
+    for (change, turn, curvature), factor in zip(history, reversed(factors), strict=True):
+        scaled += (factor - np.vdot(turn, scaled) / curvature) * change
+    return scaled
 
 
 def write(head: Head, training: Training, directory: Path) -> None:
