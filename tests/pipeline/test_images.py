@@ -57,6 +57,7 @@ FLAT_PHOTOS = {
     "WebP with alpha": (encoded(flat("RGBA", (*COLOUR, 255)), "WEBP"), COLOUR),
 }
 NOISY_PHOTOS = {kind: encoded(noise(), kind) for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP")}
+NOISY_PHOTOS["large JPEG"] = encoded(noise().resize((330, 250)), "JPEG")
 
 
 @pytest.mark.parametrize(("photo", "colour"), FLAT_PHOTOS.values(), ids=FLAT_PHOTOS)
@@ -132,3 +133,23 @@ def test_pixels_are_the_same_in_a_graph_as_eagerly(tf: Any, photo: bytes) -> Non
     )
     eagerly = images.decode(tf.constant(photo), 24, 32)
     np.testing.assert_array_equal(graph(photo).numpy(), eagerly.numpy())
+
+
+@pytest.mark.parametrize("scale", [4, 8])  # at 2, bilinear sampling is the average
+def test_a_large_jpeg_is_averaged_and_not_sampled(scale: int) -> None:
+    large = noise().resize((40 * scale, 24 * scale), Image.Resampling.NEAREST)
+    generator = np.random.default_rng(0)
+    grain = generator.normal(0, 30, (24 * scale, 40 * scale, 1))
+    grainy = Image.fromarray(np.clip(large + grain, 0, 255).astype(np.uint8))
+    average = np.asarray(grainy.reduce(scale)) / 255
+    errors = {
+        kind: np.abs(images.decode(encoded(grainy, kind, **options), 24, 40).numpy() - average)
+        for kind, options in (("JPEG", {"quality": 95}), ("PNG", {}))
+    }
+    assert errors["JPEG"].mean() < errors["PNG"].mean() / 2
+
+
+def test_a_jpeg_is_not_shrunk_below_the_wanted_size(tf: Any) -> None:
+    photo = encoded(noise().resize((63, 200)), "JPEG", quality=100)
+    whole = tf.image.resize(tf.io.decode_jpeg(photo), (32, 32)) * (1 / 255.0)
+    np.testing.assert_array_equal(images.decode(photo, 32, 32).numpy(), whole.numpy())
