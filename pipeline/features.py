@@ -71,7 +71,7 @@ def extract(paths: Sequence[Path], module: Module, precision: str) -> Iterator[B
         return index, images.decode(tf.io.read_file(path), height, width)
 
     decoded = files.map(read, tf.data.AUTOTUNE).ignore_errors()
-    with _precision(precision):
+    with using(precision):
         following = 0
         for indices, pixels in decoded.batch(BATCH).prefetch(2):
             n = len(indices)
@@ -103,7 +103,7 @@ def _reason(path: Path, height: int, width: int) -> str:
 
 
 @contextmanager
-def _precision(precision: str) -> Iterator[None]:
+def using(precision: str) -> Iterator[None]:
     """Let TensorFlow use bfloat16 for a while; what is exported stays float32."""
     import tensorflow as tf
 

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.conftest import PhotoMaker
@@ -160,6 +161,37 @@ def test_options_come_from_luigi_cfg_and_the_command_line_overrules_them(
     assert "testing_percentage is 95" in luigi("SplitDataset", cwd=tmp_path).stderr
     luigi("SplitDataset", "--testing-percentage", "20", cwd=tmp_path)
     assert len(list((tmp_path / "here/manifests").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_a_killed_run_loses_little_and_ends_as_an_uninterrupted_one(
+    tmp_path: Path, make_photo: PhotoMaker
+) -> None:
+    for seed in range(768):
+        make_photo(tmp_path / "photos" / str(seed % 3) / f"{seed}.jpg", seed % 3, seed)
+    options = ["ComputeBottlenecks", "--image-dir", tmp_path / "photos", "--output-dir"]
+    command = [BIN / "luigi", "--module", "tasks", *options, tmp_path / "killed"]
+    run = subprocess.Popen(list(map(str, command)), cwd=ROOT, stderr=subprocess.DEVNULL)
+    while not list(tmp_path.glob("killed/bottlenecks/*/partial/[!.]*.parquet")):
+        assert run.poll() is None
+        time.sleep(0.02)
+    run.kill()
+    run.wait()
+    assert not list(tmp_path.glob("killed/bottlenecks/*/[012]-*"))
+
+    again = luigi(*options, tmp_path / "killed")
+    counts = re.search(r"Bottlenecks: (\d+) computed, (\d+) reused", again.stderr)
+    assert counts
+    assert int(counts[2]) >= 256
+    assert int(counts[1]) + int(counts[2]) == 768
+
+    luigi(*options, tmp_path / "whole")
+    for label in "012":
+        killed, whole = (
+            pd.concat(pd.read_parquet(d) for d in tmp_path.glob(f"{out}/bottlenecks/*/{label}-*"))
+            for out in ("killed", "whole")
+        )
+        pd.testing.assert_frame_equal(killed, whole)
 
 
 @pytest.fixture

@@ -1,0 +1,197 @@
+"""How fast bottlenecks are computed: `make bench`, or `python -m benchmarks.bottlenecks --help`.
+
+Compares, in one run and on the same photos, (a) retrain.py's way of working, written here for
+reference, (b) our stage, and (c) the limits of this machine: decoding alone, the forward pass
+alone, and what the two allow when they share the processor, 1 / (1/decode + 1/forward). Then runs
+the whole pipeline on 1,000 and 10,000 photos. Each figure comes from a process of its own.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from benchmarks import data
+from pipeline import bottlenecks, features, images, manifest, modules, photos, quiet
+from pipeline.bottlenecks import Recipe
+from pipeline.features import BATCH, BFLOAT16, FLOAT32
+from pipeline.modules import Module
+from pipeline.split import SplitRule
+
+MODULE = "efficientnet-lite0"
+SECONDS = 8.0  # for measurements that could go on for ever
+
+
+def photo_paths(image_dir: Path) -> list[Path]:
+    return [image_dir / path for path in manifest.list_photos(image_dir).photos["path"]]
+
+
+def reference(image_dir: Path, module: Module, scratch: Path) -> float:
+    """(a) One photo at a time: decode, resize, forward at batch 1 in float32, a text file each."""
+    quiet.import_tensorflow()
+    import tensorflow as tf
+
+    call, _ = modules.load(Path(module.directory))
+    forward = tf.function(
+        call, input_signature=[tf.TensorSpec([1, module.height, module.width, 3], tf.float32)]
+    )
+    scratch.mkdir(parents=True)
+
+    def one(path: Path) -> None:
+        pixels = tf.io.decode_image(path.read_bytes(), channels=3, expand_animations=False)
+        pixels = tf.image.resize(pixels, (module.height, module.width))[None] / 255.0
+        text = ",".join(str(value) for value in forward(pixels).numpy()[0])
+        (scratch / f"{path.parent.name}-{path.name}.txt").write_text(text)
+
+    return rate([lambda path=path: one(path) for path in photo_paths(image_dir)])
+
+
+def stage(image_dir: Path, module: Module, scratch: Path, precision: str) -> float:
+    """(b) Our stage, from a fresh store to finished Parquet, without TensorFlow's start."""
+    table = manifest.build(manifest.list_photos(image_dir), image_dir, SplitRule())
+    manifest.write(table, scratch / "manifest.parquet")
+    rows = manifest.read(scratch / "manifest.parquet")
+    rows = rows[rows["status"] == photos.OK]
+    classes = list(manifest.read_summary(scratch / "manifest.parquet").classes)
+    recipe = Recipe(module, precision, "float16")
+    quiet.import_tensorflow()
+    start = time.perf_counter()
+    bottlenecks.compute(rows, classes, image_dir, recipe, scratch / "store")
+    return len(rows) / (time.perf_counter() - start)
+
+
+def decode(image_dir: Path, module: Module, _scratch: Path) -> float:
+    """(c) Reading, decoding and resizing alone."""
+    quiet.import_tensorflow()
+    import tensorflow as tf
+
+    def pixels(path: Any) -> Any:
+        return images.decode(tf.io.read_file(path), module.height, module.width)
+
+    names = [str(path) for path in photo_paths(image_dir)]
+    decoded = tf.data.Dataset.from_tensor_slices(names).map(pixels, tf.data.AUTOTUNE)
+    batches = iter(decoded.batch(BATCH).prefetch(2).repeat())
+    next(batches)
+    return BATCH * rate([lambda: next(batches)], for_ever=True)
+
+
+def forward(_image_dir: Path, module: Module, _scratch: Path, precision: str) -> float:
+    """(c) The forward pass alone, on batches that are there already."""
+    quiet.import_tensorflow()
+    import tensorflow as tf
+
+    call, _ = modules.load(Path(module.directory))
+    shape = [BATCH, module.height, module.width, 3]
+    compiled = tf.function(call, input_signature=[tf.TensorSpec(shape, tf.float32)])
+    batch = tf.random.uniform(shape)
+    with features.using(precision):
+        compiled(batch)
+        return BATCH * rate([lambda: compiled(batch).numpy()], for_ever=True)
+
+
+def rate(steps: list[Callable[[], Any]], for_ever: bool = False) -> float:
+    """Steps a second, over all of them or as many as there is time for; the first is warm-up."""
+    steps[0]()
+    start, done = time.perf_counter(), 0
+    while time.perf_counter() - start < SECONDS and (for_ever or done < len(steps)):
+        steps[done % len(steps)]()
+        done += 1
+    return done / (time.perf_counter() - start)
+
+
+def alone(measure: Callable[..., float], *arguments: object) -> float:
+    """Run a measurement in a process of its own."""
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure, arguments)
+
+
+def compare(name: str, image_dir: Path, module: Module, scratch: Path) -> dict[str, Any]:
+    """One row of the table of speeds, in photos a second."""
+    precision = features.resolve_precision("auto")
+    row: dict[str, Any] = {
+        "photos": name,
+        "retrain.py's way": alone(reference, image_dir, module, scratch / "text"),
+        "ours": alone(stage, image_dir, module, scratch, precision),
+        "decode": alone(decode, image_dir, module, scratch),
+        "forward float32": alone(forward, image_dir, module, scratch, FLOAT32),
+        "forward bfloat16": alone(forward, image_dir, module, scratch, BFLOAT16),
+    }
+    row["limit"] = 1 / (1 / row["decode"] + 1 / row[f"forward {precision}"])
+    row["ours / retrain.py's way"] = row["ours"] / row["retrain.py's way"]
+    row["ours / limit"] = row["ours"] / row["limit"]
+    return row
+
+
+def pipeline_run(image_dir: Path, output_dir: Path, task: str) -> tuple[float, float]:
+    """Wall seconds, and peak memory in GB, of a `luigi` command."""
+    command = [Path(sys.executable).parent / "luigi", "--module", "tasks", task]
+    command += ["--image-dir", image_dir, "--output-dir", output_dir]
+    start = time.perf_counter()
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    seconds = time.perf_counter() - start
+    return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+
+
+def grow(image_dir: Path, count: int, scratch: Path) -> dict[str, Any]:
+    """One row of the table of whole runs."""
+    folder = data.copies(image_dir, scratch / "photos", count)
+    first, memory = alone(pipeline_run, folder, scratch / "out", "ExportModel")  # type: ignore[misc]
+    store = sum(p.stat().st_size for p in (scratch / "out").glob("bottlenecks/**/*.parquet"))
+    unchanged, _ = pipeline_run(folder, scratch / "out", "ExportModel")
+    with photo_paths(folder)[0].open("ab") as file:
+        file.write(b"changed")
+    changed, _ = pipeline_run(folder, scratch / "out", "ComputeBottlenecks")
+    rest, _ = pipeline_run(folder, scratch / "out", "ExportModel")
+    return {
+        "photos": count,
+        "first run, s": first,
+        "peak memory, GB": memory,
+        "bytes a photo": store / count,
+        "unchanged, s": unchanged,
+        "one photo changed: bottlenecks, s": changed,
+        "and then the model, s": rest,
+    }
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Print rows as a Markdown table."""
+    print("\n| " + " | ".join(rows[0]) + " |\n" + "|---" * len(rows[0]) + "|")
+    for row in rows:
+        cells = [f"{v:,.1f}" if isinstance(v, float) else str(v) for v in row.values()]
+        print("| " + " | ".join(cells) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure the bottleneck stage.")
+    parser.add_argument("--image-dir", type=Path, help="photos, else crops of a few photographs")
+    parser.add_argument("--counts", type=int, nargs="*", default=[1_000, 10_000])
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = Path(temporary)
+        image_dir = arguments.image_dir or data.crops(scratch / "crops")
+        module = modules.prepare(MODULE, scratch / "modules")
+        sets = {
+            "photographs": image_dir,
+            "tiny (64 x 64)": data.tiny(scratch / "tiny"),
+            "12 megapixels": data.enlarged(image_dir, scratch / "large"),
+        }
+        speeds = [compare(n, d, module, scratch / str(i)) for i, (n, d) in enumerate(sets.items())]
+        show(speeds)
+        runs = [grow(image_dir, count, scratch / str(count)) for count in arguments.counts]
+        if runs:
+            show(runs)
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    results = {"speeds": speeds, "runs": runs}
+    (arguments.results / "bottlenecks.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Photos to measure with, all made from what is on this machine."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline import manifest, samples
+
+
+def crops(directory: Path, count: int = 400) -> Path:
+    """Photographs of 500 x 375 pixels: crops of those that scikit-image brings with it."""
+    import skimage
+
+    folder = Path(skimage.__file__).parent / "data"
+    sources = [Image.open(folder / f"{name}.png").convert("RGB") for name in ("chelsea", "coffee")]
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        source = sources[number % len(sources)]
+        width = int(generator.integers(150, source.width))
+        height = min(width * 3 // 4, source.height)
+        left = int(generator.integers(0, source.width - width + 1))
+        top = int(generator.integers(0, source.height - height + 1))
+        crop = source.crop((left, top, left + width, top + height)).resize((500, 375))
+        path = directory / str(number % len(sources)) / f"{number:04}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        crop.save(path, quality=90)
+    return directory
+
+
+def tiny(directory: Path) -> Path:
+    """The sample digits, 64 x 64 pixels."""
+    samples.write_digits(directory)
+    return directory
+
+
+def enlarged(image_dir: Path, directory: Path, count: int = 100, pixels: float = 12e6) -> Path:
+    """Some photos of `image_dir`, evenly chosen, scaled up to 12 megapixels."""
+    paths = list(manifest.list_photos(image_dir).photos["path"])
+    for path in paths[:: max(1, len(paths) // count)][:count]:
+        with Image.open(image_dir / path) as photo:
+            scale = (pixels / (photo.width * photo.height)) ** 0.5
+            size = (round(photo.width * scale), round(photo.height * scale))
+            target = (directory / path).with_suffix(".jpg")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            photo.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(target, quality=90)
+    return directory
+
+
+def copies(image_dir: Path, directory: Path, count: int) -> Path:
+    """So many photos from those of `image_dir`, each with other bytes behind the JPEG's end."""
+    listing = manifest.list_photos(image_dir).photos
+    jpegs = listing[listing["path"].str.endswith(".jpg")]
+    for number in range(count):
+        row = jpegs.iloc[number % len(jpegs)]
+        target = directory / row["label"] / f"{number:06}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(image_dir / row["path"], target)
+        with target.open("ab") as file:
+            file.write(number.to_bytes(8, "big"))
+    return directory
