@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -123,6 +124,16 @@ def test_a_file_is_plain_parquet_that_says_how_it_was_made(store: Store) -> None
     facts = schema.metadata[b"retrain"].decode()
     assert store.recipe.module.digest in facts
     assert '"precision": "float32"' in facts
+
+
+def test_duckdb_reads_what_pandas_reads(store: Store) -> None:
+    store.run()
+    part = store.directories()[0] / "part-00000.parquet"
+    query = f"SELECT path, split, vector FROM '{part}'"
+    read = duckdb.sql(query).fetchall()
+    frame = pd.read_parquet(part)
+    assert [row[:2] for row in read] == list(zip(frame["path"], frame["split"], strict=True))
+    assert np.array_equal([row[2] for row in read], np.stack(frame["vector"].to_list()))
 
 
 def test_labels_that_look_alike_have_directories_of_their_own(
