@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks import data
 from pipeline import bottlenecks, features, images, manifest, modules, photos, quiet
@@ -26,6 +26,7 @@ from pipeline.modules import Module
 from pipeline.split import SplitRule
 
 MODULE = "efficientnet-lite0"
+T = TypeVar("T")
 SECONDS = 8.0  # for measurements that could go on for ever
 
 
@@ -106,7 +107,7 @@ def rate(steps: list[Callable[[], Any]], for_ever: bool = False) -> float:
     return done / (time.perf_counter() - start)
 
 
-def alone(measure: Callable[..., float], *arguments: object) -> float:
+def alone(measure: Callable[..., T], *arguments: object) -> T:
     """Run a measurement in a process of its own."""
     with get_context("spawn").Pool(1) as pool:
         return pool.apply(measure, arguments)
@@ -142,7 +143,7 @@ def pipeline_run(image_dir: Path, output_dir: Path, task: str) -> tuple[float, f
 def grow(image_dir: Path, count: int, scratch: Path) -> dict[str, Any]:
     """One row of the table of whole runs."""
     folder = data.copies(image_dir, scratch / "photos", count)
-    first, memory = alone(pipeline_run, folder, scratch / "out", "ExportModel")  # type: ignore[misc]
+    first, memory = alone(pipeline_run, folder, scratch / "out", "ExportModel")
     store = sum(p.stat().st_size for p in (scratch / "out").glob("bottlenecks/**/*.parquet"))
     unchanged, _ = pipeline_run(folder, scratch / "out", "ExportModel")
     with photo_paths(folder)[0].open("ab") as file:

@@ -1,0 +1,71 @@
+"""Time and memory of the manifest of very many photos: `python -m benchmarks.manifest`.
+
+The photos are not there: the rows say that they were all seen before, as on every night but the
+first, which is when deciding what to do should cost next to nothing.
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.bottlenecks import alone, show
+from pipeline import manifest, photos
+from pipeline.manifest import Listing
+from pipeline.split import SplitRule
+
+CLASSES = 1000
+
+
+def synthetic(count: int) -> tuple[Listing, pd.DataFrame]:
+    """A listing of `count` photos, and the rows of an earlier manifest of the same photos."""
+    labels = [f"class {number * CLASSES // count:04}" for number in range(count)]
+    paths = [f"{label}/{number:07}.jpg" for number, label in enumerate(labels)]
+    stat = {"path": paths, "size": 50_000, "mtime_ns": np.arange(count), "ctime_ns": 0}
+    inspected = {
+        **{"digest": [f"{number:064x}" for number in range(count)], "width": 500, "height": 375},
+        **{"format": "JPEG", "status": photos.OK},
+    }
+    frame = pd.DataFrame({"label": labels, **stat, "problem": ""})
+    return Listing(frame, tuple(sorted(set(labels))), "x"), pd.DataFrame({**stat, **inspected})
+
+
+def peak() -> float:
+    """Peak memory of this process, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def measure(count: int) -> dict[str, float]:
+    """One row of the table; its memory includes that of the rows it starts from."""
+    listing, known = synthetic(count)
+    start = time.perf_counter()
+    table = manifest.build(listing, Path(), SplitRule(), known)
+    built = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "manifest.parquet"
+        manifest.write(table, path)
+        written = time.perf_counter()
+        manifest.read(path)
+        manifest.read_summary(path)
+        return {
+            "photos": count,
+            "build, s": built - start,
+            "write, s": written - built,
+            "read, s": time.perf_counter() - written,
+            "MB on disk": path.stat().st_size / 1e6,
+            "peak memory, GB": peak(),
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure the manifest.")
+    parser.add_argument("--counts", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
+    show([alone(measure, count) for count in parser.parse_args().counts])
+
+
+if __name__ == "__main__":
+    main()
