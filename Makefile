@@ -47,8 +47,7 @@ evaluate: setup ## measure it on the test split, whatever comes before included
 
 export: train ## the same as train
 
-predict: setup ## print the five best labels for IMAGE=photo.jpg
-	$(if $(IMAGE),,$(error say which photo: make predict IMAGE=photo.jpg))
+predict: $(if $(IMAGE)$(filter-out predict,$(MAKECMDGOALS)),,$(error say which photo: make predict IMAGE=photo.jpg)) setup ## print the five best labels for IMAGE=photo.jpg
 	@$(BIN)/python -m pipeline.predict --model "$(MODEL)" "$(IMAGE)"
 
 luigid: setup ## start Luigi's scheduler with its page on http://127.0.0.1:8082

@@ -74,8 +74,10 @@ def evaluate(head: Head, test: Rows) -> tuple[Evaluation, pd.DataFrame]:
         {
             "path": test.paths,
             "label": test.labels,
-            "labels": list(labels[best]),
-            "probabilities": list(np.take_along_axis(probabilities, best, axis=1)),
+            "labels": pd.Series(list(labels[best]), dtype=object),
+            "probabilities": pd.Series(
+                list(np.take_along_axis(probabilities, best, axis=1)), dtype=object
+            ),
             "correct": best[:, 0] == classes,
         }
     )

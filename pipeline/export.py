@@ -54,10 +54,11 @@ def export(head: Head, module: Module, directory: Path, final_tensor_name: str) 
     quiet.import_tensorflow()
     import tensorflow as tf
 
-    if not re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.]*", final_tensor_name):
+    named = re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.]*", final_tensor_name)
+    if not named or final_tensor_name == INPUT_TENSOR:
         raise UserError(
-            f"final_tensor_name is {final_tensor_name!r}, which TensorFlow does not take for a "
-            "name; use letters, digits, dots and underscores"
+            f"final_tensor_name is {final_tensor_name!r}; it must be of letters, digits, dots and "
+            f"underscores, and not {INPUT_TENSOR}, which is the input"
         )
     features, loaded = modules.load(Path(module.directory))
     model = tf.Module()

@@ -102,8 +102,10 @@ def train(
         progress: told of the strengths tried.
 
     Raises:
-        UserError: for fewer than two classes.
+        UserError: for fewer than two classes, or an impossible strength.
     """
+    if not (0 <= l2 < np.inf):
+        raise UserError(f"l2 is {l2:g}; it must be 0, which chooses it, or a positive number")
     labels = tuple(sorted(set(training.labels)))
     if len(labels) < 2:
         raise UserError(

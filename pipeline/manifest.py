@@ -89,9 +89,10 @@ class Summary:
     def of(self, label: str) -> ClassSummary:
         return next(c for c in self.classes if c.label == label)
 
-    @property
-    def usable(self) -> int:
-        return sum(c.usable for c in self.classes)
+    def __str__(self) -> str:
+        parts = (f"{sum(getattr(c, p) for c in self.classes):,} {p}" for p in split.SPLITS)
+        aside = sum(c.set_aside for c in self.classes)
+        return f"Photos of {len(self.classes)} classes: {', '.join(parts)}, {aside:,} set aside"
 
 
 def list_photos(image_dir: Path) -> Listing:
@@ -261,16 +262,21 @@ def remarks(table: pa.Table, image_dir: Path) -> Iterator[str]:
             yield f"Class {c.label!r} has no usable photo and is left out; add some to its folder."
         elif not c.training:
             yield f"Class {c.label!r} has no photo for training and is left out; add photos."
-        elif c.usable < FEW_PHOTOS:
-            yield f"Class {c.label!r} has {c.usable} photos; {FEW_PHOTOS} or more learn well."
+    few = [f"{c.label} ({c.usable})" for c in summary.classes if 0 < c.usable < FEW_PHOTOS]
+    if few:
+        yield f"Fewer than {FEW_PHOTOS} photos, which learn less well: {_some(few)}"
     for part in (split.VALIDATION, split.TESTING):
         without = [c.label for c in summary.classes if c.training and not getattr(c, part)]
         if without:
             yield (
                 f"{len(without)} of {len(summary.classes)} classes have no {part} photo: "
-                f"{', '.join(without[:5])}{', ...' if len(without) > 5 else ''}. They train as "
-                "usual; more photos, or a higher percentage, would mend it."
+                f"{_some(without)}. They train as usual; more photos, or a higher percentage, "
+                "would mend it."
             )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _fields(schema: pa.Schema) -> dict[str, Any]:

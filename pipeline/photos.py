@@ -17,6 +17,7 @@ OK = "ok"
 # What TensorFlow's decode_image reads, and so training and serving alike.
 READABLE = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 _RECOGNISED = (*READABLE, "TIFF", "AVIF")  # the others get named when they are set aside
+_HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc")
 _SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"),
     *(".tif", ".tiff", ".avif", ".heic", ".heif", ".svg", ".jxl"),
@@ -197,6 +198,8 @@ def _read_header(data: bytes, digest: str) -> Inspection:
             (width, height), kind, mode = image.size, str(image.format), image.mode
             frames = getattr(image, "n_frames", 1)
     except Exception:  # Pillow's readers raise anything at all on damaged files
+        if data[4:12] in _HEIC:
+            return _aside("HEIC is not supported; convert it to JPEG or PNG", digest)
         return _aside("not an image that can be read; replace or delete it", digest)
     if kind == "MPO":  # the JPEG with several pictures that phones write; the first one counts
         kind = "JPEG"

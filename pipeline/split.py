@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,8 +143,38 @@ def read_given(split_file: str) -> GivenSplit:
         other = listed.get(name.rpartition(".")[0], split)  # the same photo, without its extension
         if other != split:
             raise UserError(f"split_file: {name} is on the {split} and the {other} list")
-    parts = set(listed.values())
-    if not parts & {TRAINING, TESTING}:
+    if not listed:
         raise UserError(f"split_file: {split_file} lists no photo; write one label/name a line")
+    parts = {_LIST_NAMES[path.stem.lower()] for path in list_files(split_file)}
+    if not parts & {TRAINING, TESTING}:
+        raise UserError(f"split_file: {split_file} has neither a training nor a testing list")
     others = None if {TRAINING, TESTING} <= parts else TESTING if TRAINING in parts else TRAINING
     return GivenSplit(listed, others, VALIDATION in parts)
+
+
+def remarks(given: GivenSplit, paths: Collection[str]) -> Iterator[str]:
+    """What a user should know of how a given split fits the photos: one line each.
+
+    Args:
+        given: the lists.
+        paths: `label/name` of all photos.
+
+    Raises:
+        UserError: where no photo is on a list.
+    """
+    known = {path: path for path in paths} | {path.rpartition(".")[0]: path for path in paths}
+    absent = [name for name in given.listed if name not in known]
+    if len(absent) == len(given.listed):
+        raise UserError(
+            f"split_file: its lists name {absent[0]} and so on, but the photos are called "
+            f"{next(iter(paths), 'nothing')} and so on; none fits"
+        )
+    if absent:
+        yield (
+            f"{len(absent):,} photos on the lists are not in the folder, such as {absent[0]}; "
+            "is the data set complete?"
+        )
+    unlisted = len(paths) - (len(given.listed) - len(absent))
+    if unlisted:
+        fate = f"go to {given.others}" if given.others else "are set aside"
+        yield f"{unlisted:,} photos are on no list of split_file and {fate}"

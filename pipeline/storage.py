@@ -29,7 +29,7 @@ def digest(*parts: object) -> str:
 
 def slug(text: str) -> str:
     """A readable part of a file name for any text. Not unique: put a digest beside it."""
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("._")[:40] or "_"
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("._-")[:40] or "other"
 
 
 @contextmanager

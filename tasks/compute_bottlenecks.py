@@ -65,8 +65,10 @@ class ComputeBottlenecks(BottleneckOptions, Step):
             self.output_dir / "bottlenecks",
             self.reporter,
         )
-        for line in bottlenecks.remarks(counts):
-            logger.info(line)
+        counted, *warnings = bottlenecks.remarks(counts)
+        logger.info(counted)
+        for line in warnings:
+            logger.warning(line)
 
     def _classes(self, summary: manifest.Summary) -> list[manifest.ClassSummary]:
         return [c for c in summary.classes if not self.labels or c.label in self.labels]

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import luigi
+from luigi.rpc import RPCError
 from tqdm import tqdm
 
 from pipeline.errors import UserError
@@ -29,10 +30,23 @@ _SECONDS_OF_LOG = 30.0  # between two lines of a log that no terminal shows
 
 def tidy(record: logging.LogRecord) -> bool:
     """Filter of Luigi's log: no noise, and no traceback for what the user can put right."""
-    if record.exc_info and isinstance(record.exc_info[1], UserError):
-        record.msg, record.args = "%s", (record.exc_info[1],)
+    error = record.exc_info[1] if record.exc_info else None
+    reason = _reason(error, record)
+    if reason:
+        record.msg, record.args = "%s", (reason,)
         record.exc_info = record.exc_text = None
-    return not str(record.msg).startswith(_NOISE)
+    return record.levelno > logging.INFO or not str(record.msg).startswith(_NOISE)
+
+
+def _reason(error: BaseException | None, record: logging.LogRecord) -> str:
+    """What the user can do about an error; empty where the traceback has to tell."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, RPCError):
+        return "the scheduler does not answer; start it with make luigid, or run without SCHEDULER"
+    if isinstance(error, ValueError) and "Uncaught exception in luigi" in str(record.msg):
+        return f"an option on the command line has a wrong value: {error}"  # from parsing them
+    return ""
 
 
 class Reporter:

@@ -6,6 +6,7 @@ retrain.py's where it had the option.
 """
 
 import difflib
+from configparser import InterpolationError
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,7 +29,10 @@ def configured(section: str, name: str, default: T, choices: tuple[T, ...] = ())
         UserError: where the value is not of the default's type, or none of the choices.
     """
     _known.setdefault(section, []).append(name)
-    text = get_config().get(section, name, None)
+    try:
+        text = get_config().get(section, name, None)
+    except InterpolationError:
+        raise UserError(f"luigi.cfg: [{section}] {name}: for a % sign, write %%") from None
     if text is None:
         return default
     try:
@@ -140,12 +144,18 @@ class ExportOptions(HeadOptions):
 
 
 def refuse_unknown() -> None:
-    """Name the options in luigi.cfg that do not exist, which are misspelt ones mostly.
+    """Name the options and sections in luigi.cfg that do not exist: misspelt ones mostly.
 
     Raises:
         UserError: where there is one.
     """
     config = get_config()
+    for section in config.sections():
+        close = difflib.get_close_matches(section, _known, 1)
+        if close and section not in _known:  # others may be Luigi's
+            raise UserError(
+                f"luigi.cfg: there is no section [{section}]; did you mean [{close[0]}]?"
+            )
     for section, names in _known.items():
         for name in config.options(section) if config.has_section(section) else []:
             if name not in names:

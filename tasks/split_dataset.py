@@ -35,12 +35,16 @@ class SplitDataset(DataOptions, Step):
 
     def work(self) -> None:
         listing, rule = self._listing(), self._rule()
+        if rule.given:
+            for line in split.remarks(rule.given, listing.photos["path"].to_list()):
+                logger.warning(line)
         target = path(self.output())
         known = manifest.newest(target.parent, self.image_dir)
         table = manifest.build(listing, self.image_dir, rule, known, self.reporter)
         manifest.write(table, target)
         for line in manifest.remarks(table, self.image_dir):
             logger.warning(line)
+        logger.info("%s; they are listed in %s", manifest.read_summary(target), target)
 
     def labels(self) -> tuple[str, ...]:
         """The class folders; none where they cannot be known yet."""

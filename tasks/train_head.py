@@ -39,5 +39,7 @@ class TrainHead(HeadOptions, Step):
             self.reporter,
         )
         head.write(trained, training, path(self.output()))
-        for line in head.remarks(training):
-            logger.info(line)
+        trained_on, *warnings = head.remarks(training)
+        logger.info(trained_on)
+        for line in warnings:
+            logger.warning(line)

@@ -106,6 +106,44 @@ def test_no_such_module(photo_dir: Path, tmp_path: Path) -> None:
     assert "efficientnet-lite9 is no built-in module" in refused(done)
 
 
+def test_without_test_photos_there_is_a_model_all_the_same(
+    photo_dir: Path, tiny_module: Path, tmp_path: Path
+) -> None:
+    done = luigi(
+        *("ExportModel", "--image-dir", photo_dir, "--output-dir", tmp_path / "out"),
+        *("--tfhub-module", tiny_module, "--testing-percentage", "0"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "There is no test photo" in done.stderr
+    figures = json.loads((tmp_path / "out/current/evaluation.json").read_text())
+    assert (figures["top1"], figures["count"]) == (None, 0)
+
+
+def test_an_error_that_nobody_expected_is_shown(photo_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = luigi("SplitDataset", "--image-dir", photo_dir, "--output-dir", tmp_path / "file/out")
+    assert done.returncode == 30
+    assert "NotADirectoryError" in done.stderr
+
+
+def test_a_wrong_value_is_one_line(tmp_path: Path) -> None:
+    done = luigi("SplitDataset", "--testing-percentage", "abc", "--output-dir", tmp_path)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "could not convert string to float: 'abc'" in done.stderr
+
+
+def test_a_mistake_that_is_mended_is_forgotten_by_luigid(
+    luigid: str, photo_dir: Path, tmp_path: Path
+) -> None:
+    options = ("--image-dir", tmp_path / "later", "--output-dir", tmp_path / "out")
+    for _ in range(3):
+        assert luigi("SplitDataset", *options, "--scheduler-url", luigid).returncode == 30
+    photo_dir.rename(tmp_path / "later")
+    done = luigi("SplitDataset", *options, "--scheduler-url", luigid)
+    assert done.returncode == 0, done.stderr
+
+
 def test_impossible_percentages(photo_dir: Path, tmp_path: Path) -> None:
     done = luigi(
         *("SplitDataset", "--image-dir", photo_dir, "--output-dir", tmp_path / "out"),
@@ -141,6 +179,8 @@ def test_bad_photos_are_set_aside_and_named_and_the_run_goes_on(
     ("text", "message"),
     [
         ("[head]\nl2 = much", "luigi.cfg: [head] l2 is 'much', which is not a number"),
+        ("[haed]\nl2 = 1", "there is no section [haed]; did you mean [head]?"),
+        ("[data]\nimage_dir = 50% off", "[data] image_dir: for a % sign, write %%"),
         ("[head]\nclas_weighting = none", "has no option clas_weighting; did you mean class_w"),
         ("[bottlenecks]\nprecision = float8", "it can be auto, float32, bfloat16"),
     ],

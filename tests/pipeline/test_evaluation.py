@@ -71,11 +71,12 @@ def test_predictions_have_the_five_best_labels_of_each_photo() -> None:
     assert sorted(first["probabilities"], reverse=True) == list(first["probabilities"])
 
 
-def test_without_test_photos_nothing_is_claimed() -> None:
+def test_without_test_photos_nothing_is_claimed(tmp_path: Path) -> None:
     nothing = Rows(np.empty((0, 6), np.float32), np.empty(0, dtype=object), [])
     result, predictions = evaluation.evaluate(HEAD, nothing)
     assert (result.count, result.top1, result.top5) == (0, None, None)
-    assert predictions.empty
+    evaluation.write(result, predictions, tmp_path / "evaluation")
+    assert pd.read_parquet(tmp_path / "evaluation/predictions.parquet").empty
     assert "no test photo" in evaluation.remarks(result)[0]
 
 

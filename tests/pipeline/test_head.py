@@ -95,6 +95,12 @@ def test_labels_are_those_with_training_photos_in_alphabetical_order() -> None:
     assert record.validation == np.isin(validation.labels, trained.labels).sum() < 60
 
 
+@pytest.mark.parametrize("l2", [-1, float("nan"), float("inf")])
+def test_an_impossible_strength_is_refused(l2: float) -> None:
+    with pytest.raises(UserError, match="it must be 0, which chooses it, or a positive number"):
+        head.train(rows(60, 3, 7), NOTHING, l2=l2)
+
+
 def test_one_class_is_refused() -> None:
     with pytest.raises(UserError, match="only 1 class"):
         head.train(rows(60, 3, 7).of(("class 1",)), NOTHING)

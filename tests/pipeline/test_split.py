@@ -221,6 +221,33 @@ def test_a_photo_on_two_lists_is_noticed_in_two_spellings(tmp_path: Path) -> Non
         split.read_given(str(tmp_path))
 
 
+GIVEN = split.GivenSplit({"pie/1": TRAINING, "pie/2.jpg": TESTING}, None, False)
+
+
+def test_lists_that_fit_need_no_remark() -> None:
+    assert list(split.remarks(GIVEN, ["pie/1.jpg", "pie/2.jpg"])) == []
+
+
+def test_photos_on_the_lists_that_are_not_there_are_counted() -> None:
+    (line,) = split.remarks(GIVEN, ["pie/1.jpg"])
+    assert line.startswith("1 photos on the lists are not in the folder, such as pie/2.jpg")
+
+
+def test_photos_on_no_list_are_counted_with_their_fate() -> None:
+    (line,) = split.remarks(GIVEN, ["pie/1.jpg", "pie/2.jpg", "pie/3.jpg"])
+    assert line == "1 photos are on no list of split_file and are set aside"
+
+
+def test_lists_that_fit_no_photo_are_refused() -> None:
+    with pytest.raises(UserError, match=r"name pie/1 .* called images/pie/1\.jpg"):
+        list(split.remarks(GIVEN, ["images/pie/1.jpg"]))
+
+
+def test_an_empty_list_is_a_list(tmp_path: Path) -> None:
+    write_lists(tmp_path, train="pie/1\n", test="")
+    assert split.read_given(str(tmp_path)).others is None
+
+
 def test_a_photo_twice_on_one_list_is_harmless(tmp_path: Path) -> None:
     write_lists(tmp_path, train="pie/1\npie/1\n")
     assert split.read_given(str(tmp_path)).listed == {"pie/1": TRAINING}

@@ -69,9 +69,10 @@ def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
         ("lite0-v1.2", "lite0-v1.2"),
         ("green leaf", "green_leaf"),
         ("a/../b", "a_.._b"),
-        ("..", "_"),
-        ("", "_"),
-        ("日本", "_"),
+        ("..", "other"),
+        ("", "other"),
+        ("日本", "other"),
+        ("-v", "v"),
         ("x" * 99, "x" * 40),
     ],
 )

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from luigi.rpc import RPCError
 
 from pipeline.errors import UserError
 from tasks import messages
@@ -27,9 +28,11 @@ def task() -> Any:
     )
 
 
-def record(message: str, error: BaseException | None = None) -> logging.LogRecord:
+def record(
+    message: str, error: BaseException | None = None, level: int = logging.ERROR
+) -> logging.LogRecord:
     info = (type(error), error, None) if error else None
-    return logging.LogRecord("luigi-interface", logging.ERROR, "", 0, message, (), info)
+    return logging.LogRecord("luigi-interface", level, "", 0, message, (), info)
 
 
 def test_a_mistake_of_the_users_is_shown_without_a_traceback() -> None:
@@ -40,14 +43,27 @@ def test_a_mistake_of_the_users_is_shown_without_a_traceback() -> None:
 
 
 def test_an_error_of_ours_keeps_its_traceback() -> None:
-    shown = record("something failed", ValueError("a bug"))
+    shown = record("[pid %s] Worker %s failed    %s", ValueError("a bug"))
     assert tidy(shown)
     assert shown.exc_info is not None
 
 
 def test_luigis_noise_is_left_out() -> None:
-    assert not tidy(record("Informed scheduler that task   %s   has status   %s"))
-    assert tidy(record("The model is in %s"))
+    assert not tidy(record("Informed scheduler that task   %s", level=logging.INFO))
+    assert tidy(record("The model is in %s", level=logging.INFO))
+
+
+def test_a_wrong_value_on_the_command_line_is_shown_without_a_traceback() -> None:
+    error = ValueError("could not convert string to float: 'abc'")
+    shown = record("Uncaught exception in luigi", error)
+    assert tidy(shown)
+    assert shown.getMessage().endswith("wrong value: could not convert string to float: 'abc'")
+
+
+def test_a_scheduler_that_does_not_answer_is_shown_with_the_remedy() -> None:
+    shown = record("Uncaught exception in luigi", RPCError("3 attempts"))
+    assert tidy(shown)
+    assert "start it with make luigid" in shown.getMessage()
 
 
 def test_luigid_is_told_the_percentage_and_what_is_going_on() -> None:
