@@ -11,7 +11,7 @@ try:
     from tasks.compute_bottlenecks import ComputeBottlenecks
     from tasks.evaluate_model import EvaluateModel
     from tasks.export_model import ExportModel
-    from tasks.messages import logger, tidy
+    from tasks.messages import interrupted, logger, tidy
     from tasks.prepare_module import PrepareModule
     from tasks.sample_photos import SamplePhotos
     from tasks.split_dataset import SplitDataset
@@ -31,6 +31,7 @@ __all__ = [
     "TrainHead",
 ]
 
+sys.excepthook = interrupted
 logger.addFilter(tidy)
 logger.propagate = False  # TensorFlow gives the root logger a handler of its own
 

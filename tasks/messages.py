@@ -49,6 +49,14 @@ def _reason(error: BaseException | None, record: logging.LogRecord) -> str:
     return ""
 
 
+def interrupted(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Exception hook: Ctrl-C is no mistake, and loses next to nothing."""
+    if issubclass(kind, KeyboardInterrupt):
+        logger.warning("Interrupted. What was computed is kept: run it again to go on")
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
 class Reporter:
     """Shows the progress of a task: a bar on a terminal, else a log line; and on luigid's page."""
 

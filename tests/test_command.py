@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -48,6 +49,7 @@ def test_export_model_leads_to_a_model(photo_dir: Path, tiny_module: Path, tmp_p
     figures = json.loads((out / "current/evaluation.json").read_text())
     assert figures["top1"] == 1
     assert figures["count"] == 4
+    assert "Warning" not in done.stderr
     assert f"The model is in {out}/current" in done.stderr
     again = luigi("ExportModel", *options)
     assert again.returncode == 0
@@ -201,6 +203,20 @@ def test_options_come_from_luigi_cfg_and_the_command_line_overrules_them(
     assert "testing_percentage is 95" in luigi("SplitDataset", cwd=tmp_path).stderr
     luigi("SplitDataset", "--testing-percentage", "20", cwd=tmp_path)
     assert len(list((tmp_path / "here/manifests").iterdir())) == 1
+
+
+def test_an_interrupted_run_says_how_to_go_on(photo_dir: Path, tmp_path: Path) -> None:
+    command = [BIN / "luigi", "--module", "tasks", "ExportModel", "--image-dir", photo_dir]
+    command += ["--output-dir", tmp_path / "out"]
+    run = subprocess.Popen(list(map(str, command)), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("out/manifests/[!.]*.parquet")):
+        assert run.poll() is None
+        time.sleep(0.02)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate()
+    assert run.returncode != 0
+    assert "Interrupted. What was computed is kept" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.slow
