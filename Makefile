@@ -17,10 +17,11 @@ LUIGI := $(BIN)/luigi --module tasks
 MODEL = $(or $(OUTPUT_DIR),$(shell $(BIN)/python -c "import tasks; print(tasks.ExportModel().output_dir)"))/current
 HOW := $(if $(SCHEDULER),--scheduler-url "$(SCHEDULER)") $(OPTIONS)
 
-.PHONY: help setup train split bottlenecks head evaluate export predict luigid lint test test-fast clean
+.PHONY: help setup train split bottlenecks head evaluate export predict luigid lint test test-fast bench \
+	bench-manifest clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: .venv/installed ## make .venv with all that is needed
 
@@ -63,6 +64,12 @@ test: setup ## run every test
 
 test-fast: setup ## run the tests that take no more than a few seconds each
 	$(BIN)/pytest -m "not slow"
+
+bench: setup ## measure the bottleneck stage, on IMAGE_DIR or on photos made for it
+	$(BIN)/python -m benchmarks.bottlenecks $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
+
+bench-manifest: setup ## measure the manifest of up to a million photos
+	$(BIN)/python -m benchmarks.manifest
 
 clean: ## delete what was computed from photos, the samples and the caches; keeps .venv
 	rm -rf data/output data/digits .mypy_cache .pytest_cache .ruff_cache .hypothesis
