@@ -20,9 +20,9 @@ from typing import Any, TypeVar
 
 from benchmarks import data
 from pipeline import bottlenecks, features, images, manifest, modules, photos, quiet
-from pipeline.bottlenecks import Recipe
 from pipeline.features import BATCH, BFLOAT16, FLOAT32
 from pipeline.modules import Module
+from pipeline.recipe import Recipe
 from pipeline.split import SplitRule
 
 MODULE = "efficientnet-lite0"

@@ -24,56 +24,14 @@ import pyarrow.parquet as pq
 
 from pipeline import features, storage
 from pipeline.errors import UserError
-from pipeline.images import PREPROCESSING_VERSION
 from pipeline.manifest import ClassSummary
-from pipeline.modules import Module
 from pipeline.progress import Progress, silent
+from pipeline.recipe import Recipe
 
-FORMAT_VERSION = 1  # raise it when the meaning of a column changes
 PART_ROWS = 16_384  # rows a file: 40 MB of 1,280 float16
 GROUP_ROWS = 1024  # rows read at once when vectors are looked up
 JOURNAL_ROWS = 256  # photos whose work a killed run may lose
 _METADATA_KEY = b"retrain"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that makes a vector, besides the photo.
-
-    Attributes:
-        module: the feature extractor.
-        precision: float32 or bfloat16, as `features.resolve_precision` gives it.
-        vector_type: how vectors are stored, float16 or float32.
-    """
-
-    module: Module
-    precision: str
-    vector_type: str
-
-    @property
-    def key(self) -> str:
-        """Digest of all of it: the module's content counts, not what it is called."""
-        facts = {name: value for name, value in self.facts().items() if name != "module"}
-        return storage.digest(facts)
-
-    def directory(self, store: Path) -> Path:
-        """Where vectors made this way live."""
-        size = f"{self.module.height}x{self.module.width}"
-        return store / f"{size}-{self.precision}-{self.key}"
-
-    def facts(self) -> dict[str, object]:
-        """What each file says of itself; all but the module's name is part of the identity."""
-        return {
-            "module": self.module.handle,
-            "module_digest": self.module.digest,
-            "height": self.module.height,
-            "width": self.module.width,
-            "features": self.module.features,
-            "preprocessing": PREPROCESSING_VERSION,
-            "precision": self.precision,
-            "vector_type": self.vector_type,
-            "format_version": FORMAT_VERSION,
-        }
 
 
 @dataclass
@@ -123,6 +81,9 @@ def compute(
     directory = recipe.directory(store)
     (directory / "partial").mkdir(parents=True, exist_ok=True)
     counts = Counts()
+    for part in (p for c in classes for p in class_directory(directory, c).glob("*.parquet")):
+        if not _opens(part):
+            _drop(part, counts)
     unique = rows.drop_duplicates("digest", ignore_index=True)
     needed = pd.Index(unique["digest"])
     while True:
@@ -148,6 +109,12 @@ def compute(
     counts.reused = max(0, len(rows) - counts.computed - len(counts.rejected))
     _clear_journal(directory, needed)
     return counts
+
+
+def is_whole(class_directory: Path) -> bool:
+    """Whether a finished class is there, and no file of it breaks off."""
+    parts = list(class_directory.glob("*.parquet"))
+    return bool(parts) and all(_opens(part) for part in parts)
 
 
 def remarks(counts: Counts) -> Iterator[str]:
@@ -259,6 +226,15 @@ class _Vectors:
             for rows, group in _groups(self.files[number], row[wanted]):
                 vectors[wanted[rows]] = group
         return file >= 0, vectors[file >= 0]
+
+
+def _opens(path: Path) -> bool:
+    """Whether a Parquet file has its end, which is written last and says where all else is."""
+    try:
+        pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return False
+    return True
 
 
 def _age(path: Path) -> int:

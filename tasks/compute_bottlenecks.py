@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import luigi
 
 from pipeline import bottlenecks, features, manifest, modules, photos
-from pipeline.bottlenecks import Recipe
+from pipeline.recipe import Recipe
 from tasks.messages import logger
 from tasks.options import BottleneckOptions
 from tasks.prepare_module import PrepareModule
@@ -41,6 +41,9 @@ class ComputeBottlenecks(BottleneckOptions, Step):
             luigi.LocalTarget(bottlenecks.class_directory(directory, of_class))
             for of_class in self._classes(summary)
         ]
+
+    def complete(self) -> bool:
+        return all(t.exists() and bottlenecks.is_whole(path(t)) for t in self.output())
 
     def recipe(self) -> Recipe | None:
         """How vectors are made, once the module is ready."""

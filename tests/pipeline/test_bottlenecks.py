@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import bottlenecks, features, manifest, modules
-from pipeline.bottlenecks import Counts, Recipe
+from pipeline.bottlenecks import Counts
 from pipeline.errors import UserError
+from pipeline.recipe import Recipe
 from pipeline.split import SplitRule
 from tests.conftest import PhotoMaker
 
@@ -146,17 +147,6 @@ def test_labels_that_look_alike_have_directories_of_their_own(
     assert {"Cat 1", "Cat_1", "猫", "犬"} <= set(store.frame()["label"])
 
 
-def test_another_module_size_or_precision_has_a_directory_of_its_own(store: Store) -> None:
-    recipe = store.recipe
-    other_digest = modules.Module("m", "/m", "f" * 64, 8, 8, 12)
-    others = [
-        Recipe(recipe.module, "bfloat16", "float16"),
-        Recipe(recipe.module, "float32", "float32"),
-        Recipe(other_digest, "float32", "float16"),
-    ]
-    assert len({r.directory(store.path) for r in [recipe, *others]}) == 4
-
-
 def test_the_same_module_under_another_name_costs_nothing(
     store: Store, tiny_module: Path, tmp_path: Path
 ) -> None:
@@ -229,6 +219,15 @@ def test_a_damaged_file_is_named_and_only_its_photos_are_computed_again(store: S
     os.truncate(damaged, size // 2)
     assert store.run() == Counts(computed=24, reused=24, damaged=[damaged])
     assert len(store.frame()) == 48
+
+
+def test_a_class_is_whole_until_one_of_its_files_breaks_off(store: Store) -> None:
+    store.run()
+    directory = store.directories()[0]
+    assert bottlenecks.is_whole(directory)
+    os.truncate(directory / "part-00000.parquet", 500)
+    assert not bottlenecks.is_whole(directory)
+    assert not bottlenecks.is_whole(directory / "nothing here")
 
 
 def test_a_flipped_bit_in_a_vector_is_noticed(store: Store, make_photo: PhotoMaker) -> None:

@@ -132,6 +132,16 @@ def test_moving_the_folder_of_photos_changes_nothing(
     assert pipeline.run(image_dir=tmp_path / "moved") == []
 
 
+def test_a_file_that_breaks_off_is_made_again_in_the_same_run(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    (part,) = tmp_path.glob("out/bottlenecks/*/red*/part-00000.parquet")
+    os.truncate(part, part.stat().st_size // 2)
+    assert pipeline.run(l2=0.5) == AFTER_SPLIT
+    assert "Bottlenecks: 24 computed, 0 reused" in pipeline.lines
+    assert f"Damaged and deleted, its photos were computed again: {part}" in pipeline.lines
+
+
 def test_a_lost_result_is_made_again_and_nothing_else(pipeline: Pipeline, tmp_path: Path) -> None:
     (heads,) = tmp_path.glob("out/heads/*")
     shutil.rmtree(heads)
