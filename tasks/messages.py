@@ -70,7 +70,7 @@ class Reporter:
         """Implements `pipeline.progress.Progress`."""
         if sys.stderr.isatty():
             if self._bar is None:
-                self._bar = tqdm(total=total, unit=" steps", dynamic_ncols=True, leave=True)
+                self._bar = tqdm(total=total, unit="", dynamic_ncols=True)
             self._bar.set_description(message, refresh=False)
             self._bar.update(done - self._bar.n)
         now = time.monotonic()
