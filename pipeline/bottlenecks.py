@@ -86,6 +86,7 @@ def compute(
             _drop(part, counts)
     unique = rows.drop_duplicates("digest", ignore_index=True)
     needed = pd.Index(unique["digest"])
+    positions = rows.groupby("label").indices
     while True:
         vectors = _Vectors.find(directory, needed, counts)
         rejected = _read_rejected(directory)
@@ -93,7 +94,7 @@ def compute(
         if missing.empty:
             try:
                 for of_class in classes:
-                    of = rows[rows["label"] == of_class.label]
+                    of = rows.iloc[positions.get(of_class.label, [])]
                     _write_class(class_directory(directory, of_class), of, vectors, recipe)
                 break
             except _DamagedError as error:
@@ -327,7 +328,7 @@ def _write_journal(
 
 def _clear_journal(directory: Path, published: pd.Index) -> None:
     """Delete the journal files of which every vector now stands in a finished class."""
-    for path in (directory / "partial").glob("*.parquet"):
+    for path in filter(_opens, (directory / "partial").glob("*.parquet")):
         digests = pq.read_table(path, columns=["digest"])["digest"].to_pandas()
         if digests.isin(published).all():
             path.unlink(missing_ok=True)
