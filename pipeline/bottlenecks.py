@@ -15,7 +15,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +31,7 @@ PART_ROWS = 16_384  # rows a file: 40 MB of 1,280 float16
 GROUP_ROWS = 1024  # rows read at once when vectors are looked up
 JOURNAL_ROWS = 256  # photos whose work a killed run may lose
 _METADATA_KEY = b"retrain"
+_UNREADABLE = (OSError, pa.ArrowException)  # what a damaged file raises
 
 
 @dataclass
@@ -164,7 +164,7 @@ def read(directories: list[Path], split: str) -> Rows:
                     filters=[("split", "=", split)],
                     page_checksum_verification=True,
                 )
-            except (OSError, pa.ArrowException) as error:
+            except _UNREADABLE as error:
                 _give_up(directory, part)
                 raise UserError(
                     f"{part} is damaged ({error}) and was deleted; run again, and its photos, "
@@ -206,7 +206,7 @@ class _Vectors:
                 break
             try:
                 digests = pq.read_table(path, columns=["digest"], partitioning=None)["digest"]
-            except (OSError, pa.ArrowException):
+            except _UNREADABLE:
                 _drop(path, counts)
                 continue
             position = needed.get_indexer(digests.to_pandas())
@@ -233,7 +233,7 @@ def _opens(path: Path) -> bool:
     """Whether a Parquet file has its end, which is written last and says where all else is."""
     try:
         pq.read_metadata(path)
-    except (OSError, pa.ArrowException):
+    except _UNREADABLE:
         return False
     return True
 
@@ -254,7 +254,7 @@ def _groups(path: Path, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarr
                     table = file.read_row_group(number, columns=["vector"])
                     yield inside, _matrix(table["vector"])[rows[inside] - start]
                 start = end
-    except (OSError, pa.ArrowException):
+    except _UNREADABLE:
         raise _DamagedError(path) from None
 
 
@@ -270,7 +270,7 @@ def _compute_missing(
 ) -> None:
     """Send photos through the module, and write their vectors to the journal as they come."""
     paths = [image_dir / path for path in missing["path"]]
-    digests = missing["digest"].to_numpy()
+    digests, sizes, times = (missing[c].to_numpy() for c in ("digest", "size", "mtime_ns"))
     waiting: list[tuple[np.ndarray, np.ndarray]] = []
     rejected: dict[str, str] = {}
     done = 0
@@ -278,7 +278,7 @@ def _compute_missing(
     try:
         for batch in features.extract(paths, recipe.module, recipe.precision):
             for i in (*batch.indices, *batch.rejected):
-                _refuse_changed(paths[i], missing.iloc[i])
+                _refuse_changed(paths[i], sizes[i], times[i])
             waiting.append((digests[batch.indices], _stored(batch.vectors, recipe)))
             rejected |= {digests[i]: reason for i, reason in batch.rejected.items()}
             done += len(batch.indices) + len(batch.rejected)
@@ -293,10 +293,14 @@ def _compute_missing(
                 temporary.write_text(json.dumps(_read_rejected(directory) | rejected, indent=2))
 
 
-def _refuse_changed(path: Path, row: Any) -> None:
+def _refuse_changed(path: Path, size: int, mtime_ns: int) -> None:
     """The manifest's digest must be that of the bytes that were just decoded."""
-    stat = path.stat() if path.exists() else None
-    if stat is None or (stat.st_size, stat.st_mtime_ns) != (row["size"], row["mtime_ns"]):
+    try:
+        stat = path.stat()
+        changed = (stat.st_size, stat.st_mtime_ns) != (size, mtime_ns)
+    except OSError:
+        changed = True
+    if changed:
         raise UserError(f"{path} changed while the run was going on; run again")
 
 
@@ -343,12 +347,10 @@ def _write_class(directory: Path, rows: pd.DataFrame, vectors: _Vectors, recipe:
             part = rows.iloc[start : start + PART_ROWS]
             have, matrix = vectors.take(part["digest"], recipe)
             part = part[have]
-            columns = {
-                **{name: pa.array(part[name], pa.string()) for name in ("digest", "label")},
-                **{name: pa.array(part[name], pa.string()) for name in ("path", "split")},
-                "variant": pa.array(np.zeros(len(part)), pa.int8()),
-                "vector": _column(matrix),
-            }
+            texts = ("digest", "label", "path", "split")
+            columns = {name: pa.array(part[name], pa.string()) for name in texts}
+            columns["variant"] = pa.array(np.zeros(len(part)), pa.int8())
+            columns["vector"] = _column(matrix)
             _write(pa.table(columns), temporary / f"part-{number:05}.parquet", recipe)
 
 

@@ -1,5 +1,6 @@
 """Photos through a module: decode, resize and forward pass, overlapped, a batch at a time."""
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ class Batch:
     rejected: dict[int, str]
 
 
+@functools.cache
 def resolve_precision(precision: str) -> str:
     """`float32` or `bfloat16`; `auto` is bfloat16 where the processor has it natively."""
     if precision != AUTO:

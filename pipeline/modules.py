@@ -33,14 +33,12 @@ class Module:
     width: int
     features: int
 
-    @property
-    def name(self) -> str:
-        """A short name for paths and people; not unique."""
-        return short_name(self.handle)
-
 
 def short_name(handle: str) -> str:
-    """The last part of a handle that says something: a version number alone does not."""
+    """The last part of a handle that says something: a version number alone does not.
+
+    For paths and people; not unique.
+    """
     parts = [part for part in handle.split("/") if part and not part.isdigit()]
     return storage.slug(parts[-1] if parts else handle)
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import storage
 from pipeline.errors import UserError
 
 TRAINING = "training"
@@ -120,6 +121,16 @@ def list_files(split_file: str) -> list[Path]:
     return files
 
 
+def digest_lists(split_file: str) -> str:
+    """Digest of the lists' names and contents.
+
+    Raises:
+        UserError: as `list_files`.
+    """
+    files = list_files(split_file)
+    return storage.digest([(file.name, file.read_text(errors="replace")) for file in files])
+
+
 def read_given(split_file: str) -> GivenSplit:
     """Read a given split, such as Food-101's `meta/train.txt` and `meta/test.txt`.
 
@@ -129,8 +140,9 @@ def read_given(split_file: str) -> GivenSplit:
     Raises:
         UserError: for a missing, unreadable or contradictory list.
     """
+    files = list_files(split_file)
     listed: dict[str, str] = {}
-    for path in list_files(split_file):
+    for path in files:
         split = _LIST_NAMES[path.stem.lower()]
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -145,7 +157,7 @@ def read_given(split_file: str) -> GivenSplit:
             raise UserError(f"split_file: {name} is on the {split} and the {other} list")
     if not listed:
         raise UserError(f"split_file: {split_file} lists no photo; write one label/name a line")
-    parts = {_LIST_NAMES[path.stem.lower()] for path in list_files(split_file)}
+    parts = {_LIST_NAMES[path.stem.lower()] for path in files}
     if not parts & {TRAINING, TESTING}:
         raise UserError(f"split_file: {split_file} has neither a training nor a testing list")
     others = None if {TRAINING, TESTING} <= parts else TESTING if TRAINING in parts else TRAINING

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import luigi
 
-from pipeline import bottlenecks, features, manifest, modules, photos
+from pipeline import bottlenecks, features, manifest, photos
 from pipeline.recipe import Recipe
 from tasks.messages import logger
 from tasks.options import BottleneckOptions
@@ -47,11 +47,14 @@ class ComputeBottlenecks(BottleneckOptions, Step):
 
     def recipe(self) -> Recipe | None:
         """How vectors are made, once the module is ready."""
-        module = self.clone(PrepareModule)
-        if not module.complete():
+        module = self.clone(PrepareModule).module()
+        if module is None:
             return None
-        precision = features.resolve_precision(self.precision)
-        return Recipe(modules.read(path(module.output())), precision, self.vector_type)
+        return Recipe(module, features.resolve_precision(self.precision), self.vector_type)
+
+    def read(self, part: str) -> bottlenecks.Rows:
+        """The photos of one part of the split, once they are computed."""
+        return bottlenecks.read([path(target) for target in self.output()], part)
 
     def work(self) -> None:
         split = self.clone(SplitDataset)

@@ -2,7 +2,7 @@
 
 import luigi
 
-from pipeline import bottlenecks, evaluation, head, split, storage
+from pipeline import evaluation, head, split, storage
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.messages import logger
 from tasks.options import HeadOptions
@@ -24,11 +24,9 @@ class EvaluateModel(HeadOptions, Step):
         return luigi.LocalTarget(self.output_dir / "evaluations" / key)
 
     def work(self) -> None:
-        directories = [path(target) for target in self.clone(ComputeBottlenecks).output()]
         trained = head.read(path(self.clone(TrainHead).output()))
-        result, predictions = evaluation.evaluate(
-            trained, bottlenecks.read(directories, split.TESTING)
-        )
+        test = self.clone(ComputeBottlenecks).read(split.TESTING)
+        result, predictions = evaluation.evaluate(trained, test)
         evaluation.write(result, predictions, path(self.output()))
         for line in evaluation.remarks(result):
             logger.info(line)

@@ -13,6 +13,7 @@ from typing import TypeVar
 import luigi
 from luigi.configuration import get_config
 
+from pipeline import features, head
 from pipeline.errors import UserError
 
 T = TypeVar("T", str, int, float)
@@ -98,7 +99,7 @@ class ModuleOptions(OutputOptions):
     )
 
 
-_PRECISIONS = ("auto", "float32", "bfloat16")
+_PRECISIONS = (features.AUTO, features.FLOAT32, features.BFLOAT16)
 _VECTOR_TYPES = ("float16", "float32")
 
 
@@ -106,7 +107,7 @@ class BottleneckOptions(DataOptions, ModuleOptions):
     """Section [bottlenecks]: how vectors are computed and stored."""
 
     precision = luigi.ChoiceParameter(
-        default=configured("bottlenecks", "precision", "auto", _PRECISIONS),
+        default=configured("bottlenecks", "precision", features.AUTO, _PRECISIONS),
         choices=_PRECISIONS,
         description="of the forward pass; auto is bfloat16 where the processor has it natively",
     )
@@ -117,14 +118,14 @@ class BottleneckOptions(DataOptions, ModuleOptions):
     )
 
 
-_WEIGHTINGS = ("balanced", "none")
+_WEIGHTINGS = (head.BALANCED, head.NONE)
 
 
 class HeadOptions(BottleneckOptions):
     """Section [head]: how the softmax layer is trained."""
 
     class_weighting = luigi.ChoiceParameter(
-        default=configured("head", "class_weighting", "balanced", _WEIGHTINGS),
+        default=configured("head", "class_weighting", head.BALANCED, _WEIGHTINGS),
         choices=_WEIGHTINGS,
         description="balanced: each class counts the same; none: each photo does",
     )

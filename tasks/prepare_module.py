@@ -22,8 +22,15 @@ class PrepareModule(ModuleOptions, Step):
         return luigi.LocalTarget(self.output_dir / "modules" / name)
 
     def complete(self) -> bool:
-        module = self.output().exists() and modules.read(path(self.output()))
-        return bool(module) and Path(module.directory).is_dir()
+        return self.module() is not None
+
+    def module(self) -> modules.Module | None:
+        """What is known of the module, once it is ready."""
+        target = self.output()
+        if not target.exists():
+            return None
+        module = modules.read(path(target))
+        return module if Path(module.directory).is_dir() else None
 
     def work(self) -> None:
         module_dir = self.output_dir / "modules"

@@ -14,6 +14,7 @@ from tasks.step import Pending, Step, path
 # A run works on the folder as it was at its start, however often Luigi asks for a target.
 _list_photos = functools.cache(manifest.list_photos)
 _read_summary = functools.cache(manifest.read_summary)
+_digest_lists = functools.cache(split.digest_lists)
 
 
 class SplitDataset(DataOptions, Step):
@@ -44,7 +45,7 @@ class SplitDataset(DataOptions, Step):
         manifest.write(table, target)
         for line in manifest.remarks(table, self.image_dir):
             logger.warning(line)
-        logger.info("%s; they are listed in %s", manifest.read_summary(target), target)
+        logger.info("%s; they are listed in %s", self.summary(), target)
 
     def labels(self) -> tuple[str, ...]:
         """The class folders; none where they cannot be known yet."""
@@ -55,7 +56,8 @@ class SplitDataset(DataOptions, Step):
 
     def summary(self) -> manifest.Summary | None:
         """What the manifest says, once it is there."""
-        return _read_summary(path(self.output())) if self.complete() else None
+        target = self.output()
+        return _read_summary(path(target)) if target.exists() else None
 
     def _listing(self) -> manifest.Listing:
         return _list_photos(self.image_dir)
@@ -65,6 +67,5 @@ class SplitDataset(DataOptions, Step):
         return split.SplitRule(self.validation_percentage, self.testing_percentage, given)
 
     def _rule_digest(self) -> str:
-        lists = split.list_files(self.split_file) if self.split_file else []
-        contents = [(file.name, file.read_text(errors="replace")) for file in lists]
-        return storage.digest(self.validation_percentage, self.testing_percentage, contents)
+        lists = _digest_lists(self.split_file) if self.split_file else ""
+        return storage.digest(self.validation_percentage, self.testing_percentage, lists)

@@ -2,7 +2,7 @@
 
 import luigi
 
-from pipeline import bottlenecks, head, split, storage
+from pipeline import head, split, storage
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.messages import logger
 from tasks.options import HeadOptions
@@ -30,10 +30,10 @@ class TrainHead(HeadOptions, Step):
         return luigi.LocalTarget(self.output_dir / "heads" / key)
 
     def work(self) -> None:
-        directories = [path(target) for target in self.clone(ComputeBottlenecks).output()]
+        computed = self.clone(ComputeBottlenecks)
         trained, training = head.train(
-            bottlenecks.read(directories, split.TRAINING),
-            bottlenecks.read(directories, split.VALIDATION),
+            computed.read(split.TRAINING),
+            computed.read(split.VALIDATION),
             self.class_weighting,
             self.l2,
             self.reporter,

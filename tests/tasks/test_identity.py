@@ -26,7 +26,11 @@ class Pipeline:
         self.lines: list[str] = []
 
     def run(self, **options: Any) -> list[str]:
-        for memo in (split_dataset._list_photos, split_dataset._read_summary):
+        for memo in (
+            split_dataset._list_photos,
+            split_dataset._read_summary,
+            split_dataset._digest_lists,
+        ):
             memo.cache_clear()
         self.lines = []
         handler = logging.Handler()
