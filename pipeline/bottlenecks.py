@@ -26,12 +26,12 @@ from pipeline.errors import UserError
 from pipeline.manifest import ClassSummary
 from pipeline.progress import Progress, silent
 from pipeline.recipe import Recipe
+from pipeline.rows import UNREADABLE, give_up, matrix
 
 PART_ROWS = 16_384  # rows a file: 40 MB of 1,280 float16
 GROUP_ROWS = 1024  # rows read at once when vectors are looked up
 JOURNAL_ROWS = 256  # photos whose work a killed run may lose
 _METADATA_KEY = b"retrain"
-_UNREADABLE = (OSError, pa.ArrowException)  # what a damaged file raises
 
 
 @dataclass
@@ -127,55 +127,6 @@ def remarks(counts: Counts) -> Iterator[str]:
         yield f"Set aside: {name}: {reason}"
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Photos with their vectors.
-
-    Attributes:
-        vectors: float32 [n, features].
-        labels: object [n], text.
-        paths: relative to the data set's folder, [n].
-    """
-
-    vectors: np.ndarray
-    labels: np.ndarray
-    paths: list[str]
-
-    def of(self, labels: tuple[str, ...]) -> "Rows":
-        """The rows that have one of these labels."""
-        keep = np.isin(self.labels, labels)
-        paths = [path for path, kept in zip(self.paths, keep, strict=True) if kept]
-        return Rows(self.vectors[keep], self.labels[keep], paths)
-
-
-def read(directories: list[Path], split: str) -> Rows:
-    """The photos of one split, from finished classes.
-
-    Raises:
-        UserError: for a damaged file, which is deleted, so that the next run computes it again.
-    """
-    tables = []
-    for directory in directories:
-        for part in sorted(directory.glob("*.parquet")):
-            try:
-                table = pq.read_table(
-                    part,
-                    columns=["label", "path", "vector"],
-                    filters=[("split", "=", split)],
-                    page_checksum_verification=True,
-                )
-            except _UNREADABLE as error:
-                _give_up(directory, part)
-                raise UserError(
-                    f"{part} is damaged ({error}) and was deleted; run again, and its photos, "
-                    "but no others, are computed again"
-                ) from None
-            tables.append(table.replace_schema_metadata(None))
-    rows = pa.concat_tables(tables)
-    labels = rows["label"].to_pandas().to_numpy(dtype=object)
-    return Rows(_matrix(rows["vector"]).astype(np.float32), labels, rows["path"].to_pylist())
-
-
 class _DamagedError(Exception):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -206,7 +157,7 @@ class _Vectors:
                 break
             try:
                 digests = pq.read_table(path, columns=["digest"], partitioning=None)["digest"]
-            except _UNREADABLE:
+            except UNREADABLE:
                 _drop(path, counts)
                 continue
             position = needed.get_indexer(digests.to_pandas())
@@ -233,7 +184,7 @@ def _opens(path: Path) -> bool:
     """Whether a Parquet file has its end, which is written last and says where all else is."""
     try:
         pq.read_metadata(path)
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
     return True
 
@@ -252,17 +203,10 @@ def _groups(path: Path, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarr
                 inside = np.flatnonzero((rows >= start) & (rows < end))
                 if len(inside):
                     table = file.read_row_group(number, columns=["vector"])
-                    yield inside, _matrix(table["vector"])[rows[inside] - start]
+                    yield inside, matrix(table["vector"])[rows[inside] - start]
                 start = end
-    except _UNREADABLE:
+    except UNREADABLE:
         raise _DamagedError(path) from None
-
-
-def _matrix(column: pa.ChunkedArray) -> np.ndarray:
-    width = column.type.list_size
-    flat = column.combine_chunks().flatten()
-    matrix: np.ndarray = flat.to_numpy(zero_copy_only=False).reshape(-1, width)
-    return matrix
 
 
 def _compute_missing(
@@ -383,13 +327,4 @@ def _drop(path: Path, counts: Counts) -> None:
     if path.parent.name == "partial":
         path.unlink(missing_ok=True)
     else:
-        _give_up(path.parent, path)
-
-
-def _give_up(directory: Path, damaged: Path) -> None:
-    """Delete a class with a damaged file, but keep the rows of its other files."""
-    for part in directory.glob("*.parquet"):
-        if part != damaged:
-            part.rename(directory.parent / "partial" / f"{directory.name}-{part.name}")
-    damaged.unlink(missing_ok=True)
-    directory.rmdir()
+        give_up(path.parent, path)

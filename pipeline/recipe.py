@@ -1,6 +1,7 @@
 """What makes a vector, besides the photo: the identity of everything in the bottleneck store."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline import storage
@@ -48,3 +49,15 @@ class Recipe:
             "vector_type": self.vector_type,
             "format_version": FORMAT_VERSION,
         }
+
+
+def write(recipe: Recipe, path: Path) -> None:
+    """Write a recipe as JSON."""
+    with storage.publish(path) as temporary:
+        temporary.write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+
+
+def read(path: Path) -> Recipe:
+    """Read what `write` wrote."""
+    fields = json.loads(path.read_text())
+    return Recipe(**{**fields, "module": Module(**fields["module"])})

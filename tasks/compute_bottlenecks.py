@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import luigi
 
-from pipeline import bottlenecks, features, manifest, photos
+from pipeline import bottlenecks, features, manifest, photos, rows
 from pipeline.recipe import Recipe
 from tasks.messages import logger
 from tasks.options import BottleneckOptions
@@ -52,9 +52,9 @@ class ComputeBottlenecks(BottleneckOptions, Step):
             return None
         return Recipe(module, features.resolve_precision(self.precision), self.vector_type)
 
-    def read(self, part: str) -> bottlenecks.Rows:
+    def read(self, part: str) -> rows.Rows:
         """The photos of one part of the split, once they are computed."""
-        return bottlenecks.read([path(target) for target in self.output()], part)
+        return rows.read([path(target) for target in self.output()], part)
 
     def work(self) -> None:
         split = self.clone(SplitDataset)
@@ -62,9 +62,9 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         assert summary is not None
         assert recipe is not None
         classes = self._classes(summary)
-        rows = manifest.read(path(split.output()), tuple(c.label for c in classes))
+        usable = manifest.read(path(split.output()), tuple(c.label for c in classes))
         counts = bottlenecks.compute(
-            rows[rows["status"] == photos.OK],
+            usable[usable["status"] == photos.OK],
             classes,
             self.image_dir,
             recipe,

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -17,44 +15,7 @@ from pipeline.bottlenecks import Counts
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe
 from pipeline.split import SplitRule
-from tests.conftest import PhotoMaker
-
-
-@dataclass
-class Store:
-    """A folder of photos with its store, run as often as one likes."""
-
-    image_dir: Path
-    recipe: Recipe
-    path: Path
-    rule: SplitRule = field(default_factory=SplitRule)
-
-    def summary(self) -> manifest.Summary:
-        table = manifest.build(manifest.list_photos(self.image_dir), self.image_dir, self.rule)
-        manifest.write(table, self.path / "manifest.parquet")
-        return manifest.read_summary(self.path / "manifest.parquet")
-
-    def run(self, progress: Callable[[int, int, str], None] = lambda *_: None) -> Counts:
-        classes = list(self.summary().classes)
-        rows = manifest.read(self.path / "manifest.parquet")
-        usable = rows[rows["status"] == "ok"]
-        return bottlenecks.compute(
-            usable, classes, self.image_dir, self.recipe, self.path, progress
-        )
-
-    def directories(self) -> list[Path]:
-        home = self.recipe.directory(self.path)
-        return [bottlenecks.class_directory(home, c) for c in self.summary().classes]
-
-    def frame(self) -> pd.DataFrame:
-        return pd.concat([pd.read_parquet(d) for d in self.directories()], ignore_index=True)
-
-
-@pytest.fixture
-def store(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> Store:
-    module = modules.prepare(str(tiny_module), tmp_path / "modules")
-    (tmp_path / "store").mkdir()
-    return Store(photo_dir, Recipe(module, "float32", "float16"), tmp_path / "store")
+from tests.conftest import PhotoMaker, Store
 
 
 def test_a_first_run_computes_every_photo_once(store: Store) -> None:
@@ -245,15 +206,6 @@ def test_a_flipped_bit_in_a_vector_is_noticed(store: Store, make_photo: PhotoMak
     assert len(store.frame()) == 49
 
 
-def test_reading_a_damaged_file_names_it_and_gives_it_up(store: Store) -> None:
-    store.run()
-    part = store.directories()[0] / "part-00000.parquet"
-    os.truncate(part, 100)
-    with pytest.raises(UserError, match=f"{part} is damaged"):
-        bottlenecks.read(store.directories(), "training")
-    assert store.run() == Counts(computed=24, reused=24)
-
-
 def test_a_photo_that_changes_during_the_run_stops_it(store: Store) -> None:
     photo = store.image_dir / "red_rose/3.jpg"
     classes = list(store.summary().classes)
@@ -272,16 +224,6 @@ def test_large_classes_are_cut_into_parts(store: Store, monkeypatch: pytest.Monk
     store.run()
     assert len(list(store.directories()[0].glob("part-*.parquet"))) == 3
     pd.testing.assert_frame_equal(store.frame(), whole)
-
-
-def test_read_gives_one_split_of_all_classes(store: Store) -> None:
-    store.run()
-    rows = bottlenecks.read(store.directories(), "validation")
-    expected = store.frame().query("split == 'validation'")
-    assert rows.paths == expected["path"].to_list()
-    assert rows.labels.tolist() == expected["label"].to_list()
-    assert rows.vectors.dtype == np.float32
-    assert np.array_equal(rows.vectors, np.stack(expected["vector"].to_list()))
 
 
 def test_a_class_without_photos_has_an_empty_data_set(store: Store) -> None:
