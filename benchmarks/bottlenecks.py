@@ -130,10 +130,12 @@ def compare(name: str, image_dir: Path, module: Module, scratch: Path) -> dict[s
     return row
 
 
-def pipeline_run(image_dir: Path, output_dir: Path, task: str) -> tuple[float, float]:
+def pipeline_run(
+    image_dir: Path, output_dir: Path, task: str, *options: str
+) -> tuple[float, float]:
     """Wall seconds, and peak memory in GB, of a `luigi` command."""
     command = [Path(sys.executable).parent / "luigi", "--module", "tasks", task]
-    command += ["--image-dir", image_dir, "--output-dir", output_dir]
+    command += ["--image-dir", image_dir, "--output-dir", output_dir, *options]
     start = time.perf_counter()
     subprocess.run(list(map(str, command)), check=True, capture_output=True)
     seconds = time.perf_counter() - start

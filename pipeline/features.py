@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import images, modules, quiet
+from pipeline import augmentation, images, modules, quiet
+from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
 from pipeline.modules import Module
 
@@ -46,13 +47,22 @@ def resolve_precision(precision: str) -> str:
     return BFLOAT16 if _BFLOAT16_FLAGS.intersection(flags) else FLOAT32
 
 
-def extract(paths: Sequence[Path], module: Module, precision: str) -> Iterator[Batch]:
+def extract(
+    paths: Sequence[Path],
+    module: Module,
+    precision: str,
+    how: Augmentation | None = None,
+    seeds: np.ndarray | None = None,
+) -> Iterator[Batch]:
     """Vectors of the photos at `paths`, in order.
 
     Args:
         paths: of the files.
         module: that makes the vectors.
         precision: float32, or bfloat16 for the products with float32 sums between them.
+        how: how copies are distorted, where some of `paths` stand for copies.
+        seeds: int64 [len(paths), 2], as `augmentation.seed` gives them; by default all of `paths`
+            stand for the photos themselves.
 
     Raises:
         UserError: where a file is no longer there, or the module cannot be loaded.
@@ -67,10 +77,19 @@ def extract(paths: Sequence[Path], module: Module, precision: str) -> Iterator[B
     # how full its batch was.
     forward = tf.function(call, input_signature=[shape])
     names = tf.constant([str(path) for path in paths], tf.string)
-    files = tf.data.Dataset.from_tensor_slices(names).enumerate()
+    if seeds is None:
+        seeds = np.zeros((len(paths), 2), np.int64)
+    files = tf.data.Dataset.from_tensor_slices((names, seeds)).enumerate()
 
-    def read(index: Any, path: Any) -> tuple[Any, Any]:
-        return index, images.decode(tf.io.read_file(path), height, width)
+    def read(index: Any, file: tuple[Any, Any]) -> tuple[Any, Any]:
+        encoded, seed = tf.io.read_file(file[0]), file[1]
+        if how is None:
+            return index, images.decode(encoded, height, width)
+        return index, tf.cond(
+            seed[1] == 0,
+            lambda: images.decode(encoded, height, width),
+            lambda: augmentation.decode(encoded, height, width, how, seed),
+        )
 
     decoded = files.map(read, tf.data.AUTOTUNE).ignore_errors()
     with using(precision):
