@@ -19,7 +19,7 @@ class Recipe:
 
     Attributes:
         module: the feature extractor.
-        precision: float32 or bfloat16, as `features.resolve_precision` gives it.
+        precision: float32, bfloat16 or float16, as `features.resolve_precision` gives it.
         vector_type: how vectors are stored, float16 or float32.
         augmentation: the distorted copies that training photos have beside them. Not part of the
             key: the photos' own vectors are the same whatever copies there are.

@@ -159,7 +159,8 @@ class BottleneckOptions(AugmentationOptions, DataOptions, ModuleOptions):
     precision = luigi.ChoiceParameter(
         default=configured("bottlenecks", "precision", features.AUTO, _PRECISIONS),
         choices=_PRECISIONS,
-        description="of the forward pass; auto is bfloat16 where the processor has it natively",
+        description="of the forward pass; auto is bfloat16 where the processor has it natively, "
+        "and float16 on an NVIDIA GPU",
     )
     vector_type = luigi.ChoiceParameter(
         default=configured("bottlenecks", "vector_type", "float16", _VECTOR_TYPES),
