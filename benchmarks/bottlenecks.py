@@ -39,7 +39,7 @@ def reference(image_dir: Path, module: Module, scratch: Path) -> float:
     quiet.import_tensorflow()
     import tensorflow as tf
 
-    call, _ = modules.load(Path(module.directory))
+    call, _ = modules.load(module)
     forward = tf.function(
         call, input_signature=[tf.TensorSpec([1, module.height, module.width, 3], tf.float32)]
     )
@@ -88,7 +88,7 @@ def forward(_image_dir: Path, module: Module, _scratch: Path, precision: str) ->
     quiet.import_tensorflow()
     import tensorflow as tf
 
-    call, _ = modules.load(Path(module.directory))
+    call, _ = modules.load(module)
     shape = [BATCH, module.height, module.width, 3]
     compiled = tf.function(call, input_signature=[tf.TensorSpec(shape, tf.float32)])
     batch = tf.random.uniform(shape)

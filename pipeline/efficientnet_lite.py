@@ -25,6 +25,7 @@ from pipeline.errors import UserError
 BUILDER = 1  # Part of the digest: raise it whenever the graph that `save` builds changes.
 FEATURES = 1280
 CLASSES = 1000
+LICENCE = "Apache-2.0"
 
 _STEM = 32
 _EPSILON = 1e-3  # of the batch norm

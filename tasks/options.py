@@ -13,7 +13,7 @@ from typing import TypeVar
 import luigi
 from luigi.configuration import get_config
 
-from pipeline import features, head
+from pipeline import features, head, interface
 from pipeline.errors import UserError
 
 T = TypeVar("T", str, int, float)
@@ -85,17 +85,31 @@ class DataOptions(OutputOptions):
     )
 
 
+_RANGES = tuple(interface.RANGES)
+
+
 class ModuleOptions(OutputOptions):
     """Section [module]: what turns photos into vectors."""
 
     tfhub_module = luigi.StrParameter(
         default=configured("module", "tfhub_module", "efficientnet-lite0"),
-        description="efficientnet-lite0, -lite1 or -lite2; the folder of a SavedModel; or a "
-        "TensorFlow Hub handle",
+        description="efficientnet-lite0, -lite1 or -lite2; the folder or .tar.gz of a SavedModel; "
+        "or the address of one, such as a TensorFlow Hub handle",
     )
     image_size = luigi.IntParameter(
         default=configured("module", "image_size", 0),
         description="pixels of the input's sides, for a module that leaves them open; 0 asks it",
+    )
+    image_range = luigi.ChoiceParameter(
+        default=configured("module", "image_range", interface.UNIT, _RANGES),
+        choices=_RANGES,
+        description="what the module takes a pixel for: unit is 0 to 1, the convention of "
+        "TensorFlow Hub; signed is -1 to 1; byte is 0 to 255",
+    )
+    module_sha256 = luigi.StrParameter(
+        default=configured("module", "module_sha256", ""),
+        description="digest that the module must have, as the first run wrote it down; empty takes "
+        "what comes",
     )
 
 

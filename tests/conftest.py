@@ -1,11 +1,13 @@
 """Small real photos that several tests share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.web import Web, serve
 
 PhotoMaker = Callable[..., Path]
 
@@ -54,3 +56,11 @@ def tiny_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
     module = Quarters()
     tf.saved_model.save(module, str(directory), signatures=module.__call__)
     return directory
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    """A web server on loopback."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serve() as server:
+        yield server
