@@ -53,7 +53,7 @@ def _extract(file: Path, directory: Path, progress: Progress) -> None:
                     "so it may be made to do harm"
                 )
             tar.extract(member, directory, filter="data")
-            progress(content.tell() // _MB, total, f"MB of {file.name.lstrip('.')} unpacked")
+            progress(content.tell() // _MB, total, "MB unpacked")
         while tar.fileobj and tar.fileobj.read(_MB):
             pass  # the checksum stands behind the padding that no member needs
 

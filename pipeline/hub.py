@@ -97,10 +97,10 @@ def resolve(
         directory = module_dir.absolute() / f"{storage.slug(path.name.split('.')[0])}-{digest}"
     else:
         return _saved_model(handle)
+    before = _identity(directory)
     found = _inside(directory)
     if found is not None and not again:  # a cache may be read-only
         return found
-    before = _identity(directory)
     with storage.alone(directory):
         # Another process may have been quicker; else nothing is there, or something half-unpacked.
         if _inside(directory) is None or _identity(directory) == before:
@@ -243,7 +243,7 @@ def _lack(path: Path) -> str:
         held = [file.name for file in sorted(path.iterdir()) if file.suffix.lower() in suffixes]
         if held:
             return f"holds {held[0]}, {remedy}"
-    return "is no built-in module and holds no saved_model.pb; " + _CHOICE
+    return "holds no saved_model.pb; " + _CHOICE
 
 
 _CHOICE = (

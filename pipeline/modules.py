@@ -177,7 +177,7 @@ def _inspect(
     found = {name: interface.function(loaded, name) for name in interface.names(loaded)}
     usable = {name: called for name, called in found.items() if called}
     sizes = [(called.height, called.width) for called in usable.values()]
-    suggested = next((size for size in sizes if all(size)), interface.stated_size(directory))
+    suggested = next(filter(all, sizes), None) or interface.stated_size(directory)
     reasons = ["none of its functions takes photos alone"]
     for name, called in usable.items():
         height, width = _input_size(handle, called, image_size, suggested)

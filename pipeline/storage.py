@@ -73,8 +73,12 @@ def alone(path: Path) -> Iterator[None]:
     while True:
         with lock.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # let go of when the process ends, however it does
-            if not lock.exists() or not os.path.samestat(os.fstat(file.fileno()), lock.stat()):
-                continue  # whoever was inside has removed it
+            try:
+                same = os.path.samestat(os.fstat(file.fileno()), lock.stat())
+            except FileNotFoundError:
+                same = False
+            if not same:  # whoever was inside has removed it
+                continue
             try:
                 yield
             finally:
