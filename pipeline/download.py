@@ -55,13 +55,13 @@ def download(url: str, file: Path, progress: Progress = silent, sha256: str = ""
         with part.open("rb") as content:
             found = hashlib.file_digest(content, "sha256").hexdigest()
         if found != sha256.lower():
-            part.unlink()
+            _forget(part)
             raise UserError(
                 f"{url} is not what it was: its SHA-256 is {found} and should be {sha256}; "
                 "try again, and if it stays so, do not use it"
             )
     part.replace(file)
-    _tag(part).unlink(missing_ok=True)
+    _forget(part)
 
 
 def _transfer(url: str, part: Path, progress: Progress) -> None:
@@ -78,12 +78,12 @@ def _transfer(url: str, part: Path, progress: Progress) -> None:
         if response.status_code == 416:
             if response.headers.get("Content-Range") == f"bytes */{start}":
                 return  # all of it was there already
-            part.unlink()
+            _forget(part)
             raise requests.ConnectionError("it was shorter than what had come before")
         _check_status(response)
         resumed = response.status_code == 206
         if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            _tag(part).unlink()
+            _forget(part)
             raise requests.ConnectionError("the server sent another part than was asked for")
         if not resumed:
             start = 0
@@ -91,7 +91,7 @@ def _transfer(url: str, part: Path, progress: Progress) -> None:
         length = response.headers.get("Content-Length", "")
         total = start + int(length) if length.isdigit() else 0
         name = f"MB of {_name(url)} fetched"
-        with part.open("ab" if resumed else "wb") as file:
+        with part.open("ab" if resumed else "wb", buffering=0) as file:
             for block in response.raw.stream(_MB, decode_content=False):
                 file.write(block)
                 done = file.tell()
@@ -116,10 +116,14 @@ def _remember(response: requests.Response, part: Path) -> None:
     tag = response.headers.get("ETag", "")
     if not tag or tag.startswith("W/"):  # a weak one says alike, not equal
         tag = response.headers.get("Last-Modified", "")
-    _tag(part).unlink(missing_ok=True)
-    part.unlink(missing_ok=True)
+    _forget(part)
     if tag:
         _tag(part).write_text(tag)
+
+
+def _forget(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _tag(part).unlink(missing_ok=True)
 
 
 def _tag(part: Path) -> Path:

@@ -6,19 +6,21 @@ retrain.py's where it had the option.
 """
 
 import difflib
+from collections.abc import Sequence
 from configparser import InterpolationError
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import luigi
 from luigi.configuration import get_config
 
-from pipeline import features, head, interface
+from pipeline import datasets, features, head, interface
 from pipeline.errors import UserError
 
 T = TypeVar("T", str, int, float)
 
-SAMPLE_DIR = Path("data/digits")
+DATA_DIR = Path("data")
+SAMPLE_DIR = DATA_DIR / "digits"
 
 _known: dict[str, list[str]] = {}
 
@@ -63,9 +65,18 @@ class OutputOptions:
     )
 
 
+_DATASETS = ("", *datasets.DATASETS)
+
+
 class DataOptions(OutputOptions):
     """Section [data]: the photos, and how they are split."""
 
+    dataset = luigi.ChoiceParameter(
+        default=configured("data", "dataset", "", _DATASETS),
+        choices=_DATASETS,
+        description="a public data set, fetched from its publisher, in place of image_dir: "
+        "flower_photos, or food101 with its official split",
+    )
     image_dir = FolderParameter(
         default=Path(configured("data", "image_dir", str(SAMPLE_DIR))),
         description="folder with a folder of photos for each class",
@@ -83,6 +94,20 @@ class DataOptions(OutputOptions):
         default=configured("data", "testing_percentage", 10.0),
         description="percent of the photos that measure the accuracy",
     )
+
+    @classmethod
+    def get_param_values(
+        cls, params: Sequence[tuple[str, Any]], args: Any, kwargs: Any
+    ) -> list[tuple[str, Any]]:
+        """Luigi's, after which the folders are those of the data set, where one is named."""
+        values = dict(super().get_param_values(params, args, kwargs))  # type: ignore[misc]
+        if values["dataset"]:
+            chosen = datasets.DATASETS[values["dataset"]]
+            directory = chosen.directory(values["dataset"], DATA_DIR)
+            values["image_dir"] = directory / chosen.photos
+            if chosen.lists and not values["split_file"]:
+                values["split_file"] = str(directory / chosen.lists)
+        return list(values.items())
 
 
 _RANGES = tuple(interface.RANGES)
