@@ -100,11 +100,13 @@ def _transfer(url: str, part: Path, progress: Progress) -> None:
 
 def _check_status(response: requests.Response) -> None:
     status = response.status_code
-    said = f"{response.url} answers {status} {response.reason}"
+    said = f"the answer is {status} {response.reason}"
+    if response.history:  # what stands behind the ? may be a signature
+        said += f" from {response.url.split('?')[0]}"
     if status in _PASSING:
         raise requests.ConnectionError(said)
     if status in (404, 410):
-        raise _FinalError(f"{said}, so there is no such thing; check the address in a browser")
+        raise _FinalError(f"{said}: there is no such thing; check the address in a browser")
     if status in (401, 403):
         raise _FinalError(f"{said}; it may need a login: fetch it in a browser")
     if status not in (200, 206):
@@ -147,6 +149,6 @@ def _reason(error: Exception) -> str:
         return "its server does not answer; check the network, or try later"
     if "CERTIFICATE" in text.upper():
         return "its server's certificate is not valid; check the address and the network"
-    if "answers" in text:
+    if "the answer is" in text:
         return f"{text}; try later"
     return "the transfer breaks off again and again; try later"

@@ -43,6 +43,15 @@ def test_redirects_are_followed(web: Web, tmp_path: Path) -> None:
     assert web.asked == ["/here?x=y", "/there?signed=1"]
 
 
+def test_whoever_answers_after_a_redirect_is_named_without_what_is_secret(
+    web: Web, tmp_path: Path
+) -> None:
+    url = web.put("/here", Page(status=302, location="/there?signature=secret"))
+    assert f"the answer is 404 Not Found from {web.url}/there: there is" in refusal(
+        url, tmp_path / "file"
+    )
+
+
 def test_a_circle_of_redirects_is_reported(web: Web, tmp_path: Path) -> None:
     url = web.put("/here", Page(status=302, location="/here"))
     assert "Exceeded 30 redirects; check the address" in refusal(url, tmp_path / "file")
@@ -125,14 +134,14 @@ def test_what_another_try_would_not_mend_is_reported_at_once(
 ) -> None:
     url = web.put("/x", Page(b"<html>no</html>", status))
     message = refusal(url, tmp_path / "file")
-    assert message.startswith(f"{url} cannot be fetched: {url} answers {status} ")
+    assert message.startswith(f"{url} cannot be fetched: the answer is {status} ")
     assert advice in message
     assert len(web.asked) == 1
 
 
 def test_a_server_in_trouble_is_asked_again_and_then_reported(web: Web, tmp_path: Path) -> None:
     url = web.put("/x", Page(b"", 503))
-    assert "answers 503 Service Unavailable; try later" in refusal(url, tmp_path / "file")
+    assert "the answer is 503 Service Unavailable; try later" in refusal(url, tmp_path / "file")
     assert len(web.asked) == 3
 
 

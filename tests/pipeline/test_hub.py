@@ -266,7 +266,9 @@ def test_the_library_of_an_object_store_is_named_where_it_is_missing(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     message = refusal(f"{scheme}://bucket/module", tmp_path)
-    assert f"needs a library for {scheme}:// addresses; run: pip install {package}" in message
+    assert (
+        f"needs a library for {scheme}:// addresses; install it (pip install {package})" in message
+    )
 
 
 def test_an_address_of_a_kind_that_nobody_knows_is_reported(tmp_path: Path) -> None:
@@ -279,7 +281,7 @@ def test_an_address_of_a_kind_that_nobody_knows_is_reported(tmp_path: Path) -> N
         (Page(b"<html>no</html>", 404), "there is no such thing; check the address in a browser"),
         (Page(b"<html>log in</html>"), "it is a web page, not an archive"),
         (Page(b"weights"), "it is no .tar or .tar.gz archive"),
-        (Page(b"", 500), "answers 500 Internal Server Error; try later"),
+        (Page(b"", 500), "the answer is 500 Internal Server Error; try later"),
     ],
 )
 def test_what_a_hub_does_not_give_is_one_line_with_the_remedy(
