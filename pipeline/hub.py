@@ -188,7 +188,7 @@ def _store(handle: str) -> tuple[Any, str]:
     except ImportError:
         library = _LIBRARIES.get(scheme, "fsspec")
         raise UserError(
-            f"{handle} needs a library for {scheme}:// addresses; install it (pip install {library})"
+            f"{handle} needs a library for {scheme}:// addresses; get it (pip install {library})"
         ) from None
     except ValueError:
         raise UserError(

@@ -55,15 +55,11 @@ def names(loaded: Any) -> list[str]:
 
 def function(loaded: Any, name: str) -> Function | None:
     """One way to call a module; None where it takes something else than a batch of photos."""
-    import tensorflow as tf
-
     if name == CALL:
         traced = getattr(loaded.__call__, "concrete_functions", [])
         specs = [spec for concrete in traced for spec in _images(concrete)]
         specs.sort(key=lambda spec: not spec.dtype.is_floating)
-        # Where nothing is known of the input, trying it out will show.
-        spec = specs[0] if specs else tf.TensorSpec([None, None, None, 3], tf.float32)
-        return _function(loaded, spec)
+        return _function(loaded, specs[0]) if specs else None
     signature = loaded.signatures[name]
     inputs = signature.structured_input_signature[1]
     specs = list(_images(signature))

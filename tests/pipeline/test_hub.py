@@ -266,9 +266,7 @@ def test_the_library_of_an_object_store_is_named_where_it_is_missing(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     message = refusal(f"{scheme}://bucket/module", tmp_path)
-    assert (
-        f"needs a library for {scheme}:// addresses; install it (pip install {package})" in message
-    )
+    assert f"needs a library for {scheme}:// addresses; get it (pip install {package})" in message
 
 
 def test_an_address_of_a_kind_that_nobody_knows_is_reported(tmp_path: Path) -> None:

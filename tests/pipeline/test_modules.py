@@ -507,3 +507,13 @@ def test_the_stamp_of_an_archive_changes_with_it(plain: Path, tmp_path: Path) ->
     before = modules.stamp(str(file))
     os.utime(file, ns=(0, 10**9))
     assert modules.stamp(str(file)) != before
+
+
+def test_a_module_for_texts_is_refused_as_such(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    spec = tf.TensorSpec([None], tf.string)
+    module.__call__ = tf.function(lambda texts: tf.ones([tf.size(texts), 4]), [spec])
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures=module.__call__)
+    assert "none of its functions takes photos alone" in refusal(tmp_path / "m", tmp_path)
