@@ -1,4 +1,4 @@
-"""What a built-in module costs: to prepare, to load, and a photo: `python -m benchmarks.modules`."""
+"""What a built-in module costs, to prepare, to load and a photo: python -m benchmarks.modules."""
 
 import argparse
 import resource

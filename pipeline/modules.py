@@ -178,7 +178,7 @@ def _inspect(
     usable = {name: called for name, called in found.items() if called}
     sizes = [(called.height, called.width) for called in usable.values()]
     suggested = next(filter(all, sizes), None) or interface.stated_size(directory)
-    reasons = ["none of its functions takes photos alone"]
+    reasons = []
     for name, called in usable.items():
         height, width = _input_size(handle, called, image_size, suggested)
         if called.dtype.is_integer and image_range != interface.BYTE:
@@ -197,9 +197,10 @@ def _inspect(
             facts = (height, width, shape[-1], image_range, name, licence)
             return Module(handle, str(directory.absolute()), digest, *facts)
         reasons.append(f"for two photos it gives {shape}, not (2, features)")
+    reason = reasons[0] if reasons else "none of its functions takes photos alone"
     raise UserError(
-        f"tfhub_module: {handle} does not turn photos into feature vectors: "
-        f"{reasons[min(1, len(reasons) - 1)]}; use a module of the kind 'image feature vector'"
+        f"tfhub_module: {handle} does not turn photos into feature vectors: {reason}; "
+        "use a module of the kind 'image feature vector'"
     )
 
 

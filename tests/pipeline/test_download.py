@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import socket
 from pathlib import Path
 
 import pytest
@@ -155,7 +156,11 @@ def test_no_server_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_name_that_no_server_has_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def no_such_name(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
     monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(socket, "getaddrinfo", no_such_name)
     message = refusal("http://nowhere.invalid/x", tmp_path / "file")
     assert "its server cannot be reached; check the network" in message
 
