@@ -19,10 +19,10 @@ MODEL = $(or $(OUTPUT_DIR),$(shell $(BIN)/python -c "import tasks; print(tasks.E
 HOW := $(if $(SCHEDULER),--scheduler-url "$(SCHEDULER)") $(OPTIONS)
 
 .PHONY: help setup train split bottlenecks head evaluate export predict luigid lint test test-fast bench \
-	bench-manifest clean
+	bench-augmentation bench-manifest clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 setup: .venv/installed ## make .venv with all that is needed
 
@@ -68,6 +68,9 @@ test-fast: setup ## run the tests that take no more than a few seconds each
 
 bench: setup ## measure the bottleneck stage, on IMAGE_DIR or on photos made for it
 	$(BIN)/python -m benchmarks.bottlenecks $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
+
+bench-augmentation: setup ## measure what distorted copies bring, on IMAGE_DIR or the sample photos
+	$(BIN)/python -m benchmarks.augmentation $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
 bench-manifest: setup ## measure the manifest of up to a million photos
 	$(BIN)/python -m benchmarks.manifest

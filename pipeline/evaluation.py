@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import storage
-from pipeline.bottlenecks import Rows
 from pipeline.head import Head
+from pipeline.rows import Rows
 
-FORMAT_VERSION = 1  # raise it when a figure changes its meaning
+FORMAT_VERSION = 2  # raise it when a figure changes its meaning
 TOP = 5
 
 
@@ -62,7 +62,7 @@ def evaluate(head: Head, test: Rows) -> tuple[Evaluation, pd.DataFrame]:
         test: its photos; those of labels that the head does not know are left out.
 
     Returns:
-        The figures, and one row a photo: path, label, the five best labels and their
+        The figures, and one row a photo: path, digest, label, the five best labels and their
         probabilities, best first, and whether the first one is right.
     """
     test = test.of(head.labels)
@@ -73,6 +73,7 @@ def evaluate(head: Head, test: Rows) -> tuple[Evaluation, pd.DataFrame]:
     predictions = pd.DataFrame(
         {
             "path": test.paths,
+            "digest": test.digests,
             "label": test.labels,
             "labels": pd.Series(list(labels[best]), dtype=object),
             "probabilities": pd.Series(
@@ -86,7 +87,7 @@ def evaluate(head: Head, test: Rows) -> tuple[Evaluation, pd.DataFrame]:
     wrong = predictions[~predictions["correct"]]
     misclassified: list[dict[str, object]] = [
         {"path": path, "label": label, "predicted": answers[0], "probability": float(scores[0])}
-        for path, label, answers, scores, _ in wrong.itertuples(index=False)
+        for path, _, label, answers, scores, _ in wrong.itertuples(index=False)
     ]
     misclassified.sort(key=lambda row: -float(str(row["probability"])))
     among = (best == classes[:, None]).any(1)
@@ -143,6 +144,7 @@ def write(evaluation: Evaluation, predictions: pd.DataFrame, directory: Path) ->
 _PREDICTIONS = pa.schema(
     [
         ("path", pa.string()),
+        ("digest", pa.string()),
         ("label", pa.string()),
         ("labels", pa.list_(pa.string())),
         ("probabilities", pa.list_(pa.float32())),

@@ -3,6 +3,7 @@
 saved_model/        TensorFlow Serving: `serving_default` takes files, `pixels` takes pixels
 output_graph.pb     frozen graph, from `Placeholder` to `final_result`, as retrain.py wrote it
 output_labels.txt   one label a line, in the order of the outputs
+head.npz, recipe.json   the head, and how the vectors that it takes are made
 """
 
 import re
@@ -10,23 +11,31 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline import images, modules, quiet, storage
+from pipeline import head as heads
+from pipeline import images, modules, quiet, recipe, storage
 from pipeline.errors import UserError
 from pipeline.head import Head
 from pipeline.modules import Module
+from pipeline.recipe import Recipe
 
-FORMAT_VERSION = 1  # raise it when the exported files change
+FORMAT_VERSION = 2  # raise it when the exported files change
 INPUT_TENSOR = "Placeholder"
 
 
 def publish(
-    head: Head, module: Module, evaluation: Path, final_tensor_name: str, directory: Path
+    head_directory: Path,
+    made_by: Recipe,
+    evaluation: Path,
+    final_tensor_name: str,
+    directory: Path,
 ) -> None:
     """Put a finished model into `directory`, and let `current`, two levels up, lead to it.
 
     Args:
-        head, module, final_tensor_name: as `export`.
+        head_directory: folder of the head.
+        made_by: how the vectors were made that the head was trained on.
         evaluation: folder whose files go with the model.
+        final_tensor_name: as `export`.
         directory: `<output folder>/models/<digest>`; kept as it is where it is there already.
 
     Raises:
@@ -35,7 +44,9 @@ def publish(
     if not directory.is_dir():
         with storage.publish(directory) as temporary:
             shutil.copytree(evaluation, temporary)
-            export(head, module, temporary, final_tensor_name)
+            export(heads.read(head_directory), made_by.module, temporary, final_tensor_name)
+            shutil.copytree(head_directory, temporary, dirs_exist_ok=True)
+            recipe.write(made_by, temporary / "recipe.json")
     storage.point(directory.parent.parent / "current", directory)
 
 

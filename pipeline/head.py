@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import storage
-from pipeline.bottlenecks import Rows
 from pipeline.errors import UserError
 from pipeline.progress import Progress, silent
+from pipeline.rows import Rows
 
 FORMAT_VERSION = 1  # raise it when training changes, so that heads are trained again
 L2_PATH = (1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)

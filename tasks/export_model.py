@@ -2,11 +2,11 @@
 
 import luigi
 
-from pipeline import export, head, modules, storage
+from pipeline import export, storage
+from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.evaluate_model import EvaluateModel
 from tasks.messages import logger
 from tasks.options import ExportOptions
-from tasks.prepare_module import PrepareModule
 from tasks.step import Pending, Step, path
 from tasks.train_head import TrainHead
 
@@ -15,11 +15,7 @@ class ExportModel(ExportOptions, Step):
     """Write the model's files, and let `current` lead to them."""
 
     def requires(self) -> dict[str, luigi.Task]:
-        return {
-            "evaluation": self.clone(EvaluateModel),
-            "head": self.clone(TrainHead),
-            "module": self.clone(PrepareModule),
-        }
+        return {"evaluation": self.clone(EvaluateModel), "head": self.clone(TrainHead)}
 
     def output(self) -> luigi.Target:
         evaluated = self.clone(EvaluateModel).output()
@@ -33,10 +29,11 @@ class ExportModel(ExportOptions, Step):
         return self.output().exists() and current.resolve() == path(self.output()).resolve()
 
     def work(self) -> None:
-        inputs = self.input()
+        inputs, recipe = self.input(), self.clone(ComputeBottlenecks).recipe()
+        assert recipe is not None
         export.publish(
-            head.read(path(inputs["head"])),
-            modules.read(path(inputs["module"])),
+            path(inputs["head"]),
+            recipe,
             path(inputs["evaluation"]),
             self.final_tensor_name,
             path(self.output()),

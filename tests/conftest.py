@@ -1,12 +1,18 @@
-"""Small real photos that several tests share."""
+"""Small real photos, and a store of their bottlenecks, that several tests share."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from pipeline import bottlenecks, manifest, modules
+from pipeline.bottlenecks import Counts
+from pipeline.recipe import Recipe
+from pipeline.split import SplitRule
 from tests.web import Web, serve
 
 PhotoMaker = Callable[..., Path]
@@ -56,6 +62,43 @@ def tiny_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
     module = Quarters()
     tf.saved_model.save(module, str(directory), signatures=module.__call__)
     return directory
+
+
+@dataclass
+class Store:
+    """A folder of photos with its store, run as often as one likes."""
+
+    image_dir: Path
+    recipe: Recipe
+    path: Path
+    rule: SplitRule = field(default_factory=SplitRule)
+
+    def summary(self) -> manifest.Summary:
+        table = manifest.build(manifest.list_photos(self.image_dir), self.image_dir, self.rule)
+        manifest.write(table, self.path / "manifest.parquet")
+        return manifest.read_summary(self.path / "manifest.parquet")
+
+    def run(self, progress: Callable[[int, int, str], None] = lambda *_: None) -> Counts:
+        classes = list(self.summary().classes)
+        rows = manifest.read(self.path / "manifest.parquet")
+        usable = rows[rows["status"] == "ok"]
+        return bottlenecks.compute(
+            usable, classes, self.image_dir, self.recipe, self.path, progress
+        )
+
+    def directories(self) -> list[Path]:
+        classes = self.summary().classes
+        return [bottlenecks.class_directory(self.path, self.recipe, c) for c in classes]
+
+    def frame(self) -> pd.DataFrame:
+        return pd.concat([pd.read_parquet(d) for d in self.directories()], ignore_index=True)
+
+
+@pytest.fixture
+def store(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> Store:
+    module = modules.prepare(str(tiny_module), tmp_path / "modules")
+    (tmp_path / "store").mkdir()
+    return Store(photo_dir, Recipe(module, "float32", "float16"), tmp_path / "store")
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -12,49 +11,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import bottlenecks, features, manifest, modules
+from pipeline import bottlenecks, features, manifest, modules, split
+from pipeline.augmentation import Augmentation
 from pipeline.bottlenecks import Counts
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe
 from pipeline.split import SplitRule
-from tests.conftest import PhotoMaker
-
-
-@dataclass
-class Store:
-    """A folder of photos with its store, run as often as one likes."""
-
-    image_dir: Path
-    recipe: Recipe
-    path: Path
-    rule: SplitRule = field(default_factory=SplitRule)
-
-    def summary(self) -> manifest.Summary:
-        table = manifest.build(manifest.list_photos(self.image_dir), self.image_dir, self.rule)
-        manifest.write(table, self.path / "manifest.parquet")
-        return manifest.read_summary(self.path / "manifest.parquet")
-
-    def run(self, progress: Callable[[int, int, str], None] = lambda *_: None) -> Counts:
-        classes = list(self.summary().classes)
-        rows = manifest.read(self.path / "manifest.parquet")
-        usable = rows[rows["status"] == "ok"]
-        return bottlenecks.compute(
-            usable, classes, self.image_dir, self.recipe, self.path, progress
-        )
-
-    def directories(self) -> list[Path]:
-        home = self.recipe.directory(self.path)
-        return [bottlenecks.class_directory(home, c) for c in self.summary().classes]
-
-    def frame(self) -> pd.DataFrame:
-        return pd.concat([pd.read_parquet(d) for d in self.directories()], ignore_index=True)
-
-
-@pytest.fixture
-def store(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> Store:
-    module = modules.prepare(str(tiny_module), tmp_path / "modules")
-    (tmp_path / "store").mkdir()
-    return Store(photo_dir, Recipe(module, "float32", "float16"), tmp_path / "store")
+from tests.conftest import PhotoMaker, Store
 
 
 def test_a_first_run_computes_every_photo_once(store: Store) -> None:
@@ -157,13 +120,17 @@ def test_the_same_module_under_another_name_costs_nothing(
     assert store.run() == Counts(computed=0, reused=48)
 
 
-def test_photos_that_cannot_be_decoded_are_set_aside_and_not_tried_again(
-    store: Store, make_photo: PhotoMaker
-) -> None:
-    photo = make_photo(store.image_dir / "red_rose/0.png")
+def spoil(photo: Path) -> None:
+    """Damage a PNG such that only the decoder notices."""
     data = bytearray(photo.read_bytes())
     data[data.index(b"IDAT") + 20] ^= 0xFF
     photo.write_bytes(data)
+
+
+def test_photos_that_cannot_be_decoded_are_set_aside_and_not_tried_again(
+    store: Store, make_photo: PhotoMaker
+) -> None:
+    spoil(make_photo(store.image_dir / "red_rose/0.png"))
     first = store.run()
     assert first.rejected.keys() == {"red_rose/0.png"}
     assert "cannot be decoded" in first.rejected["red_rose/0.png"]
@@ -245,15 +212,6 @@ def test_a_flipped_bit_in_a_vector_is_noticed(store: Store, make_photo: PhotoMak
     assert len(store.frame()) == 49
 
 
-def test_reading_a_damaged_file_names_it_and_gives_it_up(store: Store) -> None:
-    store.run()
-    part = store.directories()[0] / "part-00000.parquet"
-    os.truncate(part, 100)
-    with pytest.raises(UserError, match=f"{part} is damaged"):
-        bottlenecks.read(store.directories(), "training")
-    assert store.run() == Counts(computed=24, reused=24)
-
-
 def test_a_photo_that_changes_during_the_run_stops_it(store: Store) -> None:
     photo = store.image_dir / "red_rose/3.jpg"
     classes = list(store.summary().classes)
@@ -274,14 +232,68 @@ def test_large_classes_are_cut_into_parts(store: Store, monkeypatch: pytest.Monk
     pd.testing.assert_frame_equal(store.frame(), whole)
 
 
-def test_read_gives_one_split_of_all_classes(store: Store) -> None:
+def test_training_photos_get_copies_and_the_photos_themselves_are_reused(store: Store) -> None:
     store.run()
-    rows = bottlenecks.read(store.directories(), "validation")
-    expected = store.frame().query("split == 'validation'")
-    assert rows.paths == expected["path"].to_list()
-    assert rows.labels.tolist() == expected["label"].to_list()
-    assert rows.vectors.dtype == np.float32
-    assert np.array_equal(rows.vectors, np.stack(expected["vector"].to_list()))
+    plain = store.frame()
+    training = int((plain["split"] == "training").sum())
+    store.recipe = replace(store.recipe, augmentation=Augmentation(1, random_brightness=50))
+    assert store.run() == Counts(computed=training, reused=48)
+    frame = store.frame()
+    copies = frame[frame["variant"] == 1]
+    assert copies["split"].unique().tolist() == ["training"]
+    assert copies["path"].to_list() == plain.query("split == 'training'")["path"].to_list()
+    pd.testing.assert_frame_equal(frame[frame["variant"] == 0].reset_index(drop=True), plain)
+    brighter = np.stack(copies["vector"].to_list()) / np.stack(
+        plain.query("split == 'training'")["vector"].to_list()
+    )
+    assert brighter.max() > 1.1
+    assert brighter.min() < 0.9
+
+
+def test_more_copies_are_added_to_those_there_and_other_ones_are_not_mixed_up(
+    store: Store,
+) -> None:
+    store.recipe = replace(store.recipe, augmentation=Augmentation(1, random_brightness=50))
+    store.run()
+    training = int((store.frame()["split"] == "training").sum()) // 2
+    store.recipe = replace(store.recipe, augmentation=Augmentation(3, random_brightness=50))
+    assert store.run() == Counts(computed=2 * training, reused=48 + training)
+    assert store.frame()["variant"].value_counts().to_dict() == {
+        0: 48,
+        **dict.fromkeys((1, 2, 3), training),
+    }
+    store.recipe = replace(store.recipe, augmentation=Augmentation(3, random_brightness=60))
+    assert store.run() == Counts(computed=3 * training, reused=48)
+    store.recipe = replace(store.recipe, augmentation=Augmentation())
+    assert store.run() == Counts(computed=0, reused=48)
+    assert len(store.frame()) == 48
+
+
+def test_a_copy_is_the_same_whether_computed_alone_or_with_others(
+    store: Store, tmp_path: Path
+) -> None:
+    store.recipe = replace(store.recipe, augmentation=Augmentation(1, True, 20, 20, 20, 20))
+    store.run()
+    store.recipe = replace(store.recipe, augmentation=Augmentation(2, True, 20, 20, 20, 20))
+    store.run()
+    grown = store.frame()
+    store.path = tmp_path / "at once"
+    store.path.mkdir()
+    store.run()
+    pd.testing.assert_frame_equal(store.frame(), grown)
+
+
+def test_a_photo_that_cannot_be_decoded_has_no_copies_either(
+    store: Store, make_photo: PhotoMaker
+) -> None:
+    assert split.assign(store.rule, "red_rose/5.png") == split.TRAINING
+    spoil(make_photo(store.image_dir / "red_rose/5.png"))
+    store.recipe = replace(store.recipe, augmentation=Augmentation(1, True))
+    counts = store.run()
+    frame = store.frame()
+    assert counts.rejected.keys() == {"red_rose/5.png"}
+    assert "red_rose/5.png" not in set(frame["path"])
+    assert (counts.computed, counts.reused) == (len(frame), 0)
 
 
 def test_a_class_without_photos_has_an_empty_data_set(store: Store) -> None:

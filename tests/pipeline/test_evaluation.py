@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from pipeline import evaluation
-from pipeline.bottlenecks import Rows
 from pipeline.head import Head
+from pipeline.rows import Rows
 
 LABELS = ("ant", "bee", "cat", "dog", "eel", "fox")
 HEAD = Head(LABELS, np.eye(6, dtype=np.float32), np.zeros(6, np.float32))
@@ -21,7 +21,8 @@ def photos(*given: tuple[str, str]) -> Rows:
     for number, (_, answer) in enumerate(given):
         vectors[number, LABELS.index(answer)] = 1 + number
     labels = np.array([label for label, _ in given], dtype=object)
-    return Rows(vectors, labels, [f"{label}/{i}.jpg" for i, (label, _) in enumerate(given)])
+    paths = [f"{label}/{i}.jpg" for i, (label, _) in enumerate(given)]
+    return Rows(vectors, labels, paths, [f"digest of {path}" for path in paths])
 
 
 SOME = photos(("ant", "ant"), ("ant", "bee"), ("bee", "bee"), ("cat", "bee"), ("cat", "cat"))
@@ -72,7 +73,7 @@ def test_predictions_have_the_five_best_labels_of_each_photo() -> None:
 
 
 def test_without_test_photos_nothing_is_claimed(tmp_path: Path) -> None:
-    nothing = Rows(np.empty((0, 6), np.float32), np.empty(0, dtype=object), [])
+    nothing = Rows(np.empty((0, 6), np.float32), np.empty(0, dtype=object), [], [])
     result, predictions = evaluation.evaluate(HEAD, nothing)
     assert (result.count, result.top1, result.top5) == (0, None, None)
     evaluation.write(result, predictions, tmp_path / "evaluation")

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import export, features, modules
+from pipeline import export, features, modules, recipe
+from pipeline import head as heads
 from pipeline.errors import UserError
-from pipeline.head import Head
+from pipeline.head import Head, Training
 from pipeline.modules import Module
+from pipeline.recipe import Recipe
 from tests.conftest import PhotoMaker
 
 LABELS = ("green leaf", "red_rose", "薔薇")
@@ -34,6 +36,12 @@ def exported(module: Module, head: Head, tmp_path_factory: pytest.TempPathFactor
     directory = tmp_path_factory.mktemp("exported")
     export.export(head, module, directory, "final_result")
     return directory
+
+
+@pytest.fixture
+def head_directory(head: Head, tmp_path: Path) -> Path:
+    heads.write(head, Training(0.01, 30, 3, ()), tmp_path / "head")
+    return tmp_path / "head"
 
 
 @pytest.fixture
@@ -148,25 +156,30 @@ def test_a_name_that_tensorflow_refuses_is_refused(
 
 
 def test_publishing_moves_current_to_the_new_model(
-    module: Module, head: Head, tmp_path: Path
+    module: Module, head_directory: Path, tmp_path: Path
 ) -> None:
+    made_by = Recipe(module, "float32", "float16")
     evaluation = tmp_path / "evaluation"
     evaluation.mkdir()
     (evaluation / "evaluation.json").write_text("{}")
     for name in ("first", "second", "first"):
         directory = tmp_path / "out" / "models" / name
-        export.publish(head, module, evaluation, "final_result", directory)
+        export.publish(head_directory, made_by, evaluation, "final_result", directory)
         current = tmp_path / "out" / "current"
         assert current.resolve() == directory.resolve()
         assert (current / "evaluation.json").exists()
         assert (current / "saved_model" / "saved_model.pb").exists()
+        assert heads.read(current).labels == LABELS
+        assert recipe.read(current / "recipe.json") == made_by
 
 
-def test_a_failed_export_leaves_nothing(module: Module, head: Head, tmp_path: Path) -> None:
+def test_a_failed_export_leaves_nothing(
+    module: Module, head_directory: Path, tmp_path: Path
+) -> None:
     (tmp_path / "evaluation").mkdir()
+    made_by = Recipe(module, "float32", "float16")
+    directory = tmp_path / "out/models/m"
     with pytest.raises(UserError):
-        export.publish(
-            head, module, tmp_path / "evaluation", "not a name", tmp_path / "out/models/m"
-        )
+        export.publish(head_directory, made_by, tmp_path / "evaluation", "not a name", directory)
     assert not (tmp_path / "out" / "current").exists()
     assert not list((tmp_path / "out" / "models").iterdir())

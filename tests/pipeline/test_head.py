@@ -7,9 +7,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from pipeline import head
-from pipeline.bottlenecks import Rows
 from pipeline.errors import UserError
 from pipeline.head import Head
+from pipeline.rows import Rows
 
 
 def rows(n: int, classes: int, seed: int, features: int = 20, noise: float = 2.0) -> Rows:
@@ -20,10 +20,11 @@ def rows(n: int, classes: int, seed: int, features: int = 20, noise: float = 2.0
     points = centres[numbers] + noise * generator.normal(size=(n, features))
     scales = np.logspace(-2, 2, features)
     labels = np.array([f"class {number}" for number in numbers], dtype=object)
-    return Rows((points * scales).astype(np.float32), labels, [f"{i}.jpg" for i in range(n)])
+    names = [f"{i}.jpg" for i in range(n)]
+    return Rows((points * scales).astype(np.float32), labels, names, names)
 
 
-NOTHING = Rows(np.empty((0, 20), np.float32), np.empty(0, dtype=object), [])
+NOTHING = Rows(np.empty((0, 20), np.float32), np.empty(0, dtype=object), [], [])
 
 
 def accuracy(trained: Head, test: Rows) -> float:
@@ -45,7 +46,7 @@ def test_the_optimum_is_scikit_learns(l2: float) -> None:
 def test_balanced_weighting_is_scikit_learns_too() -> None:
     training = rows(600, 3, 4)
     keep = (training.labels != "class 0") | (np.arange(600) % 10 == 0)
-    training = Rows(training.vectors[keep], training.labels[keep], training.paths[: keep.sum()])
+    training = training.where(keep)
     trained, _ = head.train(training, NOTHING, head.BALANCED, 0.01)
     scaled = (training.vectors - training.vectors.mean(0)) / training.vectors.std(0)
     reference = LogisticRegression(
@@ -58,7 +59,7 @@ def test_balanced_weighting_is_scikit_learns_too() -> None:
 def test_balanced_weighting_finds_more_of_a_rare_class() -> None:
     training, test = rows(600, 2, 5, noise=6), rows(400, 2, 6, noise=6)
     keep = (training.labels != "class 0") | (np.arange(600) % 20 == 0)
-    training = Rows(training.vectors[keep], training.labels[keep], training.paths[: keep.sum()])
+    training = training.where(keep)
     rare = test.of(("class 0",))
     balanced, _ = head.train(training, NOTHING, head.BALANCED, 0.1)
     plain, _ = head.train(training, NOTHING, head.NONE, 0.1)

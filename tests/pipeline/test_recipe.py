@@ -53,3 +53,8 @@ def test_facts_name_the_module_and_the_preprocessing() -> None:
     assert facts["module"] == "some/module"
     assert facts["module_digest"] == "a" * 64
     assert facts["preprocessing"] == images.PREPROCESSING_VERSION
+
+
+def test_a_recipe_is_read_as_it_was_written(tmp_path: Path) -> None:
+    recipe.write(RECIPE, tmp_path / "recipe.json")
+    assert recipe.read(tmp_path / "recipe.json") == RECIPE

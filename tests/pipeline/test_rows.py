@@ -1,0 +1,70 @@
+"""Reading finished bottlenecks: by split, whole or in batches, and never a damaged file."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline import bottlenecks, rows
+from pipeline.augmentation import Augmentation
+from pipeline.bottlenecks import Counts
+from pipeline.errors import UserError
+from tests.conftest import Store
+
+
+def test_read_gives_one_split_of_all_classes(store: Store) -> None:
+    store.run()
+    read = rows.read(store.directories(), "validation")
+    expected = store.frame().query("split == 'validation'")
+    assert read.paths == expected["path"].to_list()
+    assert read.digests == expected["digest"].to_list()
+    assert read.labels.tolist() == expected["label"].to_list()
+    assert read.vectors.dtype == np.float32
+    assert np.array_equal(read.vectors, np.stack(expected["vector"].to_list()))
+
+
+def test_batches_are_the_same_rows_in_the_same_order(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bottlenecks, "GROUP_ROWS", 5)
+    store.run()
+    whole = rows.read(store.directories(), "training")
+    parts = list(rows.batches(store.directories(), "training"))
+    assert len(parts) > 4
+    assert max(len(part.paths) for part in parts) <= 5
+    assert np.array_equal(np.concatenate([part.vectors for part in parts]), whole.vectors)
+    assert [digest for part in parts for digest in part.digests] == whole.digests
+
+
+def test_a_split_without_photos_is_read_as_no_rows(store: Store) -> None:
+    store.run()
+    assert rows.read(store.directories(), "no such split").vectors.shape == (0, 12)
+    assert list(rows.batches(store.directories(), "no such split")) == []
+
+
+def test_copies_are_read_where_they_are_wanted(store: Store) -> None:
+    store.recipe = replace(store.recipe, augmentation=Augmentation(1, random_brightness=50))
+    store.run()
+    photos = rows.read(store.directories(), "training")
+    both = rows.read(store.directories(), "training", copies=True)
+    assert len(both.paths) == 2 * len(photos.paths) == 2 * len(set(both.paths))
+    assert np.array_equal(both.vectors[::2], photos.vectors)
+
+
+def test_rows_of_some_labels_keep_what_belongs_together(store: Store) -> None:
+    store.run()
+    of = rows.read(store.directories(), "training").of(("red_rose",))
+    expected = store.frame().query("split == 'training' and label == 'red_rose'")
+    assert of.paths == expected["path"].to_list()
+    assert of.digests == expected["digest"].to_list()
+    assert np.array_equal(of.vectors, np.stack(expected["vector"].to_list()))
+
+
+def test_reading_a_damaged_file_names_it_and_gives_it_up(store: Store) -> None:
+    store.run()
+    part = store.directories()[0] / "part-00000.parquet"
+    os.truncate(part, 100)
+    with pytest.raises(UserError, match=f"{part} is damaged"):
+        rows.read(store.directories(), "training")
+    assert store.run() == Counts(computed=24, reused=24)
