@@ -40,7 +40,7 @@ def reference(image_dir: Path, module: Module, scratch: Path) -> float:
     quiet.import_tensorflow()
     import tensorflow as tf
 
-    call, _ = modules.load(Path(module.directory))
+    call, _ = modules.load(module)
     forward = tf.function(
         call, input_signature=[tf.TensorSpec([1, module.height, module.width, 3], tf.float32)]
     )
@@ -100,7 +100,7 @@ def forward(_image_dir: Path, module: Module, _scratch: Path, precision: str) ->
     quiet.import_tensorflow()
     import tensorflow as tf
 
-    call, _ = modules.load(Path(module.directory))
+    call, _ = modules.load(module)
     shape = [BATCH, module.height, module.width, 3]
     compiled = tf.function(call, input_signature=[tf.TensorSpec(shape, tf.float32)])
     batch = tf.random.uniform(shape)
@@ -198,7 +198,7 @@ def start_up(image_dir: Path, module: Module) -> dict[str, float]:
             [sys.executable, "-c", "import tasks"], check=True
         ),
         "import TensorFlow": quiet.import_tensorflow,
-        "load the module": lambda: modules.load(Path(module.directory)),
+        "load the module": lambda: modules.load(module),
         "trace it, and the first 32 photos": lambda: next(
             features.extract(paths, module, features.resolve_precision("auto"))
         ),

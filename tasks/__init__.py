@@ -11,6 +11,7 @@ try:
     from tasks.compute_bottlenecks import ComputeBottlenecks
     from tasks.evaluate_model import EvaluateModel
     from tasks.export_model import ExportModel
+    from tasks.fetch_dataset import FetchDataset
     from tasks.messages import interrupted, logger, tidy
     from tasks.prepare_module import PrepareModule
     from tasks.sample_photos import SamplePhotos
@@ -25,6 +26,7 @@ __all__ = [
     "ComputeBottlenecks",
     "EvaluateModel",
     "ExportModel",
+    "FetchDataset",
     "PrepareModule",
     "SamplePhotos",
     "SplitDataset",
