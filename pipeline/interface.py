@@ -5,6 +5,7 @@ or have a `serving_default` signature (Keras's `export`). Modules in the TensorF
 have signatures alone: `image_feature_vector`, `default`, or both.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,12 @@ def load(directory: Path) -> Any:
     """Load a SavedModel for inference. Raises whatever TensorFlow raises."""
     import tensorflow as tf
 
+    if (directory / "tfhub_module.pb").is_file():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pkg_resources, which the library imports
+            import tensorflow_hub
+
+        return tensorflow_hub.load(str(directory))
     tags = [list(graph.meta_info_def.tags) for graph in _proto(directory).meta_graphs]
     serving = [given for given in tags if "train" not in given]
     # Only where there is a choice, or an empty set of tags, TensorFlow wants to be told.
