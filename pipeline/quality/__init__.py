@@ -16,7 +16,21 @@ import pyarrow.parquet as pq
 from pipeline import storage
 from pipeline.errors import UserError
 from pipeline.quality import duplicates, files, labels, outliers, sizes
-from pipeline.quality.subject import Finding, Subject
+from pipeline.quality.subject import Finding, Subject, subject
+
+__all__ = [
+    "CHECKS",
+    "KINDS",
+    "Finding",
+    "Subject",
+    "check",
+    "chosen",
+    "read",
+    "refuse",
+    "remarks",
+    "subject",
+    "write",
+]
 
 FORMAT_VERSION = 1  # raise it when a check finds something else
 CHECKS = (duplicates.find, labels.find, files.find, outliers.find, sizes.find)
@@ -102,18 +116,14 @@ def check(subject: Subject) -> pd.DataFrame:
     found = [finding for find in CHECKS for finding in find(subject)]
     rank = {kind: number for number, kind in enumerate(KINDS)}
     found.sort(key=lambda finding: (rank[finding.kind], -finding.score))
-    places = subject.listed.set_index("path")[["label", "split"]].to_dict("index")
+    columns = (subject.listed[name] for name in ("path", "label", "split"))
+    places = {path: (label, part) for path, label, part in zip(*columns, strict=True)}
     rows = [
-        (f.kind, number, path, *_place(places, path, f), f.score, f.detail)
+        (f.kind, number, path, *places.get(path, (f.label, "")), f.score, f.detail)
         for number, f in enumerate(found)
         for path in f.paths or ("",)
     ]
     return pd.DataFrame(rows, columns=_SCHEMA.names)
-
-
-def _place(places: dict[str, dict[str, str]], path: str, finding: Finding) -> tuple[str, str]:
-    place = places.get(path, {"label": finding.label, "split": ""})
-    return place["label"], place["split"]
 
 
 def write(findings: pd.DataFrame, path: Path) -> None:
@@ -126,7 +136,9 @@ def write(findings: pd.DataFrame, path: Path) -> None:
 def read(path: Path, kinds: tuple[str, ...] = tuple(KINDS)) -> pd.DataFrame:
     """Read what `write` wrote, or the findings of some kinds."""
     table = pq.read_table(path)
-    frame: pd.DataFrame = table.filter(pc.is_in(table["kind"], pa.array(kinds))).to_pandas()
+    frame: pd.DataFrame = table.filter(
+        pc.is_in(table["kind"], pa.array(kinds, pa.string()))
+    ).to_pandas()
     return frame
 
 

@@ -41,8 +41,7 @@ def find(subject: Subject) -> Iterator[Finding]:
 
 def _tiny(subject: Subject, usable: pd.DataFrame) -> Iterator[Finding]:
     small = (usable["width"] * _TINY < subject.width) | (usable["height"] * _TINY < subject.height)
-    for row in usable[small].itertuples():
-        detail = (
-            f"{row.width} x {row.height} pixels; the module sees {subject.width} x {subject.height}"
-        )
-        yield Finding(TINY, detail, (str(row.path),), score=-float(min(row.width, row.height)))
+    of = usable[small]
+    for path, width, height in zip(of["path"], of["width"], of["height"], strict=True):
+        detail = f"{width} x {height} pixels; the module sees {subject.width} x {subject.height}"
+        yield Finding(TINY, detail, (path,), score=-float(min(width, height)))

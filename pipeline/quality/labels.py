@@ -23,12 +23,16 @@ _TEMPERATURES = np.geomspace(0.1, 1000, 80)
 
 def find(subject: Subject) -> Iterator[Finding]:
     """Photos whose label is probably wrong, the surest first."""
-    labels, classes = np.unique(subject.photos["label"].to_numpy(str), return_inverse=True)
+    photos = subject.photos
+    # Each class in turn to all folds, by digest, so that equal photos stay together.
+    rank = photos.groupby("label")["digest"].rank("dense").to_numpy(np.int64)
+    known = (photos.groupby("label")["digest"].transform("nunique") > 1).to_numpy()
+    photos = photos[known]
+    labels, classes = np.unique(photos["label"].to_numpy(str), return_inverse=True)
     if len(labels) < 2:
         return
-    folds = _folds(subject, classes)
-    probabilities = out_of_fold(subject.vectors, classes, folds)
-    paths = subject.photos["path"].to_numpy()
+    probabilities = out_of_fold(subject.vectors[known], classes, rank[known] % _FOLDS)
+    paths = photos["path"].to_numpy()
     for i, other, margin in suspects(probabilities, classes):
         detail = f"looks like {labels[other]} ({probabilities[i, other]:.0%})"
         yield Finding(LABEL, detail, (paths[i],), score=margin)
@@ -39,7 +43,7 @@ def out_of_fold(vectors: np.ndarray, classes: np.ndarray, folds: np.ndarray) -> 
 
     Args:
         vectors: float32 [n, features].
-        classes: int64 [n].
+        classes: int64 [n]; each must have photos in two folds or more.
         folds: int64 [n], from 0 to 4.
 
     Returns:
@@ -49,10 +53,8 @@ def out_of_fold(vectors: np.ndarray, classes: np.ndarray, folds: np.ndarray) -> 
     mean, deviation = vectors.mean(0), np.maximum(vectors.std(0), 1e-6)
     squares, sums, counts = [], [], []
     for fold in range(_FOLDS):
-        part, one_hot = (
-            (vectors[folds == fold] - mean) / deviation,
-            np.eye(number)[classes[folds == fold]].astype(np.float32),
-        )
+        part = (vectors[folds == fold] - mean) / deviation
+        one_hot = np.eye(number, dtype=np.float32)[classes[folds == fold]]
         squares.append(part.T @ part)
         sums.append(one_hot.T @ part)
         counts.append(one_hot.sum(0))
@@ -67,7 +69,6 @@ def out_of_fold(vectors: np.ndarray, classes: np.ndarray, folds: np.ndarray) -> 
         within[np.diag_indices(features)] += _SHRINKAGE * even
         weights = np.linalg.solve(within, centres.T)
         bias = -0.5 * np.einsum("cf,fc->c", centres, weights)
-        bias[count == 0] = -1e9  # never answered: nothing is known of the class
         part = (vectors[folds == fold] - mean) / deviation
         logits[folds == fold] = part @ weights + bias
     return _calibrated(logits, classes)
@@ -99,13 +100,6 @@ def suspects(probabilities: np.ndarray, classes: np.ndarray) -> list[tuple[int, 
     return [(int(i), int(best[i]), float(margin[i])) for i in order if margin[i] > 0]
 
 
-def _folds(subject: Subject, classes: np.ndarray) -> np.ndarray:
-    """Each class in turn to all folds, by digest, so that equal photos stay together."""
-    ranks = subject.photos["digest"].groupby(classes).rank("dense").to_numpy(np.int64)
-    folds: np.ndarray = ranks % _FOLDS
-    return folds
-
-
 def _calibrated(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Softmax at the temperature of the lowest cross-entropy."""
     each = np.arange(len(classes))
@@ -114,7 +108,7 @@ def _calibrated(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
     def cross_entropy(temperature: float) -> float:
         normaliser = np.log(np.exp(logits / temperature).sum(1))
-        return float((normaliser - np.maximum(own, -1e6) / temperature).mean())
+        return float((normaliser - own / temperature).mean())
 
     scaled = np.exp(logits / min(_TEMPERATURES, key=cross_entropy))
     probabilities: np.ndarray = scaled / scaled.sum(1, keepdims=True)

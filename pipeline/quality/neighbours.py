@@ -19,7 +19,7 @@ class Nearest:
 
     Attributes:
         index: int64 [n], which one it is.
-        similarity: float32 [n], cosine of the standardised vectors, from -1 to 1.
+        similarity: float32 [n], cosine of the two vectors, from -1 to 1.
     """
 
     index: np.ndarray
@@ -29,14 +29,12 @@ class Nearest:
 def nearest(vectors: np.ndarray, progress: Progress = silent) -> Nearest:
     """Find each photo's nearest neighbour.
 
-    Features are standardised first. As they come, all are positive, and any two photos seem alike.
-
     Args:
         vectors: float32 [n, features], n at least 2.
         progress: told of the photos compared with all others.
     """
     n = len(vectors)
-    unit = _unit(vectors)
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
     similarity = np.full(n, -2, np.float32)
     index = np.zeros(n, np.int64)
     for i in range(0, n, _BLOCK):
@@ -56,10 +54,3 @@ def _improve(similarity: np.ndarray, index: np.ndarray, block: np.ndarray, start
     value = block[np.arange(len(best)), best]
     better = value > similarity
     similarity[better], index[better] = value[better], best[better] + start
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    unit = vectors - vectors.mean(0)
-    unit /= np.maximum(unit.std(0), 1e-6)
-    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-6)
-    return unit

@@ -7,7 +7,9 @@ import numpy as np
 from pipeline.quality.subject import Finding, Subject
 
 OUTLIER = "outlier"
-_FAR = 3.5  # modified z-score: Iglewicz and Hoaglin, "How to detect and handle outliers", 1993
+# Modified z-score (Iglewicz and Hoaglin, "How to detect and handle outliers", 1993). 24 photos that
+# did not belong among groceries had 8.6 and more; of the 1,776 groceries, none had more than 6.7.
+_FAR = 7.0
 
 
 def find(subject: Subject) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """What the checks look at, and what they find."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pipeline.modules import Module
 from pipeline.progress import Progress, silent
 from pipeline.quality import neighbours
 from pipeline.quality.neighbours import Nearest
+from pipeline.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,31 @@ class Subject:
         if not 2 <= len(self.unique) <= neighbours.MOST:
             return None
         return neighbours.nearest(self.vectors[self.unique], self.progress)
+
+
+def subject(
+    listed: pd.DataFrame,
+    parts: Mapping[str, Rows],
+    image_dir: Path,
+    module: Module,
+    progress: Progress = silent,
+) -> Subject:
+    """Put together what the checks look at.
+
+    Args:
+        listed: the manifest's rows.
+        parts: split -> its photos with their vectors.
+        image_dir: that the paths are relative to.
+        module: that made the vectors.
+        progress: told how far the longest check is.
+    """
+    photos = [
+        pd.DataFrame({"label": r.labels, "path": r.paths, "digest": r.digests, "split": part})
+        for part, r in parts.items()
+    ]
+    vectors = np.concatenate([rows.vectors for rows in parts.values()])
+    together = pd.concat(photos, ignore_index=True)
+    return Subject(listed, together, vectors, image_dir, module.height, module.width, progress)
 
 
 @dataclass(frozen=True)
