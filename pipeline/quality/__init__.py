@@ -59,7 +59,7 @@ KINDS = {  # the gravest first
     labels.LABEL: Kind(
         "Labels that may be wrong",
         "A classifier that has not seen the photo is sure of another class. Look, and move the "
-        "photo if it is right. About one in ten of these is a photo that is merely hard.",
+        "photo if it is right. Some of these are merely hard to tell.",
     ),
     files.UNREADABLE: Kind(
         "Files that cannot be read", "They are left out. Copy them again, or delete them."
