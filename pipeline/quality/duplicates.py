@@ -15,9 +15,11 @@ from pipeline.quality.subject import Finding, Subject
 LEAK, CONFLICT = "leak", "conflict"
 DUPLICATE, NEAR_DUPLICATE = "duplicate", "near_duplicate"
 _ALIKE = 0.6  # cosine from which two photos are compared by their pixels: copies had 0.7 and more
-# Correlation of the pixels from which they are one picture. Copies saved at half the size and a
-# quality of 40 had 0.995 and more, photos of one shelf taken a moment later 0.967 and more.
-_SAME = 0.96
+# How far from 1 the correlation of the pixels of one picture may be, each channel from its mean.
+# Copies saved at half the size and a quality of 40 had up to 0.008, photos of one shelf taken a
+# moment later up to 0.044, other photos of groceries 0.075 and more. Where all photos look alike,
+# such as scanned digits, only copies are told: there, a tenth of what is usual counts.
+_COPY, _MOMENT = 0.01, 0.05
 _MOST_PAIRS = 20_000  # compared by their pixels, the most alike first
 _SIDE = 24  # pixels
 
@@ -63,8 +65,9 @@ def _near(subject: Subject) -> np.ndarray:
     needed, places = np.unique(alike, return_inverse=True)
     paths = [subject.image_dir / path for path in subject.photos["path"].iloc[unique[needed]]]
     pictures = [_prepared(p) for p in thumbnails.pixels(paths, _SIDE)]
-    same = [float(pictures[a] @ pictures[b]) >= _SAME for a, b in places.reshape(-1, 2)]
-    found: np.ndarray = unique[alike[np.array(same, bool)]]
+    apart = np.array([1 - pictures[a] @ pictures[b] for a, b in places.reshape(-1, 2)])
+    usual = float(np.median(apart)) if len(apart) else 0
+    found: np.ndarray = unique[alike[apart <= np.clip(usual / 10, _COPY, _MOMENT)]]
     return found
 
 
@@ -72,6 +75,6 @@ def _prepared(picture: np.ndarray | None) -> np.ndarray:
     """Float32, so that the product of two is their correlation; zeros for a uniform picture."""
     if picture is None:
         return np.zeros(_SIDE * _SIDE * 3, np.float32)
-    flat = picture.astype(np.float32).ravel()
-    flat -= flat.mean()
+    values = picture.astype(np.float32)
+    flat = (values - values.mean((0, 1))).ravel()
     return flat / max(float(np.linalg.norm(flat)), 1e-6)
