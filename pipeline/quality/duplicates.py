@@ -77,4 +77,5 @@ def _prepared(picture: np.ndarray | None) -> np.ndarray:
         return np.zeros(_SIDE * _SIDE * 3, np.float32)
     values = picture.astype(np.float32)
     flat = (values - values.mean((0, 1))).ravel()
-    return flat / max(float(np.linalg.norm(flat)), 1e-6)
+    unit: np.ndarray = flat / max(float(np.linalg.norm(flat)), 1e-6)
+    return unit
