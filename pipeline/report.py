@@ -29,7 +29,7 @@ from pipeline.timing import Timing
 FILE = "report.html"
 # What the page shows, so that it stays below 3 MB; the other files have everything.
 MOST_WRONG, MOST_PICTURES = 1000, 120  # misclassified photos listed, and with a picture
-MOST_FINDINGS, MOST_TOGETHER = 18, 6  # findings of each kind shown, and photos of each of these
+MOST_FINDINGS, MOST_TOGETHER = 12, 4  # findings of each kind shown, and photos of each of these
 _PACKAGES = ("tensorflow", "tensorflow-hub", "numpy", "pandas", "pyarrow", "pillow", "luigi")
 
 
@@ -82,6 +82,8 @@ def write(
         findings=_findings(findings),
         pictures=pictures,
         most_wrong=MOST_WRONG,
+        most_findings=MOST_FINDINGS,
+        most_together=MOST_TOGETHER,
         most_pictures=MOST_PICTURES,
         splits=split.SPLITS,
         trained_on={c.label: c.training for c in run.summary.classes},
