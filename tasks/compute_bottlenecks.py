@@ -1,10 +1,12 @@
 """Turn the photos of each class into vectors."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import luigi
 
 from pipeline import bottlenecks, features, manifest, photos, rows
+from pipeline.examples import Pass
 from pipeline.recipe import Recipe
 from tasks.messages import logger
 from tasks.options import BottleneckOptions
@@ -55,6 +57,10 @@ class ComputeBottlenecks(BottleneckOptions, Step):
     def read(self, part: str) -> rows.Rows:
         """The photos of one part of the split, once they are computed."""
         return rows.read([path(target) for target in self.output()], part)
+
+    def passes(self, part: str) -> Pass:
+        """The same photos to go through again and again, however many they are."""
+        return partial(rows.labelled, [path(target) for target in self.output()], part)
 
     def work(self) -> None:
         split = self.clone(SplitDataset)
