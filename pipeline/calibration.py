@@ -114,8 +114,8 @@ def remarks(calibration: Calibration) -> Iterator[str]:
 def _fit_temperature(logits: np.ndarray, classes: np.ndarray) -> float:
     """The temperature with the lowest cross-entropy.
 
-    One photo's worth of doubt is spread over all (Platt's "Probabilistic outputs for support
-    vector machines", 1999): where few photos are all right, they do not prove that all ever are.
+    One photo's weight pulls it towards 1: where few photos are all right, the cross-entropy alone
+    would make probabilities of exactly 1, as if that proved that all ever are.
     """
     from scipy.optimize import minimize_scalar
 
@@ -123,11 +123,11 @@ def _fit_temperature(logits: np.ndarray, classes: np.ndarray) -> float:
     weights = np.full(_CHUNK, 1 / n, np.float32)
 
     def loss(log_temperature: float) -> float:
-        scale, total = np.float32(np.exp(-log_temperature)), 0.0
+        scale, total = np.float32(np.exp(-log_temperature)), log_temperature**2 / (2 * n)
         for start in range(0, n, _CHUNK):
             of = classes[start : start + _CHUNK]
             scaled = logits[start : start + _CHUNK] * scale
-            total += softmax.block_loss(scaled, of, weights[: len(of)], 1 / (n + 2))
+            total += softmax.block_loss(scaled, of, weights[: len(of)], 0)
         return total
 
     found = minimize_scalar(loss, bounds=(-_SPAN, _SPAN), method="bounded")

@@ -92,6 +92,18 @@ class Examples:
             yield slice(start, start + len(block)), block
             start += len(block)
 
+    def joined(self, other: "Examples") -> "Examples":
+        """These, and then others like them."""
+
+        def again() -> Iterator[np.ndarray]:
+            for photos in (self, other):
+                yield from photos.again() if photos.kept is None else photos.kept
+
+        both = self.kept is not None and other.kept is not None
+        kept = [*(self.kept or ()), *(other.kept or ())] if both else None
+        classes = np.concatenate([self.classes, other.classes])
+        return Examples(self.labels, classes, self.scaling, kept, again)
+
     def only(self, rows: np.ndarray) -> "Examples":
         """Some of the rows, kept."""
         vectors = self.take(rows)

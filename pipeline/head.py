@@ -87,21 +87,17 @@ def train(
             "classifier needs at least two; add a folder of photos for each class"
         )
     others = Examples.read(validation, like=photos)
+    optimise = sgd.train if settings.sgd else l2_path.train
     with Summaries(summaries) as written:
-        if settings.sgd:
-            solution, trial = sgd.train(photos, others, settings, progress, snapshots, written)
-            path: tuple[Trial, ...] = (trial,)
-            l2 = trial.l2
-        else:
-            solution, path, l2 = l2_path.train(
-                photos, others, settings, progress, snapshots, written
-            )
-    calibrated = calibration.calibrate(
-        softmax.logits(others, solution), others.classes, settings.calibrate
-    )
+        outcome = optimise(photos, others, settings, progress, snapshots, written)
+    logits = softmax.logits(others, outcome.measured)
+    calibrated = calibration.calibrate(logits, others.classes, settings.calibrate)
+    solution = outcome.final
     if calibrated.folded_in and calibrated.temperature:
         solution = solution / np.float32(calibrated.temperature)
-    return _unscaled(photos, solution), Training(l2, len(photos), len(others), path, calibrated)
+    return _unscaled(photos, solution), Training(
+        outcome.l2, len(photos), len(others), outcome.trials, calibrated
+    )
 
 
 def write(head: Head, training: Training, directory: Path) -> None:

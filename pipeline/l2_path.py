@@ -2,7 +2,8 @@
 
 The loss is convex, so there is one best solution for each strength, and L-BFGS finds it. The
 strengths are tried from the strongest to the weakest, each from where the last one ended and only
-roughly; the validation split decides between them, and the chosen one is trained to the end.
+roughly; the validation photos decide between them, and the chosen one is trained to the end. Then
+the validation photos have done their work, and are trained on as well.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +16,7 @@ from pipeline.head_settings import Settings
 from pipeline.progress import Progress
 from pipeline.snapshots import Snapshots
 from pipeline.summaries import TRAINING, Summaries
-from pipeline.trial import Trial
+from pipeline.trial import Outcome, Trial
 
 STRENGTHS = (1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 DEFAULT_L2 = 0.01  # where no validation photo can decide; in the middle of what gets chosen
@@ -28,18 +29,20 @@ _ROUGH, _FINE = 1e-2, 1e-4
 
 @dataclass(frozen=True)
 class _Run:
-    """How far a path is.
+    """How far a training is.
 
     Attributes:
-        trials: of the strengths that are done.
+        trials: that are done.
         best, last: solutions of the best of them and of the last.
-        state: where the strength that is being tried is; None before its first iteration.
-        iterations: that it has had.
+        fine: whether the last one was the chosen strength, to the end.
+        state: of what is going on; None before its first iteration.
+        iterations: that this has had.
     """
 
     trials: tuple[Trial, ...]
     best: np.ndarray
     last: np.ndarray
+    fine: bool = False
     state: lbfgs.State | None = None
     iterations: int = 0
 
@@ -51,8 +54,8 @@ def train(
     progress: Progress,
     snapshots: Snapshots,
     summaries: Summaries,
-) -> tuple[np.ndarray, tuple[Trial, ...], float]:
-    """Train until the best strength is known, and then with this one to the end.
+) -> Outcome:
+    """Train until the best strength is known, then with this one to the end.
 
     Args:
         training, validation: the two splits.
@@ -60,22 +63,20 @@ def train(
         progress: told of the strengths tried.
         snapshots: where the run is kept while it goes on.
         summaries: get the loss of each iteration, and the figures of each strength.
-
-    Returns:
-        The solution, float32 [features + 1, classes]; the strengths tried; the one that was kept.
     """
-    weights = settings.photo_weights(training)
     given = settings.l2 or (0 if len(validation) else DEFAULT_L2)
     strengths = () if given else STRENGTHS
     zeros = np.zeros((len(training.scaling.mean) + 1, len(training.labels)), np.float32)
     run = _load(snapshots) or _Run((), zeros, zeros)
 
-    def optimum(run: _Run, l2: float, tolerance: float, start: np.ndarray) -> _Run:
-        """Go on until the loss is near its optimum; the run then stands after this strength."""
-        function = softmax.objective(training, weights, l2, settings.label_smoothing)
+    def optimum(
+        run: _Run, photos: Examples, l2: float, tolerance: float, start: np.ndarray
+    ) -> tuple[np.ndarray, int]:
+        """The solution whose loss is that near to the optimum, and the iterations that it took."""
+        weights = settings.photo_weights(photos)
+        function = softmax.objective(photos, weights, l2, settings.label_smoothing)
         state = run.state or lbfgs.start(function, start)
-        number = run.iterations
-        before = sum(trial.iterations for trial in run.trials)
+        number, before = run.iterations, _iterations(run.trials)
         while number < _MOST_ITERATIONS and not _near(state, l2, tolerance):
             advanced = lbfgs.advance(function, state)
             if advanced is None:
@@ -84,24 +85,38 @@ def train(
             summaries.figures(TRAINING, before + number, loss=state.loss)
             if snapshots.due(before + number):
                 _save(replace(run, state=state, iterations=number), snapshots)
-        figures = (softmax.measure(examples, state.point) for examples in (training, validation))
-        trial = Trial.of(l2, number, *figures)
-        trial.tell(summaries, before + number, state.point)
-        trials = (*run.trials, trial)
-        best = state.point if min(trials, key=Trial.badness) is trial else run.best
-        return _Run(trials, best, state.point)
+        return state.point, number
 
-    total = len(strengths) + 1
-    while len(run.trials) < len(strengths) and not _past_the_best(run.trials):
+    def after_trial(run: _Run, l2: float, fine: bool) -> _Run:
+        start, tolerance = (run.best, _FINE) if fine else (run.last, _ROUGH)
+        solution, number = optimum(run, training, l2, tolerance, start)
+        figures = (softmax.measure(photos, solution) for photos in (training, validation))
+        trial = Trial.of(l2, number, *figures)
+        trials = (*run.trials, trial)
+        trial.tell(summaries, _iterations(trials), solution)
+        best = solution if min(trials, key=Trial.badness) is trial else run.best
+        return _Run(trials, best, solution, fine)
+
+    total = len(strengths) + 2
+    while not run.fine and len(run.trials) < len(strengths) and not _past_the_best(run.trials):
         l2 = strengths[len(run.trials)]
         progress(len(run.trials), total, f"head with L2 strength {l2:g}")
-        run = optimum(run, l2, _ROUGH, run.last)
-    chosen = given or min(run.trials, key=Trial.badness).l2
-    progress(total - 1, total, f"head with L2 strength {chosen:g}, to the end")
-    run = optimum(run, chosen, _FINE, run.best)
-    *tried, kept = run.trials
-    trials = tuple(kept if trial.l2 == chosen else trial for trial in tried)
-    return run.last, trials or (kept,), chosen
+        run = after_trial(run, l2, fine=False)
+    if not run.fine:
+        l2 = given or min(run.trials, key=Trial.badness).l2
+        progress(total - 2, total, f"head with L2 strength {l2:g}, to the end")
+        run = after_trial(run, l2, fine=True)
+    *rough, kept = run.trials
+    final = run.last
+    if len(validation):
+        progress(total - 1, total, f"head with L2 strength {kept.l2:g}, on validation photos too")
+        final, _ = optimum(run, training.joined(validation), kept.l2, _FINE, run.last)
+    trials = tuple(kept if trial.l2 == kept.l2 else trial for trial in rough) or (kept,)
+    return Outcome(run.last, final, trials, kept.l2)
+
+
+def _iterations(trials: tuple[Trial, ...]) -> int:
+    return sum(trial.iterations for trial in trials)
 
 
 def _past_the_best(trials: tuple[Trial, ...]) -> bool:
@@ -119,6 +134,7 @@ def _save(run: _Run, snapshots: Snapshots) -> None:
     assert state is not None
     facts = {
         "trials": [asdict(trial) for trial in run.trials],
+        "fine": run.fine,
         "iterations": run.iterations,
         "loss": state.loss,
     }
@@ -136,4 +152,4 @@ def _load(snapshots: Snapshots) -> _Run | None:
     pairs = tuple(arrays.get("changes", ())), tuple(arrays.get("turns", ()))
     state = lbfgs.State(arrays["point"], facts["loss"], arrays["gradient"], *pairs)
     trials = tuple(Trial(**trial) for trial in facts["trials"])
-    return _Run(trials, arrays["best"], arrays["last"], state, facts["iterations"])
+    return _Run(trials, arrays["best"], arrays["last"], facts["fine"], state, facts["iterations"])

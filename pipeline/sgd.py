@@ -5,7 +5,6 @@ it goes on standardised features, keeps the solution that did best on validation
 that has long not changed.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -18,7 +17,7 @@ from pipeline.head_settings import Settings, Sgd
 from pipeline.progress import Progress
 from pipeline.snapshots import Snapshots
 from pipeline.summaries import TRAINING, Summaries
-from pipeline.trial import Trial
+from pipeline.trial import Outcome, Trial
 
 _PATIENCE = 100  # evaluations without a better one before it stops
 _DRAWN_ROWS = 65_536  # photos fetched at once, for as many steps as they make: 336 MB of 1,280
@@ -31,7 +30,7 @@ def train(
     progress: Progress,
     snapshots: Snapshots,
     summaries: Summaries,
-) -> tuple[np.ndarray, Trial]:
+) -> Outcome:
     """Train, and keep the solution with the best evaluation; the last one without validation.
 
     Args:
@@ -41,8 +40,8 @@ def train(
         snapshots: where the run is kept while it goes on.
         summaries: get the figures of each evaluation.
 
-    Returns:
-        The solution, float32 [features + 1, classes], and how it did on all photos.
+    Raises:
+        UserError: where the learning rate is so high that the loss grows without end.
     """
     sgd, l2 = settings.sgd, settings.l2
     assert sgd is not None
@@ -57,15 +56,16 @@ def train(
     batch_weights = np.full(sgd.train_batch_size, 1 / sgd.train_batch_size, np.float32)
     weights = settings.photo_weights(training)
     for number, vectors, classes in _batches(training, weights, sgd, first):
-        error = vectors @ solution[:-1] + solution[-1]
-        loss = softmax.block_loss(error, classes, batch_weights, settings.label_smoothing)
-        if not math.isfinite(loss):
+        with np.errstate(over="ignore", invalid="ignore"):
+            error = vectors @ solution[:-1] + solution[-1]
+            loss = softmax.block_loss(error, classes, batch_weights, settings.label_smoothing)
+            solution[:-1] -= sgd.learning_rate * (vectors.T @ error + l2 * solution[:-1])
+            solution[-1] -= sgd.learning_rate * error.sum(0)
+        if not np.isfinite(solution).all():
             raise UserError(
                 f"learning_rate is {sgd.learning_rate:g}, with which the loss grows without end; "
                 "take a lower one"
             )
-        solution[:-1] -= sgd.learning_rate * (vectors.T @ error + l2 * solution[:-1])
-        solution[-1] -= sgd.learning_rate * error.sum(0)
         last = number == sgd.how_many_training_steps
         if last or number % sgd.eval_step_interval == 0:
             progress(number, sgd.how_many_training_steps, "steps of the head")
@@ -81,7 +81,7 @@ def train(
             facts = {"steps": number, "best": asdict(best_trial)}
             snapshots.save(facts, {"solution": solution, "best": best})
     figures = (softmax.measure(examples, best) for examples in (training, validation))
-    return best, Trial.of(l2, best_trial.iterations, *figures)
+    return Outcome(best, best, (Trial.of(l2, best_trial.iterations, *figures),), l2)
 
 
 def _sample(validation: Examples, sgd: Sgd) -> Examples:

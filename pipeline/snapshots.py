@@ -10,7 +10,13 @@ import numpy as np
 
 from pipeline import storage
 
-_DAMAGED = (OSError, ValueError, KeyError, zipfile.BadZipFile)  # what a damaged one raises
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    zipfile.BadZipFile,
+)  # what a damaged one raises
 _FACTS = "facts"
 
 
@@ -46,7 +52,7 @@ class Snapshots:
         if self.path is None or not self.path.exists():
             return None
         try:
-            with np.load(self.path) as saved:
+            with self.path.open("rb") as file, np.load(file) as saved:
                 arrays = {name: saved[name] for name in saved.files}
             return json.loads(str(arrays.pop(_FACTS))), arrays
         except _DAMAGED:

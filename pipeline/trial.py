@@ -63,3 +63,21 @@ class Trial:
             accuracy=self.validation_accuracy,
         )
         summaries.weights(number, solution)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an optimiser came to.
+
+    Attributes:
+        measured: the best solution that has seen the training photos alone: what is said of the
+            validation photos is true of this one.
+        final: the solution to export, which may have seen the validation photos as well.
+        trials: what was tried, in order.
+        l2: strength that was kept.
+    """
+
+    measured: np.ndarray
+    final: np.ndarray
+    trials: tuple[Trial, ...]
+    l2: float

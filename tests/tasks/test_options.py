@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from luigi.configuration import get_config
 
 from pipeline.errors import UserError
-from tasks import ExportModel, options
+from tasks import ExportModel, SearchHead, options
 
 
 @pytest.fixture
@@ -36,6 +37,14 @@ def test_a_value_of_another_type_is_refused(section: str) -> None:
         options.configured(section, "size", 0)
 
 
+def test_true_and_false_are_read_and_nothing_else(section: str) -> None:
+    get_config().set(section, "calibrate", "True")
+    assert options.configured(section, "calibrate", False) is True
+    get_config().set(section, "calibrate", "maybe")
+    with pytest.raises(UserError, match="calibrate is 'maybe', which is not true or false"):
+        options.configured(section, "calibrate", False)
+
+
 def test_a_value_that_is_no_choice_is_refused_with_the_choices(section: str) -> None:
     get_config().set(section, "precision", "low")
     with pytest.raises(UserError, match="it can be auto, float32"):
@@ -53,14 +62,19 @@ def test_a_folder_may_begin_with_a_tilde() -> None:
     assert ExportModel(image_dir="~/photos").image_dir == Path.home() / "photos"
 
 
+def _all_params() -> list[tuple[str, Any]]:
+    return [*ExportModel.get_params(), *SearchHead.get_params()]
+
+
 def test_every_option_says_what_it_is() -> None:
-    for name, parameter in ExportModel.get_params():
+    for name, parameter in _all_params():
         assert parameter.description, name
 
 
 def test_luigi_cfg_shows_every_option_with_its_default() -> None:
     text = (Path(__file__).parents[2] / "luigi.cfg").read_text()
-    for name, parameter in ExportModel.get_params():
+    for name, parameter in _all_params():
         default = parameter._default
         shown = f"{default:g}" if isinstance(default, float) else str(default)
+        shown = shown.lower() if isinstance(default, bool) else shown
         assert f"#{name} = {shown}".strip() in text, name
