@@ -75,7 +75,7 @@ def calibrate(logits: np.ndarray, classes: np.ndarray, fold_in: bool) -> Calibra
     """
     if not len(classes):
         return Calibration()
-    temperature = _fit_temperature(logits, classes)
+    temperature, _ = fit_temperature(logits, classes)
     before, after = _answers(logits, classes, 1), _answers(logits, classes, temperature)
     errors = CalibrationError(_expected_error(*before), _expected_error(*after))
     written = after if fold_in else before
@@ -111,8 +111,8 @@ def remarks(calibration: Calibration) -> Iterator[str]:
             )
 
 
-def _fit_temperature(logits: np.ndarray, classes: np.ndarray) -> float:
-    """The temperature with the lowest cross-entropy.
+def fit_temperature(logits: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
+    """The temperature with the lowest cross-entropy, and this cross-entropy in nats.
 
     One photo's weight pulls it towards 1: where few photos are all right, the cross-entropy alone
     would make probabilities of exactly 1, as if that proved that all ever are.
@@ -131,7 +131,7 @@ def _fit_temperature(logits: np.ndarray, classes: np.ndarray) -> float:
         return total
 
     found = minimize_scalar(loss, bounds=(-_SPAN, _SPAN), method="bounded")
-    return float(np.exp(found.x))
+    return float(np.exp(found.x)), float(found.fun)
 
 
 def _answers(

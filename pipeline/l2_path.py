@@ -90,8 +90,7 @@ def train(
     def after_trial(run: _Run, l2: float, fine: bool) -> _Run:
         start, tolerance = (run.best, _FINE) if fine else (run.last, _ROUGH)
         solution, number = optimum(run, training, l2, tolerance, start)
-        figures = (softmax.measure(photos, solution) for photos in (training, validation))
-        trial = Trial.of(l2, number, *figures)
+        trial = Trial.of(l2, number, solution, softmax.measure(training, solution), validation)
         trials = (*run.trials, trial)
         trial.tell(summaries, _iterations(trials), solution)
         best = solution if min(trials, key=Trial.badness) is trial else run.best

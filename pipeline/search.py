@@ -27,7 +27,7 @@ class Candidate:
 def rank(candidates: list[Candidate]) -> pd.DataFrame:
     """One row a head, best first: options, the L2 strength that was kept, figures, and its folder.
 
-    Best is the highest accuracy on validation, then the lowest cross-entropy.
+    Best is the highest accuracy on validation, then the lowest calibrated cross-entropy.
     """
     rows = []
     for candidate in candidates:
@@ -35,12 +35,12 @@ def rank(candidates: list[Candidate]) -> pd.DataFrame:
         (kept,) = (trial for trial in training["path"] if trial["l2"] == training["l2"])
         figures = {
             name: kept[name]
-            for name in ("validation_accuracy", "validation_cross_entropy", "training_accuracy")
+            for name in ("validation_accuracy", "calibrated_cross_entropy", "training_accuracy")
         }
         rows.append(
             {**figures, **candidate.options, "l2": kept["l2"], "head": str(candidate.directory)}
         )
-    order, ascending = ["validation_accuracy", "validation_cross_entropy"], [False, True]
+    order, ascending = ["validation_accuracy", "calibrated_cross_entropy"], [False, True]
     return pd.DataFrame(rows).sort_values(
         order, ascending=ascending, kind="stable", ignore_index=True
     )

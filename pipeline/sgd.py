@@ -47,7 +47,7 @@ def train(
     assert sgd is not None
     sample = _sample(validation, sgd)
     solution = np.zeros((len(training.scaling.mean) + 1, len(training.labels)), np.float32)
-    best, best_trial, first = solution.copy(), Trial.of(l2, 0, None, None), 0
+    best, best_trial, first = solution.copy(), Trial(l2, 0), 0
     saved = snapshots.load()
     if saved:
         facts, arrays = saved
@@ -70,7 +70,7 @@ def train(
         if last or number % sgd.eval_step_interval == 0:
             progress(number, sgd.how_many_training_steps, "steps of the head")
             on_batch = softmax.figures(vectors @ solution[:-1] + solution[-1], classes)
-            trial = Trial.of(l2, number, on_batch, softmax.measure(sample, solution))
+            trial = Trial.of(l2, number, solution, on_batch, sample)
             summaries.figures(TRAINING, number, loss=loss)
             trial.tell(summaries, number, solution)
             if not best_trial.iterations or trial.badness() <= best_trial.badness():
@@ -80,8 +80,9 @@ def train(
         if snapshots.due(number):
             facts = {"steps": number, "best": asdict(best_trial)}
             snapshots.save(facts, {"solution": solution, "best": best})
-    figures = (softmax.measure(examples, best) for examples in (training, validation))
-    return Outcome(best, best, (Trial.of(l2, best_trial.iterations, *figures),), l2)
+    on_all = softmax.measure(training, best)
+    kept = Trial.of(l2, best_trial.iterations, best, on_all, validation)
+    return Outcome(best, best, (kept,), l2)
 
 
 def _sample(validation: Examples, sgd: Sgd) -> Examples:

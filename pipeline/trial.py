@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline import softmax
+from pipeline import calibration, softmax
+from pipeline.examples import Examples
 from pipeline.summaries import TRAINING, VALIDATION, Summaries
 
 
@@ -15,37 +16,52 @@ class Trial:
     Attributes:
         l2: strength that it was trained with.
         iterations: of L-BFGS, or steps of SGD, that it took.
+        calibrated_cross_entropy: on validation, at the temperature that fits best.
 
-    The figures are None where the split has no photo.
+    Figures of validation are None where it has no photo.
     """
 
     l2: float
     iterations: int
-    training_cross_entropy: float | None
-    training_accuracy: float | None
-    validation_cross_entropy: float | None
-    validation_accuracy: float | None
+    training_cross_entropy: float | None = None
+    training_accuracy: float | None = None
+    validation_cross_entropy: float | None = None
+    validation_accuracy: float | None = None
+    calibrated_cross_entropy: float | None = None
 
     @classmethod
     def of(
         cls,
         l2: float,
         iterations: int,
+        solution: np.ndarray,
         training: softmax.Figures | None,
-        validation: softmax.Figures | None,
+        validation: Examples,
     ) -> "Trial":
-        """A trial with these figures of the two splits."""
-        numbers: list[float | None] = []
-        for figures in (training, validation):
-            numbers += [figures.cross_entropy, figures.accuracy] if figures else [None, None]
-        return cls(l2, iterations, *numbers)
+        """A trial with these figures on training, and those of the solution on validation."""
+        loss, accuracy = (training.cross_entropy, training.accuracy) if training else (None, None)
+        if not len(validation):
+            return cls(l2, iterations, loss, accuracy)
+        logits = softmax.logits(validation, solution)
+        unseen = softmax.figures(logits, validation.classes)
+        _, calibrated = calibration.fit_temperature(logits, validation.classes)
+        return cls(
+            l2,
+            iterations,
+            loss,
+            accuracy,
+            unseen.cross_entropy,
+            unseen.accuracy,
+            calibrated,
+        )
 
-    def badness(self) -> tuple[float, float]:
-        """Best is the highest accuracy on validation and, among equals, the lowest cross-entropy.
+    def badness(self) -> float:
+        """The best has the lowest calibrated cross-entropy.
 
-        Cross-entropy alone would favour weak strengths, whose heads are merely surer.
+        Accuracy jumps from photo to photo and ties; cross-entropy itself asks how sure a head is
+        as well, which the temperature puts right.
         """
-        return -(self.validation_accuracy or 0), self.validation_cross_entropy or 0
+        return self.calibrated_cross_entropy or 0
 
     def tell(self, summaries: Summaries, number: int, solution: np.ndarray) -> None:
         """Write it and its solution as a point of TensorBoard's curves."""
