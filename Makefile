@@ -1,12 +1,13 @@
-# make help lists the targets. Options: IMAGE_DIR, DATASET, OUTPUT_DIR, SPLIT_FILE, TFHUB_MODULE,
-# and any other as OPTIONS="--l2 0.01 --precision float32"; SCHEDULER=http://127.0.0.1:8082 runs
-# through the luigid that `make luigid` starts.
+# make help lists the targets. Options: IMAGE_DIR, OUTPUT_DIR, SPLIT_FILE, TFHUB_MODULE,
+# SUMMARIES_DIR, and any other as OPTIONS="--l2 0.01 --precision float32";
+# SCHEDULER=http://127.0.0.1:8082 runs through the luigid that `make luigid` starts.
 PYTHON ?= python3
 IMAGE_DIR ?=
 DATASET ?=
 OUTPUT_DIR ?=
 SPLIT_FILE ?=
 TFHUB_MODULE ?=
+SUMMARIES_DIR ?=
 SCHEDULER ?=
 OPTIONS ?=
 
@@ -17,6 +18,7 @@ MODULE := $(if $(TFHUB_MODULE),--tfhub-module "$(TFHUB_MODULE)")
 LUIGI := $(BIN)/luigi --module tasks
 MODEL = $(or $(OUTPUT_DIR),$(shell $(BIN)/python -c "import tasks; print(tasks.ExportModel().output_dir)"))/current
 HOW := $(if $(SCHEDULER),--scheduler-url "$(SCHEDULER)") $(OPTIONS)
+HEAD := $(if $(SUMMARIES_DIR),--summaries-dir "$(SUMMARIES_DIR)")
 
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile)
 
@@ -31,7 +33,7 @@ setup: .venv/installed ## make .venv with all that is needed
 	@touch $@
 
 train: setup ## everything: from photos to an exported model
-	@$(LUIGI) ExportModel $(DATA) $(MODULE) $(HOW)
+	@$(LUIGI) ExportModel $(DATA) $(MODULE) $(HEAD) $(HOW)
 	@echo "The model is in $(MODEL)"
 
 split: setup ## find the photos and split them
@@ -41,13 +43,16 @@ bottlenecks: setup ## turn photos into vectors, whatever comes before included
 	@$(LUIGI) ComputeBottlenecks $(DATA) $(MODULE) $(HOW)
 
 head: setup ## train the softmax layer, whatever comes before included
-	@$(LUIGI) TrainHead $(DATA) $(MODULE) $(HOW)
+	@$(LUIGI) TrainHead $(DATA) $(MODULE) $(HEAD) $(HOW)
+
+search: setup ## train a head for each combination of some options, and rank them
+	@$(LUIGI) SearchHead $(DATA) $(MODULE) $(HEAD) $(HOW)
 
 check: setup ## look for faults of the photos: duplicates, wrong labels, damaged files and so on
 	@$(LUIGI) CheckData $(DATA) $(MODULE) $(HOW)
 
 evaluate: setup ## measure it on the test split, whatever comes before included
-	@$(LUIGI) EvaluateModel $(DATA) $(MODULE) $(HOW)
+	@$(LUIGI) EvaluateModel $(DATA) $(MODULE) $(HEAD) $(HOW)
 
 report: setup ## say where the page about the last model is
 	@test -f "$(MODEL)/report.html" || { echo "There is no model in $(MODEL) yet; train one first with: make train"; exit 1; }
@@ -61,6 +66,9 @@ predict: $(if $(IMAGE)$(filter-out predict,$(MAKECMDGOALS)),,$(error say which p
 luigid: setup ## start Luigi's scheduler with its page on http://127.0.0.1:8082
 	$(BIN)/luigid --address 127.0.0.1 --port 8082
 
+tensorboard: setup ## show what trainings wrote to SUMMARIES_DIR, on http://127.0.0.1:6006
+	$(BIN)/tensorboard --host 127.0.0.1 --port 6006 --logdir "$(or $(SUMMARIES_DIR),data/summaries)"
+
 lint: setup ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -72,11 +80,13 @@ test: setup ## run every test
 test-fast: setup ## run the tests that take no more than a few seconds each
 	$(BIN)/pytest -m "not slow"
 
-bench: setup ## measure the bottleneck stage, on IMAGE_DIR or on photos made for it
+bench: setup bench-head ## measure the bottleneck stage and the head, on IMAGE_DIR or on photos made for it
 	$(BIN)/python -m benchmarks.bottlenecks $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
 bench-augmentation: setup ## measure what distorted copies bring, on IMAGE_DIR or the sample photos
 	$(BIN)/python -m benchmarks.augmentation $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
+bench-head: setup ## measure the head against scikit-learn, and on a million rows
+	$(BIN)/python -m benchmarks.head $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
 bench-manifest: setup ## measure the manifest of up to a million photos
 	$(BIN)/python -m benchmarks.manifest
@@ -85,5 +95,5 @@ bench-quality: setup ## plant faults into the photos of IMAGE_DIR, and see what 
 	$(BIN)/python -m benchmarks.quality --image-dir "$(IMAGE_DIR)"
 
 clean: ## delete what was computed from photos, the samples and the caches; keeps .venv
-	rm -rf data/output data/digits .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf data/output data/digits data/summaries .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find pipeline tasks tests -name __pycache__ -type d -prune -exec rm -rf {} +

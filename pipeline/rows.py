@@ -41,34 +41,47 @@ class Rows:
         return Rows(self.vectors[keep], self.labels[keep], paths, digests)
 
 
-def read(directories: list[Path], split: str, copies: bool = False) -> Rows:
-    """The photos of one split, from finished classes, all at once.
-
-    Args:
-        directories: of the classes.
-        split: training, validation or testing.
-        copies: whether the distorted copies of training photos are wanted as well.
+def read(directories: list[Path], split: str) -> Rows:
+    """The photos of one split, from finished classes, all at once; none of their copies.
 
     Raises:
         UserError: for a damaged file, which is deleted, so that the next run computes it again.
     """
-    return _rows(pa.concat_tables(_tables(directories, split, copies)))
+    return _rows(pa.concat_tables(_tables(directories, split)))
 
 
-def batches(directories: list[Path], split: str, copies: bool = False) -> Iterator[Rows]:
+def batches(directories: list[Path], split: str) -> Iterator[Rows]:
     """As `read`, and in the same order, but a row group at a time: no more than 1,024 rows."""
-    for table in _tables(directories, split, copies):
+    for table in _tables(directories, split):
         if len(table):
             yield _rows(table)
 
 
-def _tables(directories: list[Path], split: str, copies: bool) -> Iterator[pa.Table]:
+def labelled(
+    directories: list[Path], split: str, copies: bool = False
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """As `batches`, but only the vectors [n, features], in the stored type, and the labels [n].
+
+    For those who go through the photos again and again: texts take longer to read than vectors.
+    With `copies`, the distorted copies of training photos come as well.
+    """
+    for table in _tables(directories, split, ("label", "vector"), copies):
+        if len(table):
+            yield matrix(table["vector"]), table["label"].to_pandas().to_numpy(dtype=object)
+
+
+def _tables(
+    directories: list[Path],
+    split: str,
+    columns: tuple[str, ...] = ("label", "path", "digest", "vector"),
+    copies: bool = False,
+) -> Iterator[pa.Table]:
     for directory in directories:
         for part in sorted(directory.glob("*.parquet")):
             try:
                 with pq.ParquetFile(part, page_checksum_verification=True) as file:
                     for number in range(file.num_row_groups):
-                        table = file.read_row_group(number)
+                        table = file.read_row_group(number, columns=["split", "variant", *columns])
                         wanted = pc.equal(table["split"], split)
                         if not copies:
                             wanted = pc.and_(wanted, pc.equal(table["variant"], 0))

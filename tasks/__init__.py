@@ -16,6 +16,7 @@ try:
     from tasks.messages import interrupted, logger, tidy
     from tasks.prepare_module import PrepareModule
     from tasks.sample_photos import SamplePhotos
+    from tasks.search_head import SearchHead
     from tasks.split_dataset import SplitDataset
     from tasks.train_head import TrainHead
 
@@ -31,6 +32,7 @@ __all__ = [
     "FetchDataset",
     "PrepareModule",
     "SamplePhotos",
+    "SearchHead",
     "SplitDataset",
     "TrainHead",
 ]

@@ -1,11 +1,12 @@
 """Turn the photos of each class into vectors."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import luigi
 
 from pipeline import bottlenecks, features, manifest, photos, rows
-from pipeline.errors import UserError
+from pipeline.examples import Pass
 from pipeline.recipe import Recipe
 from tasks.messages import logger
 from tasks.options import BottleneckOptions
@@ -55,21 +56,21 @@ class ComputeBottlenecks(BottleneckOptions, Step):
     def recipe(self) -> Recipe | None:
         """How vectors are made, once the module is ready."""
         module = self.clone(PrepareModule).module()
-        try:
-            augmentation = self.augmentation()
-        except UserError:  # `work` will say what is wrong
-            return None
         if module is None:
             return None
         precision = features.resolve_precision(self.precision)
-        return Recipe(module, precision, self.vector_type, augmentation)
+        return Recipe(module, precision, self.vector_type, self.augmentation)
 
-    def read(self, part: str, copies: bool = False) -> rows.Rows:
+    def read(self, part: str) -> rows.Rows:
         """The photos of one part of the split, once they are computed."""
-        return rows.read([path(target) for target in self.output()], part, copies)
+        return rows.read([path(target) for target in self.output()], part)
+
+    def passes(self, part: str, copies: bool = False) -> Pass:
+        """The same photos to go through again and again, however many they are."""
+        directories = [path(target) for target in self.output()]
+        return partial(rows.labelled, directories, part, copies)
 
     def work(self) -> None:
-        self.augmentation()  # or what is wrong with it
         split = self.clone(SplitDataset)
         summary, recipe = split.summary(), self.recipe()
         assert summary is not None

@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 import luigi
 from luigi.configuration import get_config
 
-from pipeline import datasets, features, head, interface
+from pipeline import datasets, features, head_settings, interface
 from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
+from pipeline.head_settings import Settings, Sgd
 
 T = TypeVar("T", str, int, float, bool)
 
@@ -182,14 +183,10 @@ class AugmentationOptions:
         description="degrees by which copies are turned to either side at most",
     )
 
-    def augmentation(self) -> Augmentation:
-        """All of them.
-
-        Raises:
-            UserError: where they do not fit.
-        """
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         names = [field.name for field in fields(Augmentation)]
-        return Augmentation(**{name: getattr(self, name) for name in names})
+        self.augmentation = Augmentation(**{name: getattr(self, name) for name in names})
 
 
 _PRECISIONS = (features.AUTO, features.FLOAT32, features.BFLOAT16)
@@ -212,21 +209,92 @@ class BottleneckOptions(AugmentationOptions, DataOptions, ModuleOptions):
     )
 
 
-_WEIGHTINGS = (head.BALANCED, head.NONE)
+_OPTIMIZERS = (head_settings.LBFGS, head_settings.SGD)
+_WEIGHTINGS = (head_settings.BALANCED, head_settings.NONE)
 
 
 class HeadOptions(BottleneckOptions):
     """Section [head]: how the softmax layer is trained."""
 
+    optimizer = luigi.ChoiceParameter(
+        default=configured("head", "optimizer", head_settings.LBFGS, _OPTIMIZERS),
+        choices=_OPTIMIZERS,
+        description="lbfgs: to the optimum, on all photos at once; sgd: in steps, as retrain.py",
+    )
     class_weighting = luigi.ChoiceParameter(
-        default=configured("head", "class_weighting", head.BALANCED, _WEIGHTINGS),
+        default=configured("head", "class_weighting", head_settings.BALANCED, _WEIGHTINGS),
         choices=_WEIGHTINGS,
         description="balanced: each class counts the same; none: each photo does",
     )
+    class_weights = luigi.StrParameter(
+        default=configured("head", "class_weights", ""),
+        description='how many times as much some classes count, as {"rose": 2}',
+    )
+    label_smoothing = luigi.FloatParameter(
+        default=configured("head", "label_smoothing", 0.0),
+        description="share of each photo's target that is spread over all classes, below 1",
+    )
     l2 = luigi.FloatParameter(
         default=configured("head", "l2", 0.0),
-        description="L2 strength; 0 chooses it on the validation photos",
+        description="L2 strength; 0 chooses it on the validation photos (lbfgs), or is none (sgd)",
     )
+    calibrate = luigi.BoolParameter(
+        default=configured("head", "calibrate", False),
+        description="divide the logits by the temperature that fits the validation photos",
+    )
+    how_many_training_steps = luigi.IntParameter(
+        default=configured("head", "how_many_training_steps", 4000),
+        description="sgd: steps at most; it stops where validation has long not improved",
+    )
+    learning_rate = luigi.FloatParameter(
+        default=configured("head", "learning_rate", 0.01), description="sgd: of each step"
+    )
+    train_batch_size = luigi.IntParameter(
+        default=configured("head", "train_batch_size", 100), description="sgd: photos a step"
+    )
+    eval_step_interval = luigi.IntParameter(
+        default=configured("head", "eval_step_interval", 10),
+        description="sgd: steps from one evaluation to the next",
+    )
+    validation_batch_size = luigi.IntParameter(
+        default=configured("head", "validation_batch_size", 100),
+        description="sgd: validation photos that an evaluation looks at; -1 is all",
+    )
+    random_seed = luigi.IntParameter(
+        default=configured("head", "random_seed", 0), description="sgd: of what is drawn"
+    )
+    intermediate_store_frequency = luigi.IntParameter(
+        default=configured("head", "intermediate_store_frequency", 20),
+        significant=False,
+        description="iterations or steps after which a training that is killed can go on; 0: none",
+    )
+    summaries_dir = luigi.StrParameter(
+        default=configured("head", "summaries_dir", ""),
+        significant=False,
+        description="folder for what TensorBoard shows, a new one in it each time; empty: none",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.settings = self._settings()  # an impossible value should be heard before any work
+
+    def _settings(self) -> Settings:
+        sgd = Sgd(
+            self.how_many_training_steps,
+            self.learning_rate,
+            self.train_batch_size,
+            self.eval_step_interval,
+            self.validation_batch_size,
+            self.random_seed,
+        )
+        return Settings(
+            self.l2,
+            self.class_weighting,
+            head_settings.parse_class_weights(self.class_weights),
+            self.label_smoothing,
+            self.calibrate,
+            sgd if self.optimizer == head_settings.SGD else None,
+        )
 
 
 class CheckOptions(BottleneckOptions):
@@ -256,6 +324,31 @@ class ExportOptions(EvaluationOptions):
     final_tensor_name = luigi.StrParameter(
         default=configured("export", "final_tensor_name", "final_result"),
         description="name of the frozen graph's output",
+    )
+
+
+class SearchOptions(HeadOptions):
+    """Section [search]: values with commas between; every combination of them is a head."""
+
+    try_tfhub_module = luigi.StrParameter(
+        default=configured("search", "try_tfhub_module", ""),
+        description="modules to compare, with commas between; empty: tfhub_module alone",
+    )
+    try_augmentations = luigi.StrParameter(
+        default=configured("search", "try_augmentations", ""),
+        description="distorted copies of each training photo; empty: the option augmentations",
+    )
+    try_class_weighting = luigi.StrParameter(
+        default=configured("search", "try_class_weighting", ", ".join(_WEIGHTINGS)),
+        description="values of class_weighting to compare, with commas between",
+    )
+    try_label_smoothing = luigi.StrParameter(
+        default=configured("search", "try_label_smoothing", "0, 0.1"),
+        description="values of label_smoothing to compare, with commas between",
+    )
+    try_l2 = luigi.StrParameter(
+        default=configured("search", "try_l2", "0"),
+        description="L2 strengths to compare, with commas between; 0: the best on validation",
     )
 
 

@@ -1,10 +1,13 @@
 """Train the softmax layer."""
 
+import time
 from dataclasses import asdict
+from pathlib import Path
 
 import luigi
 
 from pipeline import head, split, storage
+from pipeline.snapshots import Snapshots
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.messages import logger
 from tasks.options import HeadOptions
@@ -25,21 +28,30 @@ class TrainHead(HeadOptions, Step):
         if summary is None or recipe is None:
             return Pending()
         vectors = (recipe.key, asdict(recipe.augmentation))
-        options = (self.class_weighting, self.l2)
-        key = storage.digest(summary.digest, vectors, options, head.FORMAT_VERSION)
-        return luigi.LocalTarget(self.output_dir / "heads" / key)
+        made_of = (summary.digest, vectors, asdict(self.settings), head.FORMAT_VERSION)
+        return luigi.LocalTarget(self.output_dir / "heads" / storage.digest(*made_of))
 
     def work(self) -> None:
-        computed = self.clone(ComputeBottlenecks)
+        computed, target = self.clone(ComputeBottlenecks), path(self.output())
+        unfinished = target.with_name(f".{target.name}.unfinished.npz")
+        snapshots = Snapshots(unfinished, self.intermediate_store_frequency)
         trained, training = head.train(
-            computed.read(split.TRAINING, copies=True),
-            computed.read(split.VALIDATION),
-            self.class_weighting,
-            self.l2,
+            computed.passes(split.TRAINING, copies=True),
+            computed.passes(split.VALIDATION),
+            self.settings,
             self.reporter,
+            snapshots,
+            self._summaries(target.name),
         )
-        head.write(trained, training, path(self.output()))
-        trained_on, *warnings = head.remarks(training)
-        logger.info(trained_on)
-        for line in warnings:
+        head.write(trained, training, target)
+        snapshots.clear()
+        for line in head.remarks(training):
+            logger.info(line)
+        for line in head.warnings(training):
             logger.warning(line)
+
+    def _summaries(self, key: str) -> Path | None:
+        if not self.summaries_dir:
+            return None
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{key}"
+        return Path(self.summaries_dir).expanduser() / name

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import luigi
 import numpy as np
 import pandas as pd
 import pytest
@@ -107,3 +109,30 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with serve() as server:
         yield server
+
+
+def points(
+    n: int, classes: int, seed: int, features: int = 20, noise: float = 2.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy points around a centre for each class, on features of very different scales."""
+    generator = np.random.default_rng(seed)
+    centres = np.random.default_rng(1).normal(size=(classes, features))
+    numbers = generator.integers(0, classes, n)
+    vectors = centres[numbers] + noise * generator.normal(size=(n, features))
+    labels = np.array([f"class {number}" for number in numbers], dtype=object)
+    return (vectors * np.logspace(-2, 2, features)).astype(np.float32), labels
+
+
+@pytest.fixture
+def options(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> dict[str, Any]:
+    """Of a pipeline on few photos, with a tiny module."""
+    return {
+        "image_dir": photo_dir,
+        "tfhub_module": str(tiny_module),
+        "output_dir": tmp_path / "out",
+    }
+
+
+def run(task: luigi.Task) -> None:
+    """Run a task and all that it requires."""
+    assert luigi.build([task], local_scheduler=True, log_level="INFO", no_lock=True)

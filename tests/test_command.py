@@ -146,6 +146,15 @@ def test_a_wrong_value_is_one_line(tmp_path: Path) -> None:
     assert "could not convert string to float: 'abc'" in done.stderr
 
 
+def test_an_impossible_value_is_one_line_before_any_work(photo_dir: Path, tmp_path: Path) -> None:
+    options = ("--image-dir", photo_dir, "--output-dir", tmp_path / "out")
+    done = luigi("ExportModel", *options, "--optimizer", "sgd", "--learning-rate", "0")
+    assert done.returncode != 0
+    assert errors(done) == ["learning_rate is 0; it must be a positive number"]
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_mistake_that_is_mended_is_forgotten_by_luigid(
     luigid: str, photo_dir: Path, tmp_path: Path
 ) -> None:
@@ -173,7 +182,7 @@ def test_distortions_without_copies_are_a_mistake(
         *("--tfhub-module", tiny_module, "--flip-left-right"),
     )
     assert "augmentations is 0; set it to the number" in errors(done)[0]
-    assert done.returncode == 30
+    assert done.returncode == 40
 
 
 def test_bad_photos_are_set_aside_and_named_and_the_run_goes_on(

@@ -1,123 +1,198 @@
 """The head: at its optimum, balanced, and chosen on validation."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from pipeline import head
+from pipeline import examples, head, l2_path
 from pipeline.errors import UserError
-from pipeline.head import Head
-from pipeline.rows import Rows
+from pipeline.examples import in_memory
+from pipeline.head import Head, Training
+from pipeline.head_settings import NONE, Settings, Sgd
+from tests.conftest import points
+
+Points = tuple[np.ndarray, np.ndarray]
+NOTHING: Points = (np.empty((0, 20), np.float32), np.empty(0, dtype=object))
 
 
-def rows(n: int, classes: int, seed: int, features: int = 20, noise: float = 2.0) -> Rows:
-    """Noisy points around a centre for each class, on features of very different scales."""
-    generator = np.random.default_rng(seed)
-    centres = np.random.default_rng(1).normal(size=(classes, features))
-    numbers = generator.integers(0, classes, n)
-    points = centres[numbers] + noise * generator.normal(size=(n, features))
-    scales = np.logspace(-2, 2, features)
-    labels = np.array([f"class {number}" for number in numbers], dtype=object)
-    names = [f"{i}.jpg" for i in range(n)]
-    return Rows((points * scales).astype(np.float32), labels, names, names)
+def train(
+    training: Points, validation: Points = NOTHING, **settings: object
+) -> tuple[Head, Training]:
+    return head.train(in_memory(*training), in_memory(*validation), Settings(**settings))  # type: ignore[arg-type]
 
 
-NOTHING = Rows(np.empty((0, 20), np.float32), np.empty(0, dtype=object), [], [])
+def rare(given: Points, every: int) -> Points:
+    """The same points with but few of the first class."""
+    keep = (given[1] != "class 0") | (np.arange(len(given[1])) % every == 0)
+    return given[0][keep], given[1][keep]
 
 
-def accuracy(trained: Head, test: Rows) -> float:
-    answers = np.array(trained.labels)[trained.probabilities(test.vectors).argmax(1)]
-    return float((answers == test.labels).mean())
+def accuracy(trained: Head, test: Points) -> float:
+    answers = np.array(trained.labels)[trained.probabilities(test[0]).argmax(1)]
+    return float((answers == test[1]).mean())
 
 
 @pytest.mark.parametrize("l2", [0.1, 0.001])
 def test_the_optimum_is_scikit_learns(l2: float) -> None:
-    training, test = rows(400, 4, 2), rows(200, 4, 3)
-    trained, _ = head.train(training, NOTHING, head.NONE, l2)
-    mean, deviation = training.vectors.mean(0), training.vectors.std(0)
+    (vectors, labels), (others, _) = points(400, 4, 2), points(200, 4, 3)
+    trained, _ = train((vectors, labels), class_weighting=NONE, l2=l2)
+    mean, deviation = vectors.mean(0), vectors.std(0)
     reference = LogisticRegression(C=1 / (l2 * 400), tol=1e-8, max_iter=10_000)
-    reference.fit((training.vectors - mean) / deviation, training.labels.astype(str))
-    expected = reference.predict_proba((test.vectors - mean) / deviation)
-    assert np.abs(trained.probabilities(test.vectors) - expected).max() < 0.005
+    reference.fit((vectors - mean) / deviation, labels.astype(str))
+    expected = reference.predict_proba((others - mean) / deviation)
+    assert np.abs(trained.probabilities(others) - expected).max() < 0.005
 
 
 def test_balanced_weighting_is_scikit_learns_too() -> None:
-    training = rows(600, 3, 4)
-    keep = (training.labels != "class 0") | (np.arange(600) % 10 == 0)
-    training = training.where(keep)
-    trained, _ = head.train(training, NOTHING, head.BALANCED, 0.01)
-    scaled = (training.vectors - training.vectors.mean(0)) / training.vectors.std(0)
+    vectors, labels = rare(points(600, 3, 4), 10)
+    trained, _ = train((vectors, labels), l2=0.01)
+    scaled = (vectors - vectors.mean(0)) / vectors.std(0)
     reference = LogisticRegression(
-        C=1 / (0.01 * keep.sum()), class_weight="balanced", tol=1e-8, max_iter=10_000
-    ).fit(scaled, training.labels.astype(str))
+        C=1 / (0.01 * len(labels)), class_weight="balanced", tol=1e-8, max_iter=10_000
+    ).fit(scaled, labels.astype(str))
     expected = reference.predict_proba(scaled)
-    assert np.abs(trained.probabilities(training.vectors) - expected).max() < 0.005
+    assert np.abs(trained.probabilities(vectors) - expected).max() < 0.005
 
 
-def test_balanced_weighting_finds_more_of_a_rare_class() -> None:
-    training, test = rows(600, 2, 5, noise=6), rows(400, 2, 6, noise=6)
-    keep = (training.labels != "class 0") | (np.arange(600) % 20 == 0)
-    training = training.where(keep)
-    rare = test.of(("class 0",))
-    balanced, _ = head.train(training, NOTHING, head.BALANCED, 0.1)
-    plain, _ = head.train(training, NOTHING, head.NONE, 0.1)
-    assert accuracy(balanced, rare) > accuracy(plain, rare) + 0.1
+def test_balanced_weighting_and_class_weights_find_more_of_a_rare_class() -> None:
+    training = rare(points(600, 2, 5, noise=6), 20)
+    vectors, labels = points(400, 2, 6, noise=6)
+    test = vectors[labels == "class 0"], labels[labels == "class 0"]
+    balanced, _ = train(training, l2=0.1)
+    plain, _ = train(training, class_weighting=NONE, l2=0.1)
+    table = {"class_weighting": NONE, "class_weights": (("class 0", 20.0),)}
+    weighted, _ = train(training, l2=0.1, **table)
+    assert accuracy(balanced, test) > accuracy(plain, test) + 0.1
+    assert accuracy(weighted, test) > accuracy(plain, test) + 0.1
 
 
-def test_the_strength_with_the_best_validation_accuracy_is_kept() -> None:
-    validation = rows(300, 5, 8, noise=4)
-    trained, training = head.train(rows(80, 5, 7, noise=4), validation)
-    best = max(step.validation_accuracy or 0 for step in training.path)
-    assert accuracy(trained, validation) == pytest.approx(best)
-    assert len(training.path) > 1
-    assert training.l2 in [step.l2 for step in training.path]
+def test_label_smoothing_makes_a_head_less_sure() -> None:
+    training = points(200, 3, 5, noise=0.5)
+    sure, _ = train(training, l2=0.001)
+    smooth, _ = train(training, l2=0.001, label_smoothing=0.2)
+    assert smooth.probabilities(training[0]).max() < sure.probabilities(training[0]).max() - 0.05
 
 
-def test_the_choice_is_worth_having() -> None:
-    training, validation, test = (rows(n, 5, s, noise=4) for n, s in ((80, 7), (300, 8), (500, 9)))
-    chosen, _ = head.train(training, validation)
-    weakest, _ = head.train(training, validation, l2=head.L2_PATH[-1])
-    assert accuracy(chosen, test) > accuracy(weakest, test) + 0.02
+def test_validation_photos_are_trained_on_in_the_end() -> None:
+    training, validation = points(60, 4, 7, noise=3), points(300, 4, 8, noise=3)
+    trained, record = train(training, validation)
+    both = (np.concatenate(pair) for pair in zip(training, validation, strict=True))
+    expected, _ = train(tuple(both), l2=record.l2)  # type: ignore[arg-type]
+    test = points(500, 4, 9, noise=3)
+    apart = trained.probabilities(test[0]) - expected.probabilities(test[0])
+    assert np.abs(apart).mean() < 0.02  # the scaling is that of the training photos
+    alone, _ = train(training, l2=record.l2)
+    assert accuracy(trained, test) > accuracy(alone, test)
+
+
+def test_what_is_said_of_validation_is_said_of_a_head_that_had_not_seen_it() -> None:
+    training, validation = points(60, 4, 7, noise=3), points(300, 4, 8, noise=3)
+    trained, record = train(training, validation)
+    (kept,) = (trial for trial in record.path if trial.l2 == record.l2)
+    alone, _ = train(training, l2=record.l2)
+    assert kept.validation_accuracy == pytest.approx(accuracy(alone, validation), abs=0.01)
+    assert accuracy(trained, validation) > accuracy(alone, validation) + 0.03
 
 
 def test_without_validation_the_default_strength_is_taken_and_said() -> None:
-    _, training = head.train(rows(60, 3, 7), NOTHING)
-    assert training.l2 == head.DEFAULT_L2
-    assert any("no validation photo" in line for line in head.remarks(training))
+    _, training = train(points(60, 3, 7))
+    assert training.l2 == l2_path.DEFAULT_L2
+    assert any("no validation photo" in line for line in head.warnings(training))
+    assert training.calibration.temperature is None
 
 
 def test_labels_are_those_with_training_photos_in_alphabetical_order() -> None:
-    training = rows(60, 3, 7)
-    validation = rows(60, 4, 8)
-    trained, record = head.train(training, validation)
+    validation = points(60, 4, 8)
+    trained, record = train(points(60, 3, 7), validation)
     assert trained.labels == ("class 0", "class 1", "class 2")
-    assert record.validation == np.isin(validation.labels, trained.labels).sum() < 60
+    assert record.validation == np.isin(validation[1], trained.labels).sum() < 60
 
 
-@pytest.mark.parametrize("l2", [-1, float("nan"), float("inf")])
-def test_an_impossible_strength_is_refused(l2: float) -> None:
-    with pytest.raises(UserError, match="it must be 0, which chooses it, or a positive number"):
-        head.train(rows(60, 3, 7), NOTHING, l2=l2)
-
-
-def test_one_class_is_refused() -> None:
+def test_one_class_and_none_are_refused() -> None:
+    vectors, labels = points(60, 3, 7)
     with pytest.raises(UserError, match="only 1 class"):
-        head.train(rows(60, 3, 7).of(("class 1",)), NOTHING)
+        train((vectors[labels == "class 1"], labels[labels == "class 1"]))
+    with pytest.raises(UserError, match="only 0 class"):
+        train(NOTHING)
 
 
-def test_training_twice_gives_the_same_numbers() -> None:
-    first, _ = head.train(rows(80, 3, 7), rows(40, 3, 8))
-    second, _ = head.train(rows(80, 3, 7), rows(40, 3, 8))
+@pytest.mark.parametrize("sgd", [None, Sgd(how_many_training_steps=60)])
+def test_training_twice_gives_the_same_numbers(sgd: Sgd | None) -> None:
+    first, _ = train(points(80, 3, 7), points(40, 3, 8), sgd=sgd)
+    second, _ = train(points(80, 3, 7), points(40, 3, 8), sgd=sgd)
     assert np.array_equal(first.weights, second.weights)
 
 
-def test_a_feature_that_never_varies_does_no_harm() -> None:
-    training = rows(80, 3, 7)
-    training.vectors[:, 3] = 7
-    trained, _ = head.train(training, NOTHING)
+@pytest.mark.parametrize("sgd", [None, Sgd(how_many_training_steps=60)])
+def test_the_head_does_not_depend_on_batches_nor_on_what_is_kept(
+    sgd: Sgd | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examples, "BLOCK_ROWS", 32)
+    training, validation = points(300, 3, 7, noise=3), points(100, 3, 8, noise=3)
+    whole, _ = train(training, validation, sgd=sgd)
+    monkeypatch.setattr(examples, "KEPT_BYTES", 0)
+
+    def batches(given: Points):  # type: ignore[no-untyped-def]
+        return lambda: ((given[0][i : i + 7], given[1][i : i + 7]) for i in range(0, 300, 7))
+
+    streamed, _ = head.train(batches(training), batches(validation), Settings(sgd=sgd))
+    assert np.array_equal(whole.weights, streamed.weights)
+    assert np.array_equal(whole.bias, streamed.bias)
+
+
+@pytest.mark.parametrize("sgd", [None, Sgd(how_many_training_steps=300)])
+@pytest.mark.parametrize("each", [1, 2, 19])
+def test_few_photos_a_class_train(each: int, sgd: Sgd | None) -> None:
+    vectors, labels = points(400, 3, 7, noise=0.5)
+    few = np.concatenate([np.flatnonzero(labels == name)[:each] for name in np.unique(labels)])
+    trained, record = train((vectors[few], labels[few]), sgd=sgd)
+    assert record.training == 3 * each
+    assert accuracy(trained, (vectors, labels)) > 0.8
+
+
+def test_one_photo_in_validation_is_enough_to_go_on() -> None:
+    vectors, labels = points(1, 3, 8)
+    trained, record = train(points(60, 3, 7), (vectors, labels))
+    assert record.validation == 1
+    assert record.calibration.temperature
     assert np.isfinite(trained.weights).all()
+
+
+@pytest.mark.parametrize("sgd", [None, Sgd(how_many_training_steps=300)])
+def test_two_classes_train(sgd: Sgd | None) -> None:
+    trained, _ = train(points(60, 2, 7, noise=1), points(20, 2, 8, noise=1), sgd=sgd)
+    assert trained.weights.shape == (20, 2)
+    assert accuracy(trained, points(200, 2, 9, noise=1)) > 0.95
+
+
+def test_a_thousand_classes_train() -> None:
+    training, validation = points(8000, 1000, 7, noise=0.3), points(500, 1000, 8, noise=0.3)
+    trained, _ = train(training, validation, l2=0.01)
+    assert len(trained.labels) == 1000
+    assert accuracy(trained, points(1000, 1000, 9, noise=0.3)) > 0.8
+
+
+def test_a_feature_that_never_varies_does_no_harm() -> None:
+    vectors, labels = points(80, 3, 7)
+    vectors[:, 3] = 7
+    trained, _ = train((vectors, labels))
+    assert np.isfinite(trained.weights).all()
+
+
+def test_the_temperature_is_folded_in_on_request_and_changes_no_answer() -> None:
+    training, validation = points(80, 3, 7, noise=4), points(200, 3, 8, noise=4)
+    plain, record = train(training, validation)
+    folded, again = train(training, validation, calibrate=True)
+    temperature = record.calibration.temperature
+    assert temperature
+    assert not record.calibration.folded_in
+    assert again.calibration.folded_in
+    assert again.calibration.temperature == temperature
+    assert np.allclose(folded.weights * temperature, plain.weights, rtol=1e-4, atol=1e-6)
+    assert np.allclose(folded.bias * temperature, plain.bias, rtol=1e-4, atol=1e-5)
 
 
 def test_probabilities_are_finite_and_sum_to_one_for_large_logits() -> None:
@@ -127,10 +202,15 @@ def test_probabilities_are_finite_and_sum_to_one_for_large_logits() -> None:
 
 
 def test_a_head_is_read_as_it_was_written(tmp_path: Path) -> None:
-    trained, training = head.train(rows(60, 3, 7), NOTHING)
+    trained, training = train(points(60, 3, 7), points(30, 3, 8))
     head.write(trained, training, tmp_path / "head")
     read = head.read(tmp_path / "head")
     assert read.labels == trained.labels
     assert np.array_equal(read.weights, trained.weights)
     assert np.array_equal(read.bias, trained.bias)
-    assert '"l2": 0.01' in (tmp_path / "head/training.json").read_text()
+    facts = json.loads((tmp_path / "head/training.json").read_text())
+    assert facts["l2"] == training.l2
+    assert facts["path"][0]["l2"] == 1
+    assert "calibration" not in facts
+    told = json.loads((tmp_path / "head/calibration.json").read_text())
+    assert told["validation"] == 30

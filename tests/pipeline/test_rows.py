@@ -37,19 +37,30 @@ def test_batches_are_the_same_rows_in_the_same_order(
     assert [digest for part in parts for digest in part.digests] == whole.digests
 
 
+def test_labelled_vectors_are_the_same_rows_as_they_are_stored(store: Store) -> None:
+    store.run()
+    whole = rows.read(store.directories(), "training")
+    vectors, labels = zip(*rows.labelled(store.directories(), "training"), strict=True)
+    assert {part.dtype for part in vectors} == {np.dtype(np.float16)}
+    assert np.array_equal(np.concatenate(vectors), whole.vectors)
+    assert np.concatenate(labels).tolist() == whole.labels.tolist()
+
+
 def test_a_split_without_photos_is_read_as_no_rows(store: Store) -> None:
     store.run()
     assert rows.read(store.directories(), "no such split").vectors.shape == (0, 12)
     assert list(rows.batches(store.directories(), "no such split")) == []
+    assert list(rows.labelled(store.directories(), "no such split")) == []
 
 
 def test_copies_are_read_where_they_are_wanted(store: Store) -> None:
     store.recipe = replace(store.recipe, augmentation=Augmentation(1, random_brightness=50))
     store.run()
     photos = rows.read(store.directories(), "training")
-    both = rows.read(store.directories(), "training", copies=True)
-    assert len(both.paths) == 2 * len(photos.paths) == 2 * len(set(both.paths))
-    assert np.array_equal(both.vectors[::2], photos.vectors)
+    both = list(rows.labelled(store.directories(), "training", copies=True))
+    vectors = np.concatenate([vectors for vectors, _ in both])
+    assert len(vectors) == 2 * len(photos.paths)
+    assert np.array_equal(vectors[::2].astype(np.float32), photos.vectors)
 
 
 def test_rows_of_some_labels_keep_what_belongs_together(store: Store) -> None:

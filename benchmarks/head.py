@@ -1,0 +1,215 @@
+"""How fast and how good the head is: `make bench-head`, or `python -m benchmarks.head --help`.
+
+Compares our training with scikit-learn's LogisticRegression over the same L2 strengths, on the same
+matrices in memory; then trains alone on very many rows, streamed from Parquet; and, with photos,
+on their bottlenecks. Each figure comes from a process of its own.
+
+scikit-learn gets the best of it: its accuracy is that of the strength which does best on the test
+rows, or of this strength trained on the validation rows as well, whichever is higher.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.bottlenecks import alone, show
+from benchmarks.manifest import peak
+from pipeline import head, l2_path, rows
+from pipeline.examples import Pass, in_memory
+from pipeline.head import Head
+
+FEATURES = 1280
+TEST_ROWS = 10_000
+PARTS = {"training": 0, "validation": 1, "testing": 2}  # seeds of the draws
+
+
+def features(n: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that look like bottlenecks: correlated, never negative, of classes that overlap."""
+    world = np.random.default_rng(classes)
+    directions = np.arange(1, 201)[:, None] ** -0.5 * world.normal(size=(200, FEATURES))
+    directions = directions.astype(np.float32)
+    centres = world.normal(size=(classes, 200)).astype(np.float32)
+    generator = np.random.default_rng([classes, seed])
+    numbers = generator.integers(0, classes, n)
+    vectors = np.empty((n, FEATURES), np.float32)
+    for start in range(0, n, 4096):
+        of = numbers[start : start + 4096]
+        hidden = 0.25 * centres[of] + generator.standard_normal((len(of), 200), np.float32)
+        noise = generator.standard_normal((len(of), FEATURES), np.float32)
+        vectors[start : start + 4096] = np.maximum(hidden @ directions + 0.5 * noise, 0)
+    return vectors, np.array([f"{number:04}" for number in range(classes)], dtype=object)[numbers]
+
+
+def three_splits(n: int, classes: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Training, validation and test rows."""
+    counts = (n, n // 10, TEST_ROWS)
+    return [features(c, classes, seed) for c, seed in zip(counts, PARTS.values(), strict=True)]
+
+
+def ours(n: int, classes: int) -> dict[str, Any]:
+    training, validation, test = three_splits(n, classes)
+    start = time.perf_counter()
+    trained, record = head.train(in_memory(*training), in_memory(*validation))
+    seconds = time.perf_counter() - start
+    return {
+        "accuracy": accuracy(trained, [test]),
+        "seconds": seconds,
+        "peak memory, GB": peak(),
+        "l2": record.l2,
+    }
+
+
+def scikit_learns(n: int, classes: int) -> dict[str, Any]:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    training, validation, test = three_splits(n, classes)
+    start = time.perf_counter()
+    mean, deviation = training[0].mean(0), training[0].std(0)
+    scaled = [((vectors - mean) / deviation, labels.astype(str)) for vectors, labels in (training,)]
+    seconds = time.perf_counter() - start
+    test_vectors, test_labels = (test[0] - mean) / deviation, test[1].astype(str)
+
+    def fit(l2: float, data: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
+        """Accuracy, and seconds that the fit took."""
+        vectors, labels = (np.concatenate(column) for column in zip(*data, strict=True))
+        model = LogisticRegression(C=1 / (l2 * len(labels)), class_weight="balanced", max_iter=300)
+        start = time.perf_counter()
+        model.fit(vectors, labels)
+        return float(model.score(test_vectors, test_labels)), time.perf_counter() - start
+
+    fits = {l2: fit(l2, scaled) for l2 in l2_path.STRENGTHS}
+    best = max(fits, key=lambda l2: fits[l2][0])
+    more = ((validation[0] - mean) / deviation, validation[1].astype(str))
+    again = fit(best, [*scaled, more])
+    return {
+        "accuracy": max(fits[best][0], again[0]),
+        "seconds": seconds + sum(taken for _, taken in fits.values()),
+        "peak memory, GB": peak(),
+        "l2": best,
+    }
+
+
+def compare(n: int, classes: int) -> dict[str, Any]:
+    """One row of the table."""
+    mine, theirs = alone(ours, n, classes), alone(scikit_learns, n, classes)
+    return {
+        "rows": f"{n:,}",
+        "classes": classes,
+        **{f"ours: {name}": value for name, value in mine.items()},
+        **{f"scikit-learn: {name}": value for name, value in theirs.items()},
+        "points better": 100 * (mine["accuracy"] - theirs["accuracy"]),
+        "times as fast": theirs["seconds"] / mine["seconds"],
+    }
+
+
+def write_store(directory: Path, n: int, classes: int) -> None:
+    """So many rows as the bottleneck stage writes them, a folder a class."""
+    settings = {"compression": "zstd", "row_group_size": 1024, "write_page_checksum": True}
+    for number, share in enumerate(np.array_split(np.arange(n), -(-n // 50_000))):
+        vectors, labels = features(len(share), classes, 100 + number)
+        splits = np.array(["training"] * 18 + ["validation", "testing"])[share % 20]
+        for label in np.unique(labels):
+            of = labels == label
+            column = pa.array(vectors[of].astype(np.float16).ravel())
+            table = pa.table(
+                {
+                    "label": pa.array(labels[of], pa.string()),
+                    "split": pa.array(splits[of], pa.string()),
+                    "vector": pa.FixedSizeListArray.from_arrays(column, FEATURES),
+                }
+            )
+            path = directory / label / f"part-{number:05}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, path, use_dictionary=["label", "split"], **settings)
+
+
+def from_parquet(directory: Path) -> dict[str, Any]:
+    """Train and test on finished bottlenecks."""
+    classes = sorted(path for path in directory.iterdir() if list(path.glob("*.parquet")))
+    classes = [path for path in classes if path.name != "partial"]
+
+    def of(split: str) -> Pass:
+        return partial(rows.labelled, classes, split)
+
+    start = time.perf_counter()
+    trained, record = head.train(of("training"), of("validation"))
+    seconds = time.perf_counter() - start
+    return {
+        "rows": f"{record.training:,}",
+        "classes": len(trained.labels),
+        "accuracy": accuracy(trained, of("testing")()),
+        "seconds": seconds,
+        "peak memory, GB": peak(),
+        "l2": record.l2,
+        "iterations": sum(trial.iterations for trial in record.path),
+    }
+
+
+def accuracy(trained: Head, batches: Any) -> float:
+    """Share of right answers, from 0 to 1."""
+    right = [
+        np.array(trained.labels)[trained.probabilities(vectors.astype(np.float32)).argmax(1)]
+        == labels
+        for vectors, labels in batches
+    ]
+    return float(np.concatenate(right).mean())
+
+
+def bottlenecks_of(image_dir: Path, output_dir: Path) -> Path:
+    command = [Path(sys.executable).parent / "luigi", "--module", "tasks", "ComputeBottlenecks"]
+    command += ["--image-dir", image_dir, "--output-dir", output_dir]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    (directory,) = (output_dir / "bottlenecks").iterdir()
+    return directory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure the training of the head.")
+    parser.add_argument(
+        "--cases",
+        nargs="*",
+        default=["2000x10", "50000x10", "50000x100"],
+        help="rows x classes to compare with scikit-learn",
+    )
+    parser.add_argument(
+        "--streamed", default="1000000x100", help="rows x classes from Parquet; 0x0 leaves it out"
+    )
+    parser.add_argument("--image-dir", type=Path, help="photos whose head is trained as well")
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
+    arguments = parser.parse_args()
+    results: dict[str, Any] = {"compared": [], "from Parquet": []}
+    for case in arguments.cases:
+        results["compared"].append(compare(*map(int, case.split("x"))))
+        show(results["compared"][-1:])
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = Path(temporary)
+        n, classes = map(int, arguments.streamed.split("x"))
+        if n:
+            alone(write_store, scratch / "store", n, classes)
+            results["from Parquet"].append(alone(from_parquet, scratch / "store"))
+            shutil.rmtree(scratch / "store")
+        if arguments.image_dir:
+            directory = bottlenecks_of(arguments.image_dir, scratch / "out")
+            results["from Parquet"].append(alone(from_parquet, directory))
+    if results["from Parquet"]:
+        show(results["from Parquet"])
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    (arguments.results / "head.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Search for the best head."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from itertools import product
+from typing import Any
+
+import luigi
+
+from pipeline import search, storage
+from pipeline.augmentation import Augmentation
+from pipeline.search import Candidate
+from tasks.messages import logger
+from tasks.options import SearchOptions
+from tasks.step import Pending, Step, path
+from tasks.train_head import TrainHead
+
+# Without copies there is nothing to distort.
+_UNDISTORTED = {
+    field.name: field.default for field in fields(Augmentation) if field.name != "augmentations"
+}
+
+
+class SearchHead(SearchOptions, Step):
+    """Train a head for each combination of some options, and rank them on validation."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.heads = {self._head(options): options for options in self._options()}
+
+    def requires(self) -> list[luigi.Task]:
+        return list(self.heads)
+
+    def output(self) -> luigi.Target:
+        targets = [head.output() for head in self.heads]
+        if any(isinstance(target, Pending) for target in targets):
+            return Pending()
+        key = storage.digest([path(target).name for target in targets], search.FORMAT_VERSION)
+        return luigi.LocalTarget(self.output_dir / "searches" / f"{key}.csv")
+
+    def work(self) -> None:
+        table = search.rank(
+            [Candidate(options, path(head.output())) for head, options in self.heads.items()]
+        )
+        search.write(table, path(self.output()))
+        for line in search.remarks(table):
+            logger.info(line)
+        logger.info("The heads are ranked in %s", path(self.output()))
+
+    def _head(self, options: dict[str, object]) -> TrainHead:
+        undistorted = {} if options["augmentations"] else _UNDISTORTED
+        head: TrainHead = self.clone(TrainHead, **options, **undistorted)
+        return head
+
+    def _options(self) -> list[dict[str, object]]:
+        """The options of each head."""
+        lists = {
+            "tfhub_module": _values(self.try_tfhub_module or self.tfhub_module, str),
+            "augmentations": _values(self.try_augmentations or str(self.augmentations), int),
+            "class_weighting": _values(self.try_class_weighting, str),
+            "label_smoothing": _values(self.try_label_smoothing, float),
+            "l2": _values(self.try_l2, float),
+        }
+        return [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]
+
+
+def _values(text: str, kind: Callable[[str], object]) -> list[object]:
+    return [kind(value.strip()) for value in text.split(",") if value.strip()]

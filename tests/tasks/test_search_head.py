@@ -1,0 +1,50 @@
+"""The search for a head as a task: it ranks heads, and uses those that are there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pipeline.errors import UserError
+from tasks import SearchHead, TrainHead
+from tasks.step import path
+from tests.conftest import run
+
+
+def test_a_search_ranks_every_combination(options: dict[str, Any], tmp_path: Path) -> None:
+    task = SearchHead(**options, try_l2="0.1, 0.01", try_label_smoothing="0,0.2")
+    run(task)
+    table = pd.read_csv(path(task.output()))
+    assert len(table) == 2 * 2 * 2
+    assert len(list((tmp_path / "out/heads").iterdir())) == 8
+    assert not table.duplicated(["class_weighting", "label_smoothing", "l2"]).any()
+    best = json.loads((Path(table["head"][0]) / "training.json").read_text())
+    assert table["validation_accuracy"][0] == best["path"][0]["validation_accuracy"]
+    assert table["validation_accuracy"].is_monotonic_decreasing
+    assert SearchHead(**options, try_l2="0.1, 0.01", try_label_smoothing="0,0.2").complete()
+
+
+def test_a_search_uses_heads_that_are_there(options: dict[str, Any]) -> None:
+    trained = TrainHead(**options, l2=0.1)
+    run(trained)
+    task = SearchHead(**options, try_l2="0.1", try_class_weighting="balanced")
+    assert trained in task.requires()
+
+
+def test_an_impossible_value_of_a_search_is_heard_before_any_work() -> None:
+    with pytest.raises(UserError, match="l2 is -1"):
+        SearchHead(try_l2="0, -1")
+    with pytest.raises(ValueError, match="heavy is not a valid choice"):
+        SearchHead(try_class_weighting="balanced, heavy")
+    with pytest.raises(ValueError, match="could not convert"):
+        SearchHead(try_l2="much")
+
+
+def test_numbers_of_copies_are_compared_and_none_means_no_distortion(
+    options: dict[str, Any],
+) -> None:
+    task = SearchHead(**options, augmentations=1, random_crop=10, try_augmentations="0, 2")
+    copies = {(head.augmentations, head.random_crop) for head in task.requires()}
+    assert copies == {(0, 0), (2, 10)}
