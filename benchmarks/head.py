@@ -64,10 +64,10 @@ def ours(n: int, classes: int) -> dict[str, Any]:
     trained, record = head.train(in_memory(*training), in_memory(*validation))
     seconds = time.perf_counter() - start
     return {
-        "accuracy": accuracy(trained, [test]),
+        "accuracy, %": 100 * accuracy(trained, [test]),
         "seconds": seconds,
         "peak memory, GB": peak(),
-        "l2": record.l2,
+        "l2": str(record.l2),
     }
 
 
@@ -96,10 +96,10 @@ def scikit_learns(n: int, classes: int) -> dict[str, Any]:
     more = ((validation[0] - mean) / deviation, validation[1].astype(str))
     again = fit(best, [*scaled, more])
     return {
-        "accuracy": max(fits[best][0], again[0]),
+        "accuracy, %": 100 * max(fits[best][0], again[0]),
         "seconds": seconds + sum(taken for _, taken in fits.values()),
         "peak memory, GB": peak(),
-        "l2": best,
+        "l2": str(best),
     }
 
 
@@ -111,7 +111,7 @@ def compare(n: int, classes: int) -> dict[str, Any]:
         "classes": classes,
         **{f"ours: {name}": value for name, value in mine.items()},
         **{f"scikit-learn: {name}": value for name, value in theirs.items()},
-        "points better": 100 * (mine["accuracy"] - theirs["accuracy"]),
+        "points better": mine["accuracy, %"] - theirs["accuracy, %"],
         "times as fast": theirs["seconds"] / mine["seconds"],
     }
 
@@ -151,10 +151,10 @@ def from_parquet(directory: Path) -> dict[str, Any]:
     return {
         "rows": f"{record.training:,}",
         "classes": len(trained.labels),
-        "accuracy": accuracy(trained, of("testing")()),
+        "accuracy, %": 100 * accuracy(trained, of("testing")()),
         "seconds": seconds,
         "peak memory, GB": peak(),
-        "l2": record.l2,
+        "l2": str(record.l2),
         "iterations": sum(trial.iterations for trial in record.path),
     }
 
