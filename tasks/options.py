@@ -13,7 +13,7 @@ from typing import TypeVar
 import luigi
 from luigi.configuration import get_config
 
-from pipeline import features, head
+from pipeline import features, head, tflite
 from pipeline.errors import UserError
 
 T = TypeVar("T", str, int, float)
@@ -52,6 +52,13 @@ class FolderParameter(luigi.PathParameter):
 
     def normalize(self, x: str | Path) -> Path:
         return Path(x).expanduser()
+
+
+class TFLiteParameter(luigi.StrParameter):
+    """Kinds of TFLite files, with commas between."""
+
+    def normalize(self, x: str) -> str:
+        return ",".join(tflite.parse(x)) or tflite.NONE
 
 
 class OutputOptions:
@@ -135,12 +142,24 @@ class HeadOptions(BottleneckOptions):
     )
 
 
+_ONNX = ("no", "yes")
+
+
 class ExportOptions(HeadOptions):
     """Section [export]: the files that come out."""
 
     final_tensor_name = luigi.StrParameter(
         default=configured("export", "final_tensor_name", "final_result"),
         description="name of the frozen graph's output",
+    )
+    tflite = TFLiteParameter(
+        default=configured("export", "tflite", tflite.NONE),
+        description="TFLite files for phones: none, or of float32, float16, int8, with commas",
+    )
+    onnx = luigi.ChoiceParameter(
+        default=configured("export", "onnx", "no", _ONNX),
+        choices=_ONNX,
+        description="yes writes model.onnx, for other runtimes",
     )
 
 
