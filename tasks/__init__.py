@@ -12,6 +12,7 @@ try:
     from tasks.evaluate_model import EvaluateModel
     from tasks.export_model import ExportModel
     from tasks.messages import interrupted, logger, tidy
+    from tasks.predict_images import PredictImages
     from tasks.prepare_module import PrepareModule
     from tasks.sample_photos import SamplePhotos
     from tasks.split_dataset import SplitDataset
@@ -25,6 +26,7 @@ __all__ = [
     "ComputeBottlenecks",
     "EvaluateModel",
     "ExportModel",
+    "PredictImages",
     "PrepareModule",
     "SamplePhotos",
     "SplitDataset",

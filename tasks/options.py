@@ -163,6 +163,20 @@ class ExportOptions(HeadOptions):
     )
 
 
+class PredictOptions(OutputOptions):
+    """Section [predict]: an exported model, and the photos it is asked about."""
+
+    images = luigi.StrParameter(
+        default=configured("predict", "images", ""),
+        description="a folder of photos, with the folders in it, or a pattern in quotes such as "
+        "'photos/**/*.jpg'",
+    )
+    model = luigi.StrParameter(
+        default=configured("predict", "model", ""),
+        description="folder of an exported model; empty takes the last one, output_dir/current",
+    )
+
+
 def refuse_unknown() -> None:
     """Name the options and sections in luigi.cfg that do not exist: misspelt ones mostly.
 
