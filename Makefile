@@ -17,8 +17,8 @@ LUIGI := $(BIN)/luigi --module tasks
 MODEL = $(or $(OUTPUT_DIR),$(shell $(BIN)/python -c "import tasks; print(tasks.ExportModel().output_dir)"))/current
 HOW := $(if $(SCHEDULER),--scheduler-url "$(SCHEDULER)") $(OPTIONS)
 
-.PHONY: help setup train split bottlenecks head evaluate export predict luigid lint test test-fast bench \
-	bench-manifest clean
+.PHONY: help setup train split bottlenecks head evaluate export predict predict-images demo luigid lint test test-fast bench \
+	bench-manifest bench-export clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,13 @@ export: train ## the same as train
 predict: $(if $(IMAGE)$(filter-out predict,$(MAKECMDGOALS)),,$(error say which photo: make predict IMAGE=photo.jpg)) setup ## print the five best labels for IMAGE=photo.jpg
 	@$(BIN)/python -m pipeline.predict --model "$(MODEL)" "$(IMAGE)"
 
+predict-images: setup ## write the five best labels for all photos in IMAGES=folder or 'pattern'
+	@$(LUIGI) PredictImages --images "$(or $(IMAGES),$(error say which photos: make predict-images IMAGES=folder))" \
+		$(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(HOW)
+
+demo: setup ## show a page on which one drops a photo, on http://127.0.0.1:8000
+	@$(BIN)/python -m pipeline.demo --model "$(MODEL)"
+
 luigid: setup ## start Luigi's scheduler with its page on http://127.0.0.1:8082
 	$(BIN)/luigid --address 127.0.0.1 --port 8082
 
@@ -70,6 +77,9 @@ bench: setup ## measure the bottleneck stage, on IMAGE_DIR or on photos made for
 
 bench-manifest: setup ## measure the manifest of up to a million photos
 	$(BIN)/python -m benchmarks.manifest
+
+bench-export: setup ## measure each exported file: size, accuracy, speed
+	$(BIN)/python -m benchmarks.export $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
 clean: ## delete what was computed from photos, the samples and the caches; keeps .venv
 	rm -rf data/output data/digits .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import bottlenecks, manifest, modules
+from pipeline import bottlenecks, contract, export, manifest, modules
 from pipeline.bottlenecks import Counts
+from pipeline.head import Head
 from pipeline.recipe import Recipe
 from pipeline.split import SplitRule
 
@@ -60,6 +61,19 @@ def tiny_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("quarters")
     module = Quarters()
     tf.saved_model.save(module, str(directory), signatures=module.__call__)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def colours(tiny_module: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported model that tells photos by the mean of their red, green and blue."""
+    directory = tmp_path_factory.mktemp("colours")
+    weights = np.tile(np.eye(3, dtype=np.float32) * 9, (4, 1))
+    head = Head(("red", "green", "blue"), weights, np.zeros(3, np.float32))
+    module = modules.prepare(str(tiny_module), directory)
+    export.export(head, module, directory, "final_result")
+    recipe = Recipe(module, "float32", "float16")
+    contract.write(directory, recipe, head.labels, ("Placeholder", "final_result"), {})
     return directory
 
 
