@@ -33,6 +33,11 @@ def write(directory: Path, tensors: tuple[str, str], labels: tuple[str, ...]) ->
     graph = tf.compat.v1.GraphDef()
     graph.ParseFromString((directory / "output_graph.pb").read_bytes())
     names = [f"{name}:0" for name in tensors]
-    model, _ = tf2onnx.convert.from_graph_def(graph, input_names=names[:1], output_names=names[1:])
+    logger, level = tf.get_logger(), tf.get_logger().level
+    logger.setLevel("ERROR")  # it warns of its own deprecations
+    try:
+        model, _ = tf2onnx.convert.from_graph_def(graph, None, names[:1], names[1:])
+    finally:
+        logger.setLevel(level)
     model.metadata_props.add(key="labels", value=json.dumps(labels, ensure_ascii=False))
     (directory / NAME).write_bytes(model.SerializeToString())

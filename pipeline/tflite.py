@@ -16,6 +16,7 @@ from pipeline.errors import UserError
 KINDS = ("float32", "float16", "int8")
 NONE = "none"
 LABELS = "labels.txt"  # in the ZIP archive at the file's end
+_FLOAT_LAYERS = ["MEAN", "FULLY_CONNECTED", "SOFTMAX"]
 _REPRESENTATIVE = 200  # training photos that show int8 how large the layers' values get
 
 
@@ -71,8 +72,22 @@ def write(
         converter.representative_dataset = lambda: _representative(paths, size)
     with warnings.catch_warnings():  # of the converter's own doings
         warnings.simplefilter("ignore")
-        model = tflite_metadata.add(converter.convert(), labels, LABELS)
+        model = _quantized(converter) if kind == "int8" else converter.convert()
+    model = tflite_metadata.add(model, labels, LABELS)
     (directory / f"model-{kind}.tflite").write_bytes(model + _archive(labels))
+
+
+def _quantized(converter: Any) -> Any:
+    """An int8 model, but for the layers from the last mean on.
+
+    A head may give a feature that hardly ever varied a weight a thousand times as large as the
+    others, which would all be rounded to nothing beside it.
+    """
+    import tensorflow as tf
+
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=_FLOAT_LAYERS)
+    debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_options=options)
+    return debugger.get_nondebug_quantized_model()
 
 
 def _representative(paths: list[Path], size: tuple[int, int]) -> Iterator[tuple[str, Any]]:

@@ -18,7 +18,7 @@ _NORMALIZATION = 1  # ProcessUnitOptions.NormalizationOptions
 Field = Callable[[], None]  # writes one field of the table that is being written
 
 
-def add(model: bytearray, labels: tuple[str, ...], labels_file: str) -> bytes:
+def add(model: bytes, labels: tuple[str, ...], labels_file: str) -> bytes:
     """The bytes of a TFLite model, with metadata.
 
     Args:
@@ -29,7 +29,7 @@ def add(model: bytearray, labels: tuple[str, ...], labels_file: str) -> bytes:
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 
-    parsed = flatbuffer_utils.convert_bytearray_to_object(model)
+    parsed = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
     buffer = schema.BufferT()
     buffer.data = describe(len(labels), labels_file)
     entry = schema.MetadataT()
