@@ -17,11 +17,11 @@ LUIGI := $(BIN)/luigi --module tasks
 MODEL = $(or $(OUTPUT_DIR),$(shell $(BIN)/python -c "import tasks; print(tasks.ExportModel().output_dir)"))/current
 HOW := $(if $(SCHEDULER),--scheduler-url "$(SCHEDULER)") $(OPTIONS)
 
-.PHONY: help setup train split bottlenecks head evaluate export predict predict-images demo luigid lint test test-fast bench \
-	bench-manifest bench-export clean
+.PHONY: help setup train split bottlenecks head evaluate export predict predict-images demo luigid lint test \
+	test-fast bench bench-augmentation bench-manifest bench-export clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 setup: .venv/installed ## make .venv with all that is needed
 
@@ -74,6 +74,9 @@ test-fast: setup ## run the tests that take no more than a few seconds each
 
 bench: setup ## measure the bottleneck stage, on IMAGE_DIR or on photos made for it
 	$(BIN)/python -m benchmarks.bottlenecks $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
+
+bench-augmentation: setup ## measure what distorted copies bring, on IMAGE_DIR or the sample photos
+	$(BIN)/python -m benchmarks.augmentation $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
 bench-manifest: setup ## measure the manifest of up to a million photos
 	$(BIN)/python -m benchmarks.manifest

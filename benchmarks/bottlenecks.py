@@ -130,10 +130,12 @@ def compare(name: str, image_dir: Path, module: Module, scratch: Path) -> dict[s
     return row
 
 
-def pipeline_run(image_dir: Path, output_dir: Path, task: str) -> tuple[float, float]:
+def pipeline_run(
+    image_dir: Path, output_dir: Path, task: str, *options: str
+) -> tuple[float, float]:
     """Wall seconds, and peak memory in GB, of a `luigi` command."""
     command = [Path(sys.executable).parent / "luigi", "--module", "tasks", task]
-    command += ["--image-dir", image_dir, "--output-dir", output_dir]
+    command += ["--image-dir", image_dir, "--output-dir", output_dir, *options]
     start = time.perf_counter()
     subprocess.run(list(map(str, command)), check=True, capture_output=True)
     seconds = time.perf_counter() - start
@@ -142,7 +144,7 @@ def pipeline_run(image_dir: Path, output_dir: Path, task: str) -> tuple[float, f
 
 def grow(image_dir: Path, count: int, scratch: Path) -> dict[str, Any]:
     """One row of the table of whole runs."""
-    folder = data.copies(image_dir, scratch / "photos", count)
+    folder = data.variations(image_dir, scratch / "photos", count)
     first, memory = alone(pipeline_run, folder, scratch / "out", "ExportModel")
     store = sum(p.stat().st_size for p in (scratch / "out").glob("bottlenecks/**/*.parquet"))
     unchanged, _ = pipeline_run(folder, scratch / "out", "ExportModel")
@@ -159,6 +161,27 @@ def grow(image_dir: Path, count: int, scratch: Path) -> dict[str, Any]:
         "one photo changed: bottlenecks, s": changed,
         "and then the model, s": rest,
     }
+
+
+def start_up(image_dir: Path, module: Module) -> dict[str, float]:
+    """Seconds from the start of a process to its first batch of vectors, one step after another."""
+    paths = photo_paths(image_dir)[:BATCH]
+    steps = {
+        "Python, Luigi, pandas, the tasks": lambda: subprocess.run(
+            [sys.executable, "-c", "import tasks"], check=True
+        ),
+        "import TensorFlow": quiet.import_tensorflow,
+        "load the module": lambda: modules.load(Path(module.directory)),
+        "trace it, and the first 32 photos": lambda: next(
+            features.extract(paths, module, features.resolve_precision("auto"))
+        ),
+    }
+    seconds = {}
+    for name, step in steps.items():
+        start = time.perf_counter()
+        step()
+        seconds[name] = time.perf_counter() - start
+    return seconds
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -186,11 +209,13 @@ def main() -> None:
         }
         speeds = [compare(n, d, module, scratch / str(i)) for i, (n, d) in enumerate(sets.items())]
         show(speeds)
+        started = alone(start_up, image_dir, module)
+        show([{"from the start": name, "s": seconds} for name, seconds in started.items()])
         runs = [grow(image_dir, count, scratch / str(count)) for count in arguments.counts]
         if runs:
             show(runs)
     arguments.results.mkdir(parents=True, exist_ok=True)
-    results = {"speeds": speeds, "runs": runs}
+    results = {"speeds": speeds, "start-up": started, "runs": runs}
     (arguments.results / "bottlenecks.json").write_text(json.dumps(results, indent=2) + "\n")
 
 

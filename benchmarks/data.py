@@ -1,6 +1,5 @@
 """Photos to measure with, all made from what is on this machine."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -48,15 +47,15 @@ def enlarged(image_dir: Path, directory: Path, count: int = 100, pixels: float =
     return directory
 
 
-def copies(image_dir: Path, directory: Path, count: int) -> Path:
-    """So many photos from those of `image_dir`, each with other bytes behind the JPEG's end."""
+def variations(image_dir: Path, directory: Path, count: int) -> Path:
+    """So many photos from those of `image_dir`, no two alike: margins differ by a few pixels."""
     listing = manifest.list_photos(image_dir).photos
-    jpegs = listing[listing["path"].str.endswith(".jpg")]
     for number in range(count):
-        row = jpegs.iloc[number % len(jpegs)]
+        row = listing.iloc[number % len(listing)]
+        margin = number // len(listing)
         target = directory / row["label"] / f"{number:06}.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(image_dir / row["path"], target)
-        with target.open("ab") as file:
-            file.write(number.to_bytes(8, "big"))
+        with Image.open(image_dir / row["path"]) as photo:
+            box = (margin, margin // 2, photo.width - margin // 3, photo.height - margin)
+            photo.convert("RGB").crop(box).save(target, quality=90)
     return directory

@@ -23,7 +23,7 @@ from pipeline.runtimes import Answering
 
 BATCH = 32
 SECONDS = 5.0  # a measurement
-ALL = ("--tflite", "float32,float16,int8", "--onnx", "yes")
+ALL = ("--tflite", "float32,float16,int8", "--onnx")
 
 
 def run(task: str, image_dir: Path, out: Path, *more: str) -> float:

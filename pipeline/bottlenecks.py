@@ -7,13 +7,16 @@ Below the store's folder for one way of making vectors (module, size, precision)
     rejected.json                               digest -> why that photo cannot be decoded
 
 A vector is found by the digest of its photo's bytes, in whichever file holds it, so that moved,
-renamed and relabelled photos are never computed again.
+renamed and relabelled photos are never computed again. The distorted copies that training photos
+may have are found by their number as well, and by how they were distorted.
 """
 
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import features, storage
+from pipeline import augmentation, features, split, storage
 from pipeline.errors import UserError
 from pipeline.manifest import ClassSummary
 from pipeline.progress import Progress, silent
@@ -39,7 +42,7 @@ class Counts:
     """What `compute` did.
 
     Attributes:
-        computed: photos sent through the module.
+        computed: vectors that came out of the module.
         reused: rows whose vector was there already, of this photo or of one with equal bytes.
         rejected: path -> why the photo could not be decoded; it has no row.
         damaged: files of the store that could not be read, and were deleted.
@@ -51,9 +54,12 @@ class Counts:
     damaged: list[Path] = field(default_factory=list)
 
 
-def class_directory(directory: Path, of_class: ClassSummary) -> Path:
+def class_directory(store: Path, recipe: Recipe, of_class: ClassSummary) -> Path:
     """Where a class's finished rows are: labels that look alike differ in their digest."""
-    return directory / f"{storage.slug(of_class.label)}-{of_class.digest}"
+    digest, copies = of_class.digest, recipe.augmentation
+    if copies.augmentations:
+        digest = storage.digest(digest, copies.augmentations, copies.key)
+    return recipe.directory(store) / f"{storage.slug(of_class.label)}-{digest}"
 
 
 def compute(
@@ -81,33 +87,36 @@ def compute(
     directory = recipe.directory(store)
     (directory / "partial").mkdir(parents=True, exist_ok=True)
     counts = Counts()
-    for part in (p for c in classes for p in class_directory(directory, c).glob("*.parquet")):
+    directories = [class_directory(store, recipe, of_class) for of_class in classes]
+    for part in (part for directory in directories for part in directory.glob("*.parquet")):
         if not _opens(part):
             _drop(part, counts)
-    unique = rows.drop_duplicates("digest", ignore_index=True)
-    needed = pd.Index(unique["digest"])
-    positions = rows.groupby("label").indices
+    wanted = _with_copies(rows, recipe)
+    unique = wanted.drop_duplicates("key", ignore_index=True)
+    needed = pd.Index(unique["key"])
+    positions = wanted.groupby("label").indices
     while True:
         vectors = _Vectors.find(directory, needed, counts)
         rejected = _read_rejected(directory)
-        missing = unique[(vectors.file < 0) & ~needed.isin(list(rejected))]
+        missing = unique[(vectors.file < 0) & ~unique["digest"].isin(rejected)]
         if missing.empty:
+            of = (wanted.iloc[positions.get(of_class.label, [])] for of_class in classes)
             try:
-                for of_class in classes:
-                    of = rows.iloc[positions.get(of_class.label, [])]
-                    _write_class(class_directory(directory, of_class), of, vectors, recipe)
+                with ThreadPoolExecutor() as threads:
+                    write = partial(_write_class, vectors=vectors, recipe=recipe)
+                    list(threads.map(write, directories, of))
                 break
             except _DamagedError as error:
                 _drop(error.path, counts)
                 continue
-        counts.computed += len(missing)
-        _compute_missing(missing, image_dir, recipe, directory, progress)
+        counts.computed += _compute_missing(missing, image_dir, recipe, directory, progress)
     counts.rejected = {
         path: rejected[digest]
         for path, digest in zip(rows["path"], rows["digest"], strict=True)
         if digest in rejected
     }
-    counts.reused = max(0, len(rows) - counts.computed - len(counts.rejected))
+    decoded = int((~wanted["digest"].isin(rejected)).sum())
+    counts.reused = max(0, decoded - counts.computed)
     _clear_journal(directory, needed)
     return counts
 
@@ -127,6 +136,32 @@ def remarks(counts: Counts) -> Iterator[str]:
         yield f"Set aside: {name}: {reason}"
 
 
+def _with_copies(rows: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
+    """The rows, each training photo followed by its copies, with their `variant` and `key`."""
+    copies = np.where(rows["split"] == split.TRAINING, recipe.augmentation.augmentations, 0)
+    position = np.repeat(np.arange(len(rows)), copies + 1)
+    variant = np.arange(len(position)) - np.searchsorted(position, position)
+    wanted = rows.iloc[position].reset_index(drop=True)
+    key = _keys(wanted["digest"].to_numpy(object), variant, recipe.augmentation.key)
+    return wanted.assign(variant=variant, key=key)
+
+
+def _keys(digests: np.ndarray, variants: np.ndarray, how: str) -> np.ndarray:
+    """What vectors are found by: a photo's digest, or a copy's with its number and making."""
+    keys = digests.copy()
+    for i in np.flatnonzero(variants):
+        keys[i] = f"{digests[i]}-{variants[i]}-{how}"
+    return keys
+
+
+def _read_keys(path: Path) -> np.ndarray:
+    """The keys of a file's vectors. Raises what is in UNREADABLE."""
+    table = pq.read_table(path, columns=["digest", "variant"], partitioning=None)
+    how = json.loads(table.schema.metadata[_METADATA_KEY])["augmentation"]
+    digests = table["digest"].to_pandas().to_numpy(object)
+    return _keys(digests, table["variant"].to_numpy(), how)
+
+
 class _DamagedError(Exception):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -135,10 +170,10 @@ class _DamagedError(Exception):
 
 @dataclass
 class _Vectors:
-    """Where the vectors of the needed digests are.
+    """Where the needed vectors are.
 
     Attributes:
-        needed: the digests.
+        needed: the keys.
         files: that hold some.
         file, row: int32 [needed], position in `files` and row in that file; -1 where not found.
     """
@@ -156,11 +191,10 @@ class _Vectors:
             if (found.file >= 0).all():
                 break
             try:
-                digests = pq.read_table(path, columns=["digest"], partitioning=None)["digest"]
+                position = needed.get_indexer(pd.Index(_read_keys(path)))
             except UNREADABLE:
                 _drop(path, counts)
                 continue
-            position = needed.get_indexer(digests.to_pandas())
             rows = np.flatnonzero(position >= 0)
             rows = rows[found.file[position[rows]] < 0]
             found.file[position[rows]] = len(found.files)
@@ -168,11 +202,11 @@ class _Vectors:
             found.files.append(path)
         return found
 
-    def take(self, digests: "pd.Series[str]", recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors of those digests that have one: the mask of these, and the array."""
-        position = self.needed.get_indexer(pd.Index(digests))
+    def take(self, keys: "pd.Series[str]", recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors of those keys that have one: the mask of these, and the array."""
+        position = self.needed.get_indexer(pd.Index(keys))
         file, row = self.file[position], self.row[position]
-        vectors = np.empty((len(digests), recipe.module.features), recipe.vector_type)
+        vectors = np.empty((len(keys), recipe.module.features), recipe.vector_type)
         for number in np.unique(file[file >= 0]):
             wanted = np.flatnonzero(file == number)
             for rows, group in _groups(self.files[number], row[wanted]):
@@ -211,23 +245,28 @@ def _groups(path: Path, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarr
 
 def _compute_missing(
     missing: pd.DataFrame, image_dir: Path, recipe: Recipe, directory: Path, progress: Progress
-) -> None:
+) -> int:
     """Send photos through the module, and write their vectors to the journal as they come."""
     paths = [image_dir / path for path in missing["path"]]
-    digests, sizes, times = (missing[c].to_numpy() for c in ("digest", "size", "mtime_ns"))
-    waiting: list[tuple[np.ndarray, np.ndarray]] = []
+    digests, variants = missing["digest"].to_numpy(object), missing["variant"].to_numpy(np.int8)
+    sizes, times = missing["size"].to_numpy(), missing["mtime_ns"].to_numpy()
+    seeds = np.stack([augmentation.seed(*of) for of in zip(digests, variants, strict=True)])
+    copies = recipe.augmentation if variants.any() else None
+    waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     rejected: dict[str, str] = {}
-    done = 0
+    done = computed = 0
     progress(done, len(paths), "photos through the module")
     try:
-        for batch in features.extract(paths, recipe.module, recipe.precision):
+        for batch in features.extract(paths, recipe.module, recipe.precision, copies, seeds):
             for i in (*batch.indices, *batch.rejected):
                 _refuse_changed(paths[i], sizes[i], times[i])
-            waiting.append((digests[batch.indices], _stored(batch.vectors, recipe)))
+            stored = _stored(batch.vectors, recipe)
+            waiting.append((digests[batch.indices], variants[batch.indices], stored))
             rejected |= {digests[i]: reason for i, reason in batch.rejected.items()}
+            computed += len(batch.indices)
             done += len(batch.indices) + len(batch.rejected)
             progress(done, len(paths), "photos through the module")
-            if sum(len(vectors) for _, vectors in waiting) >= JOURNAL_ROWS:
+            if sum(len(vectors) for *_, vectors in waiting) >= JOURNAL_ROWS:
                 _write_journal(waiting, recipe, directory)
                 waiting = []
     finally:
@@ -235,6 +274,7 @@ def _compute_missing(
         if rejected:
             with storage.publish(directory / "rejected.json") as temporary:
                 temporary.write_text(json.dumps(_read_rejected(directory) | rejected, indent=2))
+    return computed
 
 
 def _refuse_changed(path: Path, size: int, mtime_ns: int) -> None:
@@ -262,14 +302,17 @@ def _stored(vectors: np.ndarray, recipe: Recipe) -> np.ndarray:
 
 
 def _write_journal(
-    waiting: list[tuple[np.ndarray, np.ndarray]], recipe: Recipe, directory: Path
+    waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]], recipe: Recipe, directory: Path
 ) -> None:
     if not waiting:
         return
-    digests = np.concatenate([digests for digests, _ in waiting])
-    vectors = np.concatenate([vectors for _, vectors in waiting])
-    columns = {"digest": pa.array(digests, pa.string()), "vector": _column(vectors)}
-    number = storage.digest(digests.tolist())
+    digests, variants, vectors = map(np.concatenate, zip(*waiting, strict=True))
+    columns = {
+        "digest": pa.array(digests, pa.string()),
+        "variant": pa.array(variants),
+        "vector": _column(vectors),
+    }
+    number = storage.digest(digests.tolist(), variants.tolist())
     with storage.publish(directory / "partial" / f"{os.getpid()}-{number}.parquet") as temporary:
         _write(pa.table(columns), temporary, recipe)
 
@@ -277,8 +320,7 @@ def _write_journal(
 def _clear_journal(directory: Path, published: pd.Index) -> None:
     """Delete the journal files of which every vector now stands in a finished class."""
     for path in filter(_opens, (directory / "partial").glob("*.parquet")):
-        digests = pq.read_table(path, columns=["digest"])["digest"].to_pandas()
-        if digests.isin(published).all():
+        if pd.Index(_read_keys(path)).isin(published).all():
             path.unlink(missing_ok=True)
 
 
@@ -289,11 +331,11 @@ def _write_class(directory: Path, rows: pd.DataFrame, vectors: _Vectors, recipe:
         temporary.mkdir()
         for number, start in enumerate(range(0, max(len(rows), 1), PART_ROWS)):
             part = rows.iloc[start : start + PART_ROWS]
-            have, matrix = vectors.take(part["digest"], recipe)
+            have, matrix = vectors.take(part["key"], recipe)
             part = part[have]
             texts = ("digest", "label", "path", "split")
             columns = {name: pa.array(part[name], pa.string()) for name in texts}
-            columns["variant"] = pa.array(np.zeros(len(part)), pa.int8())
+            columns["variant"] = pa.array(part["variant"], pa.int8())
             columns["vector"] = _column(matrix)
             _write(pa.table(columns), temporary / f"part-{number:05}.parquet", recipe)
 

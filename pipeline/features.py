@@ -1,6 +1,8 @@
 """Photos through a module: decode, resize and forward pass, overlapped, a batch at a time."""
 
 import functools
+import importlib.util
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,13 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import images, modules, quiet
+from pipeline import augmentation, images, modules, quiet
+from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
 from pipeline.modules import Module
 
 BATCH = 32  # photos; twice as many were no faster on two cores
-AUTO, FLOAT32, BFLOAT16 = "auto", "float32", "bfloat16"
+AUTO, FLOAT32, BFLOAT16, FLOAT16 = "auto", "float32", "bfloat16", "float16"
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+_CPU_FLAGS, _GPUS = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
+# TensorFlow's options for products of lower precision, with float32 sums between them.
+_MIXED = {BFLOAT16: "auto_mixed_precision_onednn_bfloat16", FLOAT16: "auto_mixed_precision"}
 
 
 @dataclass(frozen=True)
@@ -51,23 +57,39 @@ class Decoded:
 
 @functools.cache
 def resolve_precision(precision: str) -> str:
-    """`float32` or `bfloat16`; `auto` is bfloat16 where the processor has it natively."""
+    """What `auto` stands for on this machine; other precisions stand for themselves.
+
+    It is float16 where TensorFlow will use an NVIDIA GPU (the extra `gpu` brings the libraries),
+    bfloat16 where the processor has it natively, float32 elsewhere. Loads no TensorFlow.
+    """
     if precision != AUTO:
         return precision
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if _GPUS.is_dir() and not hidden and importlib.util.find_spec("nvidia"):
+        return FLOAT16
     try:
-        flags = Path("/proc/cpuinfo").read_text().split()
+        flags = _CPU_FLAGS.read_text().split()
     except OSError:
         return FLOAT32
     return BFLOAT16 if _BFLOAT16_FLAGS.intersection(flags) else FLOAT32
 
 
-def extract(paths: Sequence[Path], module: Module, precision: str) -> Iterator[Batch]:
+def extract(
+    paths: Sequence[Path],
+    module: Module,
+    precision: str,
+    how: Augmentation | None = None,
+    seeds: np.ndarray | None = None,
+) -> Iterator[Batch]:
     """Vectors of the photos at `paths`, in order.
 
     Args:
         paths: of the files.
         module: that makes the vectors.
-        precision: float32, or bfloat16 for the products with float32 sums between them.
+        precision: float32; or bfloat16 or float16 for the products, with float32 sums between them.
+        how: how copies are distorted, where some of `paths` stand for copies.
+        seeds: int64 [len(paths), 2], as `augmentation.seed` gives them; by default all of `paths`
+            stand for the photos themselves.
 
     Raises:
         UserError: where a file is no longer there, or the module cannot be loaded.
@@ -82,13 +104,24 @@ def extract(paths: Sequence[Path], module: Module, precision: str) -> Iterator[B
     # how full its batch was.
     forward = tf.function(call, input_signature=[shape])
     with using(precision):
-        for part in decode(paths, height, width):
+        for part in decode(paths, height, width, how, seeds):
             vectors = forward(part.pixels).numpy()[: len(part.indices)]
             yield Batch(part.indices, vectors, part.rejected)
 
 
-def decode(paths: Sequence[Path], height: int, width: int) -> Iterator[Decoded]:
+def decode(
+    paths: Sequence[Path],
+    height: int,
+    width: int,
+    how: Augmentation | None = None,
+    seeds: np.ndarray | None = None,
+) -> Iterator[Decoded]:
     """Pixels of the photos at `paths`, in order, decoded ahead of whoever takes them.
+
+    Args:
+        paths: of the files.
+        height, width: wanted size in pixels.
+        how, seeds: as `extract`.
 
     Raises:
         UserError: where a file is no longer there.
@@ -97,10 +130,19 @@ def decode(paths: Sequence[Path], height: int, width: int) -> Iterator[Decoded]:
     import tensorflow as tf
 
     names = tf.constant([str(path) for path in paths], tf.string)
-    files = tf.data.Dataset.from_tensor_slices(names).enumerate()
+    if seeds is None:
+        seeds = np.zeros((len(paths), 2), np.int64)
+    files = tf.data.Dataset.from_tensor_slices((names, seeds)).enumerate()
 
-    def read(index: Any, path: Any) -> tuple[Any, Any]:
-        return index, images.decode(tf.io.read_file(path), height, width)
+    def read(index: Any, file: tuple[Any, Any]) -> tuple[Any, Any]:
+        encoded, seed = tf.io.read_file(file[0]), file[1]
+        if how is None:
+            return index, images.decode(encoded, height, width)
+        return index, tf.cond(
+            seed[1] == 0,
+            lambda: images.decode(encoded, height, width),
+            lambda: augmentation.decode(encoded, height, width, how, seed),
+        )
 
     decoded = files.map(read, tf.data.AUTOTUNE).ignore_errors()
     following = 0
@@ -133,12 +175,12 @@ def _reason(path: Path, height: int, width: int) -> str:
 
 @contextmanager
 def using(precision: str) -> Iterator[None]:
-    """Let TensorFlow use bfloat16 for a while; what is exported stays float32."""
+    """Let TensorFlow use a lower precision for a while; what is exported stays float32."""
     import tensorflow as tf
 
-    option = "auto_mixed_precision_onednn_bfloat16"
-    tf.config.optimizer.set_experimental_options({option: precision == BFLOAT16})
+    set_options = tf.config.optimizer.set_experimental_options
+    set_options({option: kind == precision for kind, option in _MIXED.items()})
     try:
         yield
     finally:
-        tf.config.optimizer.set_experimental_options({option: False})
+        set_options(dict.fromkeys(_MIXED.values(), False))

@@ -79,7 +79,7 @@ def remarks(answers: dict[str, Fidelity], precision: str) -> Iterator[str]:
             continue
         remedy = (
             "for the two to agree, train with: precision = float32"
-            if precision == features.BFLOAT16 and not name.endswith(".tflite")
+            if precision != features.FLOAT32 and not name.endswith(".tflite")
             else "do without it, or count on its own accuracy"
         )
         yield (

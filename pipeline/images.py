@@ -28,14 +28,30 @@ def decode(encoded: Any, height: int, width: int) -> Any:
     """
     import tensorflow as tf
 
-    pixels = tf.cond(
+    resized = resize(pixels(encoded, height, width), (height, width))
+    return tf.ensure_shape(resized, (height, width, 3))
+
+
+def pixels(encoded: Any, height: Any, width: Any) -> Any:
+    """Decode one photo: uint8 [any, any, 3], no smaller than wanted where the file is as large.
+
+    Args and errors are those of `decode`; height and width may be scalar tensors, int32.
+    """
+    import tensorflow as tf
+
+    return tf.cond(
         tf.io.is_jpeg(encoded),
         lambda: _decode_jpeg(encoded, height, width),
         lambda: _decode_other(encoded),
     )
-    resized = tf.image.resize(pixels, (height, width))
+
+
+def resize(photo: Any, size: Any) -> Any:
+    """uint8 [any, any, 3] -> float32 [height, width, 3] in [0, 1], bilinearly."""
+    import tensorflow as tf
+
     # Times, not divided by: graphs turn a division into this, and the last bit would differ.
-    return tf.ensure_shape(resized, (height, width, 3)) * (1 / 255.0)
+    return tf.image.resize(photo, size) * (1 / 255.0)
 
 
 def decode_batch(encoded: Any, height: int, width: int) -> tuple[Any, Any]:
@@ -69,7 +85,7 @@ def decode_batch(encoded: Any, height: int, width: int) -> tuple[Any, Any]:
     return images, readable
 
 
-def _decode_jpeg(encoded: Any, height: int, width: int) -> Any:
+def _decode_jpeg(encoded: Any, height: Any, width: Any) -> Any:
     """Decode at a half, a quarter or an eighth, as long as no side falls below the wanted size.
 
     The decoder averages while it decodes, which is quicker and, with photos as large as that,

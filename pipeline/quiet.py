@@ -1,7 +1,10 @@
-"""TensorFlow without the lines that it writes before any log level counts."""
+"""TensorFlow without the lines that it writes before any log level counts, and without Keras."""
 
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def import_tensorflow() -> None:
@@ -15,7 +18,8 @@ def import_tensorflow() -> None:
     with tempfile.TemporaryFile() as written:
         os.dup2(written.fileno(), 2)
         try:
-            import tensorflow  # noqa: F401
+            with _without_keras():
+                import tensorflow  # noqa: F401
         except BaseException:
             written.seek(0)
             os.write(stderr, written.read())
@@ -23,3 +27,20 @@ def import_tensorflow() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+@contextmanager
+def _without_keras() -> Iterator[None]:
+    """Let TensorFlow find no Keras for a while, as it allows for; `tf.keras` loads it when asked.
+
+    TensorFlow loads Keras, and that scikit-learn, in case a Keras optimizer is to be restored: a
+    third of the time that its import takes.
+    """
+    if "keras.src" in sys.modules:
+        yield
+        return
+    sys.modules["keras.src"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["keras.src"]

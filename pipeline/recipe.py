@@ -1,14 +1,16 @@
 """What makes a vector, besides the photo: the identity of everything in the bottleneck store."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pipeline import storage
+from pipeline.augmentation import Augmentation
 from pipeline.images import PREPROCESSING_VERSION
 from pipeline.modules import Module
 
-FORMAT_VERSION = 1  # raise it when the meaning of a column of the bottlenecks changes
+_NOT_IN_THE_KEY = ("module", "augmentation")  # the module's digest is
+FORMAT_VERSION = 2  # raise it when the meaning of a column of the bottlenecks changes
 
 
 @dataclass(frozen=True)
@@ -17,19 +19,22 @@ class Recipe:
 
     Attributes:
         module: the feature extractor.
-        precision: float32 or bfloat16, as `features.resolve_precision` gives it.
+        precision: float32, bfloat16 or float16, as `features.resolve_precision` gives it.
         vector_type: how vectors are stored, float16 or float32.
+        augmentation: the distorted copies that training photos have beside them. Not part of the
+            key: the photos' own vectors are the same whatever copies there are.
     """
 
     module: Module
     precision: str
     vector_type: str
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
     @property
     def key(self) -> str:
         """Digest of all of it: the module's content counts, not what it is called."""
-        facts = {name: value for name, value in self.facts().items() if name != "module"}
-        return storage.digest(facts)
+        facts = self.facts()
+        return storage.digest({name: facts[name] for name in facts if name not in _NOT_IN_THE_KEY})
 
     def directory(self, store: Path) -> Path:
         """Where vectors made this way live."""
@@ -37,7 +42,7 @@ class Recipe:
         return store / f"{size}-{self.precision}-{self.key}"
 
     def facts(self) -> dict[str, object]:
-        """What each file says of itself; all but the module's name is part of the identity."""
+        """What each file says of itself."""
         return {
             "module": self.module.handle,
             "module_digest": self.module.digest,
@@ -48,6 +53,7 @@ class Recipe:
             "precision": self.precision,
             "vector_type": self.vector_type,
             "format_version": FORMAT_VERSION,
+            "augmentation": self.augmentation.key,
         }
 
 
@@ -60,4 +66,5 @@ def write(recipe: Recipe, path: Path) -> None:
 def read(path: Path) -> Recipe:
     """Read what `write` wrote."""
     fields = json.loads(path.read_text())
-    return Recipe(**{**fields, "module": Module(**fields["module"])})
+    module = Module(**fields.pop("module"))
+    return Recipe(module, augmentation=Augmentation(**fields.pop("augmentation")), **fields)

@@ -41,32 +41,38 @@ class Rows:
         return Rows(self.vectors[keep], self.labels[keep], paths, digests)
 
 
-def read(directories: list[Path], split: str) -> Rows:
+def read(directories: list[Path], split: str, copies: bool = False) -> Rows:
     """The photos of one split, from finished classes, all at once.
+
+    Args:
+        directories: of the classes.
+        split: training, validation or testing.
+        copies: whether the distorted copies of training photos are wanted as well.
 
     Raises:
         UserError: for a damaged file, which is deleted, so that the next run computes it again.
     """
-    return _rows(pa.concat_tables(_tables(directories, split)))
+    return _rows(pa.concat_tables(_tables(directories, split, copies)))
 
 
-def batches(directories: list[Path], split: str) -> Iterator[Rows]:
+def batches(directories: list[Path], split: str, copies: bool = False) -> Iterator[Rows]:
     """As `read`, and in the same order, but a row group at a time: no more than 1,024 rows."""
-    for table in _tables(directories, split):
+    for table in _tables(directories, split, copies):
         if len(table):
             yield _rows(table)
 
 
-def _tables(directories: list[Path], split: str) -> Iterator[pa.Table]:
+def _tables(directories: list[Path], split: str, copies: bool) -> Iterator[pa.Table]:
     for directory in directories:
         for part in sorted(directory.glob("*.parquet")):
             try:
                 with pq.ParquetFile(part, page_checksum_verification=True) as file:
                     for number in range(file.num_row_groups):
-                        columns = ["label", "path", "digest", "split", "vector"]
-                        table = file.read_row_group(number, columns=columns)
-                        wanted = table.filter(pc.equal(table["split"], split))
-                        yield wanted.replace_schema_metadata(None)
+                        table = file.read_row_group(number)
+                        wanted = pc.equal(table["split"], split)
+                        if not copies:
+                            wanted = pc.and_(wanted, pc.equal(table["variant"], 0))
+                        yield table.filter(wanted).replace_schema_metadata(None)
             except UNREADABLE as error:
                 give_up(directory, part)
                 raise UserError(

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import luigi
 
 from pipeline import bottlenecks, features, manifest, photos, rows
+from pipeline.errors import UserError
 from pipeline.recipe import Recipe
 from tasks.messages import logger
 from tasks.options import BottleneckOptions
@@ -36,9 +37,9 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         summary, recipe = self.clone(SplitDataset).summary(), self.recipe()
         if summary is None or recipe is None:
             return [Pending()]
-        directory = recipe.directory(self.output_dir / "bottlenecks")
+        store = self.output_dir / "bottlenecks"
         return [
-            luigi.LocalTarget(bottlenecks.class_directory(directory, of_class))
+            luigi.LocalTarget(bottlenecks.class_directory(store, recipe, of_class))
             for of_class in self._classes(summary)
         ]
 
@@ -48,15 +49,21 @@ class ComputeBottlenecks(BottleneckOptions, Step):
     def recipe(self) -> Recipe | None:
         """How vectors are made, once the module is ready."""
         module = self.clone(PrepareModule).module()
+        try:
+            augmentation = self.augmentation()
+        except UserError:  # `work` will say what is wrong
+            return None
         if module is None:
             return None
-        return Recipe(module, features.resolve_precision(self.precision), self.vector_type)
+        precision = features.resolve_precision(self.precision)
+        return Recipe(module, precision, self.vector_type, augmentation)
 
-    def read(self, part: str) -> rows.Rows:
+    def read(self, part: str, copies: bool = False) -> rows.Rows:
         """The photos of one part of the split, once they are computed."""
-        return rows.read([path(target) for target in self.output()], part)
+        return rows.read([path(target) for target in self.output()], part, copies)
 
     def work(self) -> None:
+        self.augmentation()  # or what is wrong with it
         split = self.clone(SplitDataset)
         summary, recipe = split.summary(), self.recipe()
         assert summary is not None

@@ -53,4 +53,4 @@ class ExportModel(ExportOptions, Step):
         logger.info("The model is in %s", self.output_dir / "current")
 
     def _options(self) -> export.Options:
-        return export.Options(self.final_tensor_name, tflite.parse(self.tflite), self.onnx == "yes")
+        return export.Options(self.final_tensor_name, tflite.parse(self.tflite), self.onnx)

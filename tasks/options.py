@@ -7,6 +7,7 @@ retrain.py's where it had the option.
 
 import difflib
 from configparser import InterpolationError
+from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,9 +15,10 @@ import luigi
 from luigi.configuration import get_config
 
 from pipeline import features, head, tflite
+from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
 
-T = TypeVar("T", str, int, float)
+T = TypeVar("T", str, int, float, bool)
 
 SAMPLE_DIR = Path("data/digits")
 
@@ -37,14 +39,24 @@ def configured(section: str, name: str, default: T, choices: tuple[T, ...] = ())
     if text is None:
         return default
     try:
-        value = type(default)(text)
+        value = _as_bool(text) if isinstance(default, bool) else type(default)(text)
     except ValueError:
-        kind = "a whole number" if isinstance(default, int) else "a number"
+        kind = _KINDS[type(default)]
         raise UserError(f"luigi.cfg: [{section}] {name} is {text!r}, which is not {kind}") from None
     if choices and value not in choices:
         named = ", ".join(map(str, choices))
         raise UserError(f"luigi.cfg: [{section}] {name} is {text!r}; it can be {named}")
     return value
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
+
+
+def _as_bool(text: str) -> bool:
+    values = {"true": True, "false": False}
+    if text.lower() not in values:
+        raise ValueError(text)
+    return values[text.lower()]
 
 
 class FolderParameter(luigi.PathParameter):
@@ -106,17 +118,56 @@ class ModuleOptions(OutputOptions):
     )
 
 
+class AugmentationOptions:
+    """Section [augmentation]: distorted copies of the training photos."""
+
+    augmentations = luigi.IntParameter(
+        default=configured("augmentation", "augmentations", 0),
+        description="distorted copies of each training photo, computed once and kept",
+    )
+    flip_left_right = luigi.BoolParameter(
+        default=configured("augmentation", "flip_left_right", False),
+        description="mirror half of the copies",
+    )
+    random_crop = luigi.IntParameter(
+        default=configured("augmentation", "random_crop", 0),
+        description="percent that is cut off at random sides",
+    )
+    random_scale = luigi.IntParameter(
+        default=configured("augmentation", "random_scale", 0),
+        description="percent by which copies are enlarged at most",
+    )
+    random_brightness = luigi.IntParameter(
+        default=configured("augmentation", "random_brightness", 0),
+        description="percent by which copies get brighter or darker at most",
+    )
+    random_rotation = luigi.IntParameter(
+        default=configured("augmentation", "random_rotation", 0),
+        description="degrees by which copies are turned to either side at most",
+    )
+
+    def augmentation(self) -> Augmentation:
+        """All of them.
+
+        Raises:
+            UserError: where they do not fit.
+        """
+        names = [field.name for field in fields(Augmentation)]
+        return Augmentation(**{name: getattr(self, name) for name in names})
+
+
 _PRECISIONS = (features.AUTO, features.FLOAT32, features.BFLOAT16)
 _VECTOR_TYPES = ("float16", "float32")
 
 
-class BottleneckOptions(DataOptions, ModuleOptions):
+class BottleneckOptions(AugmentationOptions, DataOptions, ModuleOptions):
     """Section [bottlenecks]: how vectors are computed and stored."""
 
     precision = luigi.ChoiceParameter(
         default=configured("bottlenecks", "precision", features.AUTO, _PRECISIONS),
         choices=_PRECISIONS,
-        description="of the forward pass; auto is bfloat16 where the processor has it natively",
+        description="of the forward pass; auto is bfloat16 where the processor has it natively, "
+        "and float16 on an NVIDIA GPU",
     )
     vector_type = luigi.ChoiceParameter(
         default=configured("bottlenecks", "vector_type", "float16", _VECTOR_TYPES),
@@ -142,9 +193,6 @@ class HeadOptions(BottleneckOptions):
     )
 
 
-_ONNX = ("no", "yes")
-
-
 class ExportOptions(HeadOptions):
     """Section [export]: the files that come out."""
 
@@ -156,10 +204,9 @@ class ExportOptions(HeadOptions):
         default=configured("export", "tflite", tflite.NONE),
         description="TFLite files for phones: none, or of float32, float16, int8, with commas",
     )
-    onnx = luigi.ChoiceParameter(
-        default=configured("export", "onnx", "no", _ONNX),
-        choices=_ONNX,
-        description="yes writes model.onnx, for other runtimes",
+    onnx = luigi.BoolParameter(
+        default=configured("export", "onnx", False),
+        description="write model.onnx, for other runtimes",
     )
 
 

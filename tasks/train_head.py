@@ -1,5 +1,7 @@
 """Train the softmax layer."""
 
+from dataclasses import asdict
+
 import luigi
 
 from pipeline import head, split, storage
@@ -25,14 +27,15 @@ class TrainHead(HeadOptions, Step):
         recipe = self.clone(ComputeBottlenecks).recipe()
         if summary is None or recipe is None:
             return Pending()
+        vectors = (recipe.key, asdict(recipe.augmentation))
         options = (self.class_weighting, self.l2)
-        key = storage.digest(summary.digest, recipe.key, options, head.FORMAT_VERSION)
+        key = storage.digest(summary.digest, vectors, options, head.FORMAT_VERSION)
         return luigi.LocalTarget(self.output_dir / "heads" / key)
 
     def work(self) -> None:
         computed = self.clone(ComputeBottlenecks)
         trained, training = head.train(
-            computed.read(split.TRAINING),
+            computed.read(split.TRAINING, copies=True),
             computed.read(split.VALIDATION),
             self.class_weighting,
             self.l2,

@@ -100,8 +100,8 @@ class Store:
         )
 
     def directories(self) -> list[Path]:
-        home = self.recipe.directory(self.path)
-        return [bottlenecks.class_directory(home, c) for c in self.summary().classes]
+        classes = self.summary().classes
+        return [bottlenecks.class_directory(self.path, self.recipe, c) for c in classes]
 
     def frame(self) -> pd.DataFrame:
         return pd.concat([pd.read_parquet(d) for d in self.directories()], ignore_index=True)

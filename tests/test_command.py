@@ -154,6 +154,17 @@ def test_impossible_percentages(photo_dir: Path, tmp_path: Path) -> None:
     assert "validation_percentage is 10 and testing_percentage is 95" in refused(done)
 
 
+def test_distortions_without_copies_are_a_mistake(
+    photo_dir: Path, tiny_module: Path, tmp_path: Path
+) -> None:
+    done = luigi(
+        *("ExportModel", "--image-dir", photo_dir, "--output-dir", tmp_path / "out"),
+        *("--tfhub-module", tiny_module, "--flip-left-right"),
+    )
+    assert "augmentations is 0; set it to the number" in errors(done)[0]
+    assert done.returncode == 30
+
+
 def test_bad_photos_are_set_aside_and_named_and_the_run_goes_on(
     photo_dir: Path, tiny_module: Path, tmp_path: Path, make_photo: PhotoMaker
 ) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -10,7 +11,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import bottlenecks, features, manifest, modules
+from pipeline import bottlenecks, features, manifest, modules, split
+from pipeline.augmentation import Augmentation
 from pipeline.bottlenecks import Counts
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe
@@ -118,13 +120,17 @@ def test_the_same_module_under_another_name_costs_nothing(
     assert store.run() == Counts(computed=0, reused=48)
 
 
-def test_photos_that_cannot_be_decoded_are_set_aside_and_not_tried_again(
-    store: Store, make_photo: PhotoMaker
-) -> None:
-    photo = make_photo(store.image_dir / "red_rose/0.png")
+def spoil(photo: Path) -> None:
+    """Damage a PNG such that only the decoder notices."""
     data = bytearray(photo.read_bytes())
     data[data.index(b"IDAT") + 20] ^= 0xFF
     photo.write_bytes(data)
+
+
+def test_photos_that_cannot_be_decoded_are_set_aside_and_not_tried_again(
+    store: Store, make_photo: PhotoMaker
+) -> None:
+    spoil(make_photo(store.image_dir / "red_rose/0.png"))
     first = store.run()
     assert first.rejected.keys() == {"red_rose/0.png"}
     assert "cannot be decoded" in first.rejected["red_rose/0.png"]
@@ -224,6 +230,70 @@ def test_large_classes_are_cut_into_parts(store: Store, monkeypatch: pytest.Monk
     store.run()
     assert len(list(store.directories()[0].glob("part-*.parquet"))) == 3
     pd.testing.assert_frame_equal(store.frame(), whole)
+
+
+def test_training_photos_get_copies_and_the_photos_themselves_are_reused(store: Store) -> None:
+    store.run()
+    plain = store.frame()
+    training = int((plain["split"] == "training").sum())
+    store.recipe = replace(store.recipe, augmentation=Augmentation(1, random_brightness=50))
+    assert store.run() == Counts(computed=training, reused=48)
+    frame = store.frame()
+    copies = frame[frame["variant"] == 1]
+    assert copies["split"].unique().tolist() == ["training"]
+    assert copies["path"].to_list() == plain.query("split == 'training'")["path"].to_list()
+    pd.testing.assert_frame_equal(frame[frame["variant"] == 0].reset_index(drop=True), plain)
+    brighter = np.stack(copies["vector"].to_list()) / np.stack(
+        plain.query("split == 'training'")["vector"].to_list()
+    )
+    assert brighter.max() > 1.1
+    assert brighter.min() < 0.9
+
+
+def test_more_copies_are_added_to_those_there_and_other_ones_are_not_mixed_up(
+    store: Store,
+) -> None:
+    store.recipe = replace(store.recipe, augmentation=Augmentation(1, random_brightness=50))
+    store.run()
+    training = int((store.frame()["split"] == "training").sum()) // 2
+    store.recipe = replace(store.recipe, augmentation=Augmentation(3, random_brightness=50))
+    assert store.run() == Counts(computed=2 * training, reused=48 + training)
+    assert store.frame()["variant"].value_counts().to_dict() == {
+        0: 48,
+        **dict.fromkeys((1, 2, 3), training),
+    }
+    store.recipe = replace(store.recipe, augmentation=Augmentation(3, random_brightness=60))
+    assert store.run() == Counts(computed=3 * training, reused=48)
+    store.recipe = replace(store.recipe, augmentation=Augmentation())
+    assert store.run() == Counts(computed=0, reused=48)
+    assert len(store.frame()) == 48
+
+
+def test_a_copy_is_the_same_whether_computed_alone_or_with_others(
+    store: Store, tmp_path: Path
+) -> None:
+    store.recipe = replace(store.recipe, augmentation=Augmentation(1, True, 20, 20, 20, 20))
+    store.run()
+    store.recipe = replace(store.recipe, augmentation=Augmentation(2, True, 20, 20, 20, 20))
+    store.run()
+    grown = store.frame()
+    store.path = tmp_path / "at once"
+    store.path.mkdir()
+    store.run()
+    pd.testing.assert_frame_equal(store.frame(), grown)
+
+
+def test_a_photo_that_cannot_be_decoded_has_no_copies_either(
+    store: Store, make_photo: PhotoMaker
+) -> None:
+    assert split.assign(store.rule, "red_rose/5.png") == split.TRAINING
+    spoil(make_photo(store.image_dir / "red_rose/5.png"))
+    store.recipe = replace(store.recipe, augmentation=Augmentation(1, True))
+    counts = store.run()
+    frame = store.frame()
+    assert counts.rejected.keys() == {"red_rose/5.png"}
+    assert "red_rose/5.png" not in set(frame["path"])
+    assert (counts.computed, counts.reused) == (len(frame), 0)
 
 
 def test_a_class_without_photos_has_an_empty_data_set(store: Store) -> None:

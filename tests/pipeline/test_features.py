@@ -156,11 +156,32 @@ def test_a_precision_that_is_given_is_used(precision: str) -> None:
     assert features.resolve_precision(precision) == precision
 
 
-def test_auto_is_bfloat16_where_the_processor_has_it() -> None:
-    cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text() if cpuinfo.exists() else ""
-    native = " avx512_bf16" in text or " amx_bf16" in text
-    assert features.resolve_precision("auto") == ("bfloat16" if native else "float32")
+@pytest.mark.parametrize(
+    ("flags", "gpu", "hidden", "precision"),
+    [
+        ("sse avx512_bf16", False, "", "bfloat16"),
+        ("sse amx_bf16", False, "0", "bfloat16"),
+        ("sse avx2", False, "0", "float32"),
+        ("sse avx2", True, "0", "float16"),
+        ("sse avx2", True, "-1", "float32"),
+    ],
+)
+def test_auto_is_what_the_machine_is_good_at(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: str,
+    gpu: bool,
+    hidden: str,
+    precision: str,
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+    if gpu:
+        (tmp_path / "gpus").mkdir()
+    monkeypatch.setattr(features, "_CPU_FLAGS", tmp_path / "cpuinfo")
+    monkeypatch.setattr(features, "_GPUS", tmp_path / "gpus")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "nvidia")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert features.resolve_precision.__wrapped__("auto") == precision
 
 
 @pytest.mark.slow
@@ -176,13 +197,19 @@ def test_bfloat16_vectors_are_close_and_float32_is_back_afterwards(lite0: Module
 
 
 @pytest.mark.parametrize("exhausted", [True, False])
-def test_the_option_for_bfloat16_is_off_afterwards(
-    mean_colour: Module, tmp_path: Path, exhausted: bool
+@pytest.mark.parametrize(
+    ("precision", "option"),
+    [
+        ("bfloat16", "auto_mixed_precision_onednn_bfloat16"),
+        ("float16", "auto_mixed_precision"),
+    ],
+)
+def test_the_option_for_a_lower_precision_is_off_afterwards(
+    mean_colour: Module, tmp_path: Path, exhausted: bool, precision: str, option: str
 ) -> None:
     import tensorflow as tf
 
-    batches = features.extract(shades(tmp_path, 40), mean_colour, "bfloat16")
-    option = "auto_mixed_precision_onednn_bfloat16"
+    batches = features.extract(shades(tmp_path, 40), mean_colour, precision)
     next(batches)
     assert tf.config.optimizer.get_experimental_options()[option] is True
     if exhausted:

@@ -1,4 +1,4 @@
-"""TensorFlow is imported without a word, and what is written afterwards is seen."""
+"""TensorFlow is imported without a word and without Keras; what is written later is seen."""
 
 import os
 import subprocess
@@ -54,3 +54,15 @@ def test_a_log_level_of_the_user_is_kept() -> None:
     )
     assert run(code, TF_CPP_MIN_LOG_LEVEL="0").stdout == "0\n"
     assert run(code).stdout == "3\n"
+
+
+def test_keras_is_loaded_when_somebody_asks_for_it_and_not_before() -> None:
+    finished = run(
+        "import sys\n"
+        "from pipeline import quiet\n"
+        "quiet.import_tensorflow()\n"
+        "import tensorflow as tf\n"
+        "print(sorted(name for name in ('keras', 'sklearn') if name in sys.modules))\n"
+        "print(tf.keras.Sequential([tf.keras.layers.Dense(2)])(tf.zeros([1, 3])).shape)\n"
+    )
+    assert finished.stdout == "[]\n(1, 2)\n", finished.stderr

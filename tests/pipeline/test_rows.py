@@ -1,11 +1,13 @@
 """Reading finished bottlenecks: by split, whole or in batches, and never a damaged file."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pipeline import bottlenecks, rows
+from pipeline.augmentation import Augmentation
 from pipeline.bottlenecks import Counts
 from pipeline.errors import UserError
 from tests.conftest import Store
@@ -39,6 +41,15 @@ def test_a_split_without_photos_is_read_as_no_rows(store: Store) -> None:
     store.run()
     assert rows.read(store.directories(), "no such split").vectors.shape == (0, 12)
     assert list(rows.batches(store.directories(), "no such split")) == []
+
+
+def test_copies_are_read_where_they_are_wanted(store: Store) -> None:
+    store.recipe = replace(store.recipe, augmentation=Augmentation(1, random_brightness=50))
+    store.run()
+    photos = rows.read(store.directories(), "training")
+    both = rows.read(store.directories(), "training", copies=True)
+    assert len(both.paths) == 2 * len(photos.paths) == 2 * len(set(both.paths))
+    assert np.array_equal(both.vectors[::2], photos.vectors)
 
 
 def test_rows_of_some_labels_keep_what_belongs_together(store: Store) -> None:

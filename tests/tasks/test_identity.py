@@ -110,6 +110,13 @@ def test_going_back_only_moves_current(pipeline: Pipeline, tmp_path: Path) -> No
     assert (tmp_path / "out/current").resolve() == first
 
 
+def test_copies_of_the_training_photos_run_what_depends_on_them(pipeline: Pipeline) -> None:
+    copies = {"augmentations": 2, "flip_left_right": True}
+    assert pipeline.run(**copies) == AFTER_SPLIT
+    assert pipeline.run(**copies) == []
+    assert pipeline.run(**copies, random_crop=10) == AFTER_SPLIT
+
+
 def test_the_same_module_elsewhere_is_looked_at_and_nothing_is_computed(
     pipeline: Pipeline, tiny_module: Path, tmp_path: Path
 ) -> None:

@@ -36,6 +36,18 @@ def test_a_value_of_another_type_is_refused(section: str) -> None:
         options.configured(section, "size", 0)
 
 
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False)])
+def test_yes_and_no_are_true_and_false(section: str, text: str, value: bool) -> None:
+    get_config().set(section, "flip", text)
+    assert options.configured(section, "flip", not value) is value
+
+
+def test_anything_else_is_neither_true_nor_false(section: str) -> None:
+    get_config().set(section, "flip", "yes")
+    with pytest.raises(UserError, match=r"flip is 'yes', which is not true or false"):
+        options.configured(section, "flip", False)
+
+
 def test_a_value_that_is_no_choice_is_refused_with_the_choices(section: str) -> None:
     get_config().set(section, "precision", "low")
     with pytest.raises(UserError, match="it can be auto, float32"):
