@@ -1,8 +1,9 @@
-# make help lists the targets. Options: IMAGE_DIR, OUTPUT_DIR, SPLIT_FILE, TFHUB_MODULE, and any
-# other as OPTIONS="--l2 0.01 --precision float32"; SCHEDULER=http://127.0.0.1:8082 runs through
-# the luigid that `make luigid` starts.
+# make help lists the targets. Options: IMAGE_DIR, DATASET, OUTPUT_DIR, SPLIT_FILE, TFHUB_MODULE,
+# and any other as OPTIONS="--l2 0.01 --precision float32"; SCHEDULER=http://127.0.0.1:8082 runs
+# through the luigid that `make luigid` starts.
 PYTHON ?= python3
 IMAGE_DIR ?=
+DATASET ?=
 OUTPUT_DIR ?=
 SPLIT_FILE ?=
 TFHUB_MODULE ?=
@@ -11,7 +12,7 @@ OPTIONS ?=
 
 BIN := .venv/bin
 DATA := $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)") \
-	$(if $(SPLIT_FILE),--split-file "$(SPLIT_FILE)")
+	$(if $(DATASET),--dataset "$(DATASET)") $(if $(SPLIT_FILE),--split-file "$(SPLIT_FILE)")
 MODULE := $(if $(TFHUB_MODULE),--tfhub-module "$(TFHUB_MODULE)")
 LUIGI := $(BIN)/luigi --module tasks
 MODEL = $(or $(OUTPUT_DIR),$(shell $(BIN)/python -c "import tasks; print(tasks.ExportModel().output_dir)"))/current

@@ -9,6 +9,7 @@ the whole pipeline on 1,000 and 10,000 photos. Each figure comes from a process 
 import argparse
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,11 +40,11 @@ def reference(image_dir: Path, module: Module, scratch: Path) -> float:
     quiet.import_tensorflow()
     import tensorflow as tf
 
-    call, _ = modules.load(Path(module.directory))
+    call, _ = modules.load(module)
     forward = tf.function(
         call, input_signature=[tf.TensorSpec([1, module.height, module.width, 3], tf.float32)]
     )
-    scratch.mkdir(parents=True)
+    scratch.mkdir(parents=True, exist_ok=True)
 
     def one(path: Path) -> None:
         pixels = tf.io.decode_image(path.read_bytes(), channels=3, expand_animations=False)
@@ -54,8 +55,11 @@ def reference(image_dir: Path, module: Module, scratch: Path) -> float:
     return rate([lambda path=path: one(path) for path in photo_paths(image_dir)])
 
 
-def stage(image_dir: Path, module: Module, scratch: Path, precision: str) -> float:
-    """(b) Our stage, from a fresh store to finished Parquet, without TensorFlow's start."""
+def stage(image_dir: Path, module: Module, scratch: Path, precision: str) -> tuple[float, float]:
+    """(b) Our stage, from a fresh store to finished Parquet, without TensorFlow's start.
+
+    Also the same without the first batch, before which the module is loaded and traced.
+    """
     table = manifest.build(manifest.list_photos(image_dir), image_dir, SplitRule())
     manifest.write(table, scratch / "manifest.parquet")
     rows = manifest.read(scratch / "manifest.parquet")
@@ -63,9 +67,17 @@ def stage(image_dir: Path, module: Module, scratch: Path, precision: str) -> flo
     classes = list(manifest.read_summary(scratch / "manifest.parquet").classes)
     recipe = Recipe(module, precision, "float16")
     quiet.import_tensorflow()
+    after_first: list[float] = []
+
+    def progress(done: int, _total: int, _message: str) -> None:
+        if done and not after_first:
+            after_first[:] = [time.perf_counter(), len(rows) - done]
+
     start = time.perf_counter()
-    bottlenecks.compute(rows, classes, image_dir, recipe, scratch / "store")
-    return len(rows) / (time.perf_counter() - start)
+    bottlenecks.compute(rows, classes, image_dir, recipe, scratch / "store", progress)
+    end = time.perf_counter()
+    shutil.rmtree(scratch / "store")
+    return len(rows) / (end - start), after_first[1] / (end - after_first[0])
 
 
 def decode(image_dir: Path, module: Module, _scratch: Path) -> float:
@@ -88,7 +100,7 @@ def forward(_image_dir: Path, module: Module, _scratch: Path, precision: str) ->
     quiet.import_tensorflow()
     import tensorflow as tf
 
-    call, _ = modules.load(Path(module.directory))
+    call, _ = modules.load(module)
     shape = [BATCH, module.height, module.width, 3]
     compiled = tf.function(call, input_signature=[tf.TensorSpec(shape, tf.float32)])
     batch = tf.random.uniform(shape)
@@ -113,21 +125,36 @@ def alone(measure: Callable[..., T], *arguments: object) -> T:
         return pool.apply(measure, arguments)
 
 
-def compare(name: str, image_dir: Path, module: Module, scratch: Path) -> dict[str, Any]:
-    """One row of the table of speeds, in photos a second."""
-    precision = features.resolve_precision("auto")
-    row: dict[str, Any] = {
-        "photos": name,
+def speeds(image_dir: Path, module: Module, scratch: Path, precision: str) -> dict[str, float]:
+    """Photos a second of all that is compared, each once."""
+    ours, after_start = alone(stage, image_dir, module, scratch, precision)
+    return {
         "retrain.py's way": alone(reference, image_dir, module, scratch / "text"),
-        "ours": alone(stage, image_dir, module, scratch, precision),
+        "ours": ours,
+        "ours after the first batch": after_start,
         "decode": alone(decode, image_dir, module, scratch),
         "forward float32": alone(forward, image_dir, module, scratch, FLOAT32),
         "forward bfloat16": alone(forward, image_dir, module, scratch, BFLOAT16),
     }
-    row["limit"] = 1 / (1 / row["decode"] + 1 / row[f"forward {precision}"])
-    row["ours / retrain.py's way"] = row["ours"] / row["retrain.py's way"]
-    row["ours / limit"] = row["ours"] / row["limit"]
-    return row
+
+
+def compare(
+    name: str, image_dir: Path, module: Module, scratch: Path, rounds: int
+) -> dict[str, Any]:
+    """One row of the table of speeds: the best of some rounds, as other load only ever slows."""
+    scratch.mkdir()
+    precision = features.resolve_precision("auto")
+    taken = [speeds(image_dir, module, scratch, precision) for _ in range(rounds)]
+    best = {name: max(speed[name] for speed in taken) for name in taken[0]}
+    limit = 1 / (1 / best["decode"] + 1 / best[f"forward {precision}"])
+    return {
+        "photos": name,
+        **best,
+        "limit": limit,
+        "ours / retrain.py's way": best["ours"] / best["retrain.py's way"],
+        "ours / limit": best["ours"] / limit,
+        "after the first batch / limit": best["ours after the first batch"] / limit,
+    }
 
 
 def pipeline_run(
@@ -171,7 +198,7 @@ def start_up(image_dir: Path, module: Module) -> dict[str, float]:
             [sys.executable, "-c", "import tasks"], check=True
         ),
         "import TensorFlow": quiet.import_tensorflow,
-        "load the module": lambda: modules.load(Path(module.directory)),
+        "load the module": lambda: modules.load(module),
         "trace it, and the first 32 photos": lambda: next(
             features.extract(paths, module, features.resolve_precision("auto"))
         ),
@@ -196,6 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the bottleneck stage.")
     parser.add_argument("--image-dir", type=Path, help="photos, else crops of a few photographs")
     parser.add_argument("--counts", type=int, nargs="*", default=[1_000, 10_000])
+    parser.add_argument("--rounds", type=int, default=3, help="of which the best count")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -207,15 +235,18 @@ def main() -> None:
             "tiny (64 x 64)": data.tiny(scratch / "tiny"),
             "12 megapixels": data.enlarged(image_dir, scratch / "large"),
         }
-        speeds = [compare(n, d, module, scratch / str(i)) for i, (n, d) in enumerate(sets.items())]
-        show(speeds)
+        rows = [
+            compare(name, folder, module, scratch / f"set {name}", arguments.rounds)
+            for name, folder in sets.items()
+        ]
+        show(rows)
         started = alone(start_up, image_dir, module)
         show([{"from the start": name, "s": seconds} for name, seconds in started.items()])
         runs = [grow(image_dir, count, scratch / str(count)) for count in arguments.counts]
         if runs:
             show(runs)
     arguments.results.mkdir(parents=True, exist_ok=True)
-    results = {"speeds": speeds, "start-up": started, "runs": runs}
+    results = {"speeds": rows, "start-up": started, "runs": runs}
     (arguments.results / "bottlenecks.json").write_text(json.dumps(results, indent=2) + "\n")
 
 

@@ -34,7 +34,7 @@ def tiny(directory: Path) -> Path:
     return directory
 
 
-def enlarged(image_dir: Path, directory: Path, count: int = 100, pixels: float = 12e6) -> Path:
+def enlarged(image_dir: Path, directory: Path, count: int = 200, pixels: float = 12e6) -> Path:
     """Some photos of `image_dir`, evenly chosen, scaled up to 12 megapixels."""
     paths = list(manifest.list_photos(image_dir).photos["path"])
     for path in paths[:: max(1, len(paths) // count)][:count]:

@@ -22,12 +22,15 @@ import numpy as np
 from pipeline import checkpoint
 from pipeline.errors import UserError
 
-BUILDER = 1  # Part of the digest: raise it whenever the graph that `save` builds changes.
+BUILDER = 2  # Part of the digest: raise it whenever the graph that `save` builds changes.
 FEATURES = 1280
 CLASSES = 1000
+LICENCE = "Apache-2.0"
 
 _STEM = 32
 _EPSILON = 1e-3  # of the batch norm
+_MOMENTUM = 0.99  # of its moving averages
+_WEIGHT_DECAY = 1e-5
 
 # The paper's table 1, stages 2 to 8: kernel, repeats, stride, expansion, output channels.
 _STAGES = (
@@ -114,8 +117,11 @@ def save(name: str, directory: Path) -> None:
 
     It has TensorFlow Hub's interface for reusable image feature vectors: loaded, it is called
     with images, float32 [batch, size, size, 3] in [0, 1], and returns features, float32
-    [batch, 1280]. Its `serving_default` signature takes the images as `inputs`. It is for
-    inference: batch norm is folded into the convolutions.
+    [batch, 1280]. Its `serving_default` signature takes the images as `inputs`.
+
+    For fine-tuning, `training=True` normalises by the batch and moves the averages that inference
+    normalises by; `trainable_variables` and `regularization_losses` are as the interface has them.
+    The training's dropout of whole blocks is left out.
 
     Raises:
         UserError: as `weights_path`, or where the weights are not those of this network.
@@ -129,11 +135,27 @@ def save(name: str, directory: Path) -> None:
     weights.take("_fc.bias", CLASSES)
     weights.check_all_taken()
 
-    images = tf.TensorSpec([None, variant.size, variant.size, 3], tf.float32, name="inputs")
-    # Unlike tf.Module, a Checkpoint stores the list under the name that the interface asks for.
-    module = tf.train.Checkpoint(variables=[v for b in blocks for c in b for v in c.variables])
-    module.__call__ = tf.function(lambda inputs: _features(blocks, inputs), [images])
-    tf.saved_model.save(module, str(directory), signatures=module.__call__)
+    images = tf.TensorSpec([None, variant.size, variant.size, 3], tf.float32)
+    kernels = [kernel for block in blocks for kernel in block.kernels]
+    variables = [variable for block in blocks for variable in block.variables]
+
+    @tf.function(autograph=False)
+    def call(inputs: Any, training: bool = False) -> Any:
+        return _features(blocks, inputs, training)
+
+    @tf.function(input_signature=[])
+    def decay() -> Any:
+        return _WEIGHT_DECAY * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
+
+    serving, _ = (call.get_concrete_function(images, training) for training in (False, True))
+    # Unlike tf.Module, a Checkpoint stores the lists under the names that the interface asks for.
+    module = tf.train.Checkpoint(
+        variables=variables,
+        trainable_variables=[v for v in variables if v.trainable],
+        regularization_losses=[decay],
+    )
+    module.__call__ = call
+    tf.saved_model.save(module, str(directory), signatures=serving)
 
 
 class _Weights:
@@ -152,16 +174,6 @@ class _Weights:
             self._refuse(f"an array {name} of shape {list(shape)} is expected and it holds {held}")
         return array
 
-    def take_convolution(self, name: str, norm: str, *shape: int) -> tuple[np.ndarray, np.ndarray]:
-        """A kernel, PyTorch's [out, in, height, width], and a bias, with the norm folded in."""
-        kernel = self.take(f"{name}.weight", *shape)
-        gamma, beta, mean, variance = (
-            self.take(f"{norm}.{part}", shape[0])
-            for part in ("weight", "bias", "running_mean", "running_var")
-        )
-        scale = gamma / np.sqrt(variance + _EPSILON)
-        return kernel * scale[:, None, None, None], beta - mean * scale
-
     def check_all_taken(self) -> None:
         if self._arrays:
             self._refuse(f"it holds {', '.join(list(self._arrays)[:3])}, which have no place in it")
@@ -174,7 +186,7 @@ class _Weights:
 
 
 class _Convolution:
-    """A convolution with "SAME" padding, bias and, unless it is linear, ReLU6."""
+    """A convolution with "SAME" padding, to be normalised, and with ReLU6 unless it is linear."""
 
     def __init__(
         self,
@@ -188,28 +200,93 @@ class _Convolution:
         """Names are those of convolution and norm. One input filters each channel by itself."""
         import tensorflow as tf
 
-        inputs, outputs = shape
-        array, bias = weights.take_convolution(*names, outputs, inputs, kernel, kernel)
+        name, self.norm = names
+        inputs, self.outputs = shape
+        array = weights.take(f"{name}.weight", self.outputs, inputs, kernel, kernel)
         self.depthwise = inputs == 1
         order = (2, 3, 0, 1) if self.depthwise else (2, 3, 1, 0)
         self.kernel = tf.Variable(array.transpose(order), name="kernel")
-        self.bias = tf.Variable(bias, name="bias")
-        self.variables = (self.kernel, self.bias)
         self.stride = stride
         self.linear = linear
 
-    def __call__(self, images: Any) -> Any:
+    def convolve(self, images: Any, scale: Any = None) -> Any:
+        """With the kernel, or the kernel of which each output is scaled, [outputs]."""
         import tensorflow as tf
 
-        convolve = tf.nn.depthwise_conv2d if self.depthwise else tf.nn.conv2d
-        strides = [1, self.stride, self.stride, 1]
-        images = tf.nn.bias_add(convolve(images, self.kernel, strides, "SAME"), self.bias)
+        kernel = self.kernel
+        if scale is not None:
+            kernel = kernel * (tf.expand_dims(scale, 1) if self.depthwise else scale)
+        convolution = tf.nn.depthwise_conv2d if self.depthwise else tf.nn.conv2d
+        return convolution(images, kernel, [1, self.stride, self.stride, 1], "SAME")
+
+    def activate(self, images: Any) -> Any:
+        import tensorflow as tf
+
         return images if self.linear else tf.nn.relu6(images)
 
 
-def _blocks(variant: Variant, weights: _Weights) -> Iterator[list[_Convolution]]:
+class _Block:
+    """Convolutions in a row, each with batch norm, and a way past them all where shapes agree.
+
+    Its norms have their parameters in common variables, one norm's behind the other's: loading
+    takes time for each variable and each operation.
+    """
+
+    def __init__(self, weights: _Weights, *convolutions: _Convolution) -> None:
+        import tensorflow as tf
+
+        def vector(part: str, name: str, trainable: bool = True) -> Any:
+            arrays = [weights.take(f"{c.norm}.{part}", c.outputs) for c in convolutions]
+            return tf.Variable(np.concatenate(arrays), trainable, name=name)
+
+        self.convolutions = convolutions
+        self.gamma, self.beta = vector("weight", "gamma"), vector("bias", "beta")
+        self.mean = vector("running_mean", "moving_mean", trainable=False)
+        self.variance = vector("running_var", "moving_variance", trainable=False)
+        self.kernels = [convolution.kernel for convolution in convolutions]
+        self.variables = [*self.kernels, self.gamma, self.beta, self.mean, self.variance]
+
+    def __call__(self, images: Any, training: bool) -> Any:
+        x = self._train(images) if training else self._infer(images)
+        return images + x if x.shape == images.shape else x
+
+    def _infer(self, x: Any) -> Any:
+        """Scales the kernels in place of the images, which are many more numbers."""
+        import tensorflow as tf
+
+        scale = self.gamma * tf.math.rsqrt(self.variance + _EPSILON)
+        shift = self.beta - self.mean * scale
+        for convolution, its_scale, its_shift in self._each(scale, shift):
+            x = convolution.activate(tf.nn.bias_add(convolution.convolve(x, its_scale), its_shift))
+        return x
+
+    def _train(self, x: Any) -> Any:
+        """Normalises by the batch, and moves the averages that inference normalises by."""
+        import tensorflow as tf
+
+        means, variances = [], []
+        for convolution, gamma, beta in self._each(self.gamma, self.beta):
+            x, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+                convolution.convolve(x), gamma, beta, epsilon=_EPSILON
+            )
+            x = convolution.activate(x)
+            means.append(mean)
+            variances.append(variance)
+        for average, seen in ((self.mean, means), (self.variance, variances)):
+            average.assign_sub((1 - _MOMENTUM) * (average - tf.concat(seen, 0)))
+        return x
+
+    def _each(self, *vectors: Any) -> Iterator[tuple[_Convolution, Any, Any]]:
+        """Each convolution with its part of the two vectors."""
+        import tensorflow as tf
+
+        sizes = [convolution.outputs for convolution in self.convolutions]
+        return zip(self.convolutions, *(tf.split(v, sizes) for v in vectors), strict=True)
+
+
+def _blocks(variant: Variant, weights: _Weights) -> Iterator[_Block]:
     """The stem, the inverted residuals (expand, filter, project) and the head."""
-    yield [_Convolution(weights, ("_conv_stem", "_bn0"), (3, _STEM), 3, 2)]
+    yield _Block(weights, _Convolution(weights, ("_conv_stem", "_bn0"), (3, _STEM), 3, 2))
     inputs, number = _STEM, 0
     for kernel, repeats, stage_stride, expansion, channels in _STAGES:
         outputs = _scaled_channels(channels, variant.width)
@@ -219,13 +296,14 @@ def _blocks(variant: Variant, weights: _Weights) -> Iterator[list[_Convolution]]
             names = [(f"{prefix}_{conv}_conv", f"{prefix}_bn{i}") for i, conv in enumerate(_PARTS)]
             stride = stage_stride if repeat == 0 else 1
             expand = [_Convolution(weights, names[0], (inputs, wide))] if expansion > 1 else []
-            yield [
+            yield _Block(
+                weights,
                 *expand,
                 _Convolution(weights, names[1], (1, wide), kernel, stride),
                 _Convolution(weights, names[2], (wide, outputs), linear=True),
-            ]
+            )
             inputs, number = outputs, number + 1
-    yield [_Convolution(weights, ("_conv_head", "_bn1"), (inputs, FEATURES))]
+    yield _Block(weights, _Convolution(weights, ("_conv_head", "_bn1"), (inputs, FEATURES)))
 
 
 def _scaled_channels(channels: int, width: float) -> int:
@@ -235,13 +313,10 @@ def _scaled_channels(channels: int, width: float) -> int:
     return rounded if rounded >= 0.9 * scaled else rounded + 8
 
 
-def _features(blocks: list[list[_Convolution]], images: Any) -> Any:
+def _features(blocks: list[_Block], images: Any, training: bool) -> Any:
     import tensorflow as tf
 
     x = (images * 255 - 127) / 128
     for block in blocks:
-        y = x
-        for convolution in block:
-            y = convolution(y)
-        x = x + y if x.shape == y.shape else y
+        x = block(x, training)
     return tf.reduce_mean(x, [1, 2])

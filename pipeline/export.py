@@ -146,7 +146,7 @@ def export(head: Head, module: Module, directory: Path, final_tensor_name: str) 
             f"final_tensor_name is {final_tensor_name!r}; it must be of letters, digits, dots and "
             f"underscores, and not {INPUT_TENSOR}, which is the input"
         )
-    features, loaded = modules.load(Path(module.directory))
+    features, loaded = modules.load(module)
     model = tf.Module()
     model.module = loaded
     model.weights = tf.Variable(head.weights, name="weights")

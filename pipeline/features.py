@@ -98,7 +98,7 @@ def extract(
     import tensorflow as tf
 
     height, width = module.height, module.width
-    call, _ = modules.load(Path(module.directory))
+    call, _ = modules.load(module)
     shape = tf.TensorSpec([BATCH, height, width, 3], tf.float32)
     # One shape for all batches: nothing is traced twice, and a photo's vector does not depend on
     # how full its batch was.

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import contract
-from pipeline.efficientnet_lite import VARIANTS
 from pipeline.fidelity import Fidelity
 from pipeline.manifest import Summary
 from pipeline.recipe import Recipe
@@ -36,7 +35,6 @@ def write(directory: Path, recipe: Recipe, summary: Summary, answers: dict[str, 
     evaluation = json.loads((directory / "evaluation.json").read_text(encoding="utf-8"))
     figures = {row["label"]: row for row in evaluation["classes"]}
     module = contract.module_facts(recipe)
-    module.setdefault("licence", "Apache-2.0" if module["handle"] in VARIANTS else "")
     card = {
         "exported": datetime.now(UTC).date().isoformat(),
         "description": f"Tells {len(figures)} classes of photos apart: a softmax layer, trained on "

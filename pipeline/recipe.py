@@ -49,6 +49,7 @@ class Recipe:
             "height": self.module.height,
             "width": self.module.width,
             "features": self.module.features,
+            "image_range": self.module.image_range,
             "preprocessing": PREPROCESSING_VERSION,
             "precision": self.precision,
             "vector_type": self.vector_type,

@@ -1,5 +1,6 @@
 """Where results live: names that carry a digest, and publication that is whole or not at all."""
 
+import fcntl
 import glob
 import hashlib
 import json
@@ -62,6 +63,27 @@ def point(link: Path, target: Path) -> None:
     relative = os.path.relpath(target, link.parent)
     with publish(link) as temporary:
         temporary.symlink_to(relative)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait until no other process of this machine is inside `alone` with this path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    while True:
+        with lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # let go of when the process ends, however it does
+            try:
+                same = os.path.samestat(os.fstat(file.fileno()), lock.stat())
+            except FileNotFoundError:
+                same = False
+            if not same:  # whoever was inside has removed it
+                continue
+            try:
+                yield
+            finally:
+                lock.unlink()
+            return
 
 
 def _sweep(path: Path) -> None:

@@ -11,6 +11,7 @@ try:
     from tasks.compute_bottlenecks import ComputeBottlenecks
     from tasks.evaluate_model import EvaluateModel
     from tasks.export_model import ExportModel
+    from tasks.fetch_dataset import FetchDataset
     from tasks.messages import interrupted, logger, tidy
     from tasks.predict_images import PredictImages
     from tasks.prepare_module import PrepareModule
@@ -26,6 +27,7 @@ __all__ = [
     "ComputeBottlenecks",
     "EvaluateModel",
     "ExportModel",
+    "FetchDataset",
     "PredictImages",
     "PrepareModule",
     "SamplePhotos",

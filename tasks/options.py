@@ -6,21 +6,23 @@ retrain.py's where it had the option.
 """
 
 import difflib
+from collections.abc import Sequence
 from configparser import InterpolationError
 from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import luigi
 from luigi.configuration import get_config
 
-from pipeline import features, head, tflite
+from pipeline import datasets, features, head, interface, tflite
 from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
 
 T = TypeVar("T", str, int, float, bool)
 
-SAMPLE_DIR = Path("data/digits")
+DATA_DIR = Path("data")
+SAMPLE_DIR = DATA_DIR / "digits"
 
 _known: dict[str, list[str]] = {}
 
@@ -82,9 +84,18 @@ class OutputOptions:
     )
 
 
+_DATASETS = ("", *datasets.DATASETS)
+
+
 class DataOptions(OutputOptions):
     """Section [data]: the photos, and how they are split."""
 
+    dataset = luigi.ChoiceParameter(
+        default=configured("data", "dataset", "", _DATASETS),
+        choices=_DATASETS,
+        description="a public data set, fetched from its publisher, in place of image_dir: "
+        "flower_photos, or food101 with its official split",
+    )
     image_dir = FolderParameter(
         default=Path(configured("data", "image_dir", str(SAMPLE_DIR))),
         description="folder with a folder of photos for each class",
@@ -103,18 +114,46 @@ class DataOptions(OutputOptions):
         description="percent of the photos that measure the accuracy",
     )
 
+    @classmethod
+    def get_param_values(
+        cls, params: Sequence[tuple[str, Any]], args: Any, kwargs: Any
+    ) -> list[tuple[str, Any]]:
+        """Luigi's, after which the folders are those of the data set, where one is named."""
+        values = dict(super().get_param_values(params, args, kwargs))  # type: ignore[misc]
+        if values["dataset"]:
+            chosen = datasets.DATASETS[values["dataset"]]
+            directory = chosen.directory(values["dataset"], DATA_DIR)
+            values["image_dir"] = directory / chosen.photos
+            if chosen.lists and not values["split_file"]:
+                values["split_file"] = str(directory / chosen.lists)
+        return list(values.items())
+
+
+_RANGES = tuple(interface.RANGES)
+
 
 class ModuleOptions(OutputOptions):
     """Section [module]: what turns photos into vectors."""
 
     tfhub_module = luigi.StrParameter(
         default=configured("module", "tfhub_module", "efficientnet-lite0"),
-        description="efficientnet-lite0, -lite1 or -lite2; the folder of a SavedModel; or a "
-        "TensorFlow Hub handle",
+        description="efficientnet-lite0, -lite1 or -lite2; the folder or .tar.gz of a SavedModel; "
+        "or the address of one, such as a TensorFlow Hub handle",
     )
     image_size = luigi.IntParameter(
         default=configured("module", "image_size", 0),
         description="pixels of the input's sides, for a module that leaves them open; 0 asks it",
+    )
+    image_range = luigi.ChoiceParameter(
+        default=configured("module", "image_range", interface.UNIT, _RANGES),
+        choices=_RANGES,
+        description="what the module takes a pixel for: unit is 0 to 1, the convention of "
+        "TensorFlow Hub; signed is -1 to 1; byte is 0 to 255",
+    )
+    module_sha256 = luigi.StrParameter(
+        default=configured("module", "module_sha256", ""),
+        description="digest that the module must have, as the first run wrote it down; empty takes "
+        "what comes",
     )
 
 

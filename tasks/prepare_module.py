@@ -15,9 +15,10 @@ class PrepareModule(ModuleOptions, Step):
 
     def output(self) -> luigi.Target:
         try:
-            key = storage.digest(modules.stamp(self.tfhub_module), self.image_size)
+            stamp = modules.stamp(self.tfhub_module)
         except UserError:  # `work` will say what is wrong
             return Pending()
+        key = storage.digest(stamp, self.image_size, self.image_range, self.module_sha256)
         name = f"{modules.short_name(self.tfhub_module)}-{key}.json"
         return luigi.LocalTarget(self.output_dir / "modules" / name)
 
@@ -34,5 +35,12 @@ class PrepareModule(ModuleOptions, Step):
 
     def work(self) -> None:
         module_dir = self.output_dir / "modules"
-        module = modules.prepare(self.tfhub_module, module_dir, self.image_size)
-        modules.write(module, path(self.output()))
+        module = modules.prepare(
+            self.tfhub_module,
+            module_dir,
+            self.image_size,
+            self.image_range,
+            self.module_sha256,
+            self.reporter,
+        )
+        modules.write(module, path(self.output()))  # whose name only now knows what was fetched

@@ -6,6 +6,7 @@ import luigi
 
 from pipeline import manifest, split, storage
 from pipeline.errors import UserError
+from tasks.fetch_dataset import FetchDataset
 from tasks.messages import logger
 from tasks.options import SAMPLE_DIR, DataOptions
 from tasks.sample_photos import SamplePhotos
@@ -23,6 +24,8 @@ class SplitDataset(DataOptions, Step):
     priority = 1  # what is wrong with the photos should be heard before the module is loaded
 
     def requires(self) -> list[luigi.Task]:
+        if self.dataset:
+            return [FetchDataset(dataset=self.dataset)]
         samples = self.image_dir.absolute() == SAMPLE_DIR.absolute()
         return [SamplePhotos()] if samples else []
 

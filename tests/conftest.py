@@ -1,6 +1,6 @@
 """Small real photos, and a store of their bottlenecks, that several tests share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from pipeline.bottlenecks import Counts
 from pipeline.head import Head
 from pipeline.recipe import Recipe
 from pipeline.split import SplitRule
+from tests.web import Web, serve
 
 PhotoMaker = Callable[..., Path]
 
@@ -112,3 +113,11 @@ def store(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> Store:
     module = modules.prepare(str(tiny_module), tmp_path / "modules")
     (tmp_path / "store").mkdir()
     return Store(photo_dir, Recipe(module, "float32", "float16"), tmp_path / "store")
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    """A web server on loopback."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serve() as server:
+        yield server

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import PhotoMaker
+from tests.web import Web
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -106,6 +107,16 @@ def test_no_such_module(photo_dir: Path, tmp_path: Path) -> None:
         *("--tfhub-module", "efficientnet-lite9"),
     )
     assert "efficientnet-lite9 is no built-in module" in refused(done)
+
+
+def test_a_handle_that_a_hub_does_not_know(web: Web, tmp_path: Path) -> None:
+    handle = f"{web.url}/google/imagenet/inception_v4/feature_vector/1"
+    done = luigi("PrepareModule", "--tfhub-module", handle, "--output-dir", tmp_path / "out")
+    assert refused(done) == (
+        f"tfhub_module: {handle}?tf-hub-format=compressed cannot be fetched: the answer is 404 Not "
+        "Found: there is no such thing; check the address in a browser, or get the module by hand "
+        "and give its folder"
+    )
 
 
 def test_without_test_photos_there_is_a_model_all_the_same(

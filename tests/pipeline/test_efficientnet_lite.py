@@ -108,6 +108,63 @@ def test_the_saved_model_has_the_interface_of_tensorflow_hub(tmp_path: Path) -> 
     assert sum(tf.size(variable).numpy() for variable in loaded.variables) > 3_000_000
 
 
+@pytest.fixture
+def loaded(tmp_path: Path) -> Any:
+    """A module of its own, to be changed."""
+    import tensorflow as tf
+
+    efficientnet_lite.save(LITE0, tmp_path / "saved")
+    return tf.saved_model.load(str(tmp_path / "saved"))
+
+
+def test_it_has_what_fine_tuning_asks_of_a_module(loaded: Any) -> None:
+    trainable = {variable.ref() for variable in loaded.trainable_variables}
+    assert len(loaded.variables) == 49 + 4 * 18  # kernels; norms' parameters, a block
+    assert len(trainable) == 49 + 2 * 18
+    assert trainable <= {variable.ref() for variable in loaded.variables}
+    assert all(variable.trainable for variable in loaded.trainable_variables)
+    (decay,) = loaded.regularization_losses
+    assert 0.01 < decay().numpy() < 1
+
+
+def test_training_normalises_by_the_batch_and_moves_the_averages(loaded: Any) -> None:
+    import tensorflow as tf
+
+    photos = tf.constant(np.stack([photo("chelsea"), photo("coffee")]))
+    averages = [v for v in loaded.variables if not v.trainable]
+    before, kept = loaded(photos), [average.numpy() for average in averages]
+    trained = loaded(photos, training=True)
+    assert trained.shape == before.shape == (2, 1280)
+    assert np.abs(trained - before).max() > 0.1
+    stem = 255 / 128 * photos - 127 / 128
+    stem = tf.nn.conv2d(stem, loaded.variables[0], 2, "SAME").numpy().reshape(-1, 32)
+    expected = kept[0] + 0.01 * (stem.mean(0) - kept[0])
+    np.testing.assert_allclose(averages[0].numpy(), expected, rtol=1e-3, atol=1e-4)
+    expected = kept[1] + 0.01 * (stem.var(0, ddof=1) - kept[1])
+    np.testing.assert_allclose(averages[1].numpy(), expected, rtol=1e-3, atol=1e-4)
+    after = loaded(photos)
+    assert np.abs(after - before).max() > 1e-3  # inference normalises by the averages
+
+
+def test_inference_follows_what_was_trained(loaded: Any) -> None:
+    import tensorflow as tf
+
+    photos = tf.constant(np.stack([photo("chelsea"), photo("coffee")]))
+    losses = []
+    for _ in range(3):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(loaded(photos, training=True) - 1))
+        losses.append(float(loss))
+        gradients = tape.gradient(loss, loaded.trainable_variables)
+        assert all(gradient is not None for gradient in gradients)
+        for variable, gradient in zip(loaded.trainable_variables, gradients, strict=True):
+            variable.assign_sub(0.05 * gradient)
+    assert losses[2] < losses[0]
+    before = loaded(photos)
+    loaded.trainable_variables[0].assign(tf.zeros_like(loaded.trainable_variables[0]))
+    assert np.abs(loaded(photos) - before).max() > 0.1
+
+
 def test_a_missing_package_is_named_with_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -147,7 +147,7 @@ def test_a_module_that_is_gone_is_reported(mean_colour: Module, tmp_path: Path) 
     copy = shutil.copytree(mean_colour.directory, tmp_path / "copy")
     (copy / "saved_model.pb").unlink()
     module = Module(str(copy), str(copy), "0" * 64, SIZE, SIZE, 3)
-    with pytest.raises(UserError, match="does not load as a TensorFlow 2 SavedModel"):
+    with pytest.raises(UserError, match="does not load as a SavedModel"):
         next(features.extract(shades(tmp_path, 1), module, "float32"))
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -236,3 +237,30 @@ def test_a_file_never_replaces_a_directory(tmp_path: Path) -> None:
     with pytest.raises(OSError), storage.publish(tmp_path / "result") as temporary:
         temporary.write_text("new")
     assert names(tmp_path) == ["result"]
+
+
+def test_one_process_at_a_time_is_alone(tmp_path: Path) -> None:
+    inside: list[int] = []
+    seen: list[int] = []
+
+    def work(number: int) -> None:
+        for _ in range(50):
+            with storage.alone(tmp_path / "new/path"):
+                inside.append(number)
+                seen.append(len(inside))
+                inside.remove(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [1] * 200
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_an_error_lets_the_next_one_in(tmp_path: Path) -> None:
+    with pytest.raises(ValueError), storage.alone(tmp_path / "path"):
+        raise ValueError
+    with storage.alone(tmp_path / "path"):
+        assert [path.name for path in tmp_path.iterdir()] == [".path.lock"]

@@ -1,0 +1,53 @@
+"""What a built-in module costs, to prepare, to load and a photo: python -m benchmarks.modules."""
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+from pipeline import efficientnet_lite, features, modules, quiet
+
+_BATCHES = 4
+
+
+def main() -> None:
+    """Prepare and load a module, and send photos of noise through it; the best of five times."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    names = list(efficientnet_lite.VARIANTS)
+    parser.add_argument("name", nargs="?", choices=names, default=names[0])
+    name = parser.parse_args().name
+    quiet.import_tensorflow()
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as scratch:
+        start = time.perf_counter()
+        module = modules.prepare(name, Path(scratch))
+        prepared = time.perf_counter() - start
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        modules._load.cache_clear()
+        start = time.perf_counter()
+        call, _ = modules.load(module)
+        loaded = time.perf_counter() - start
+        size = sum(p.stat().st_size for p in Path(module.directory).rglob("*") if p.is_file())
+        print(f"{name}: prepared in {prepared:.2f} s, {memory} MB at the peak, TensorFlow included")
+        print(f"loaded in {loaded:.2f} s, {size / 2**20:.1f} MB on disk")
+        shape = [features.BATCH, module.height, module.width, 3]
+        photos = tf.random.stateless_uniform(shape, [0, 0])
+        for precision in (features.FLOAT32, features.BFLOAT16):
+            with features.using(precision):
+                forward = tf.function(call, input_signature=[tf.TensorSpec(shape)])
+                forward(photos).numpy()
+                best = min(_seconds(forward, photos) for _ in range(5))
+            print(f"{precision}: {_BATCHES * features.BATCH / best:.0f} photos a second")
+
+
+def _seconds(forward: object, photos: object) -> float:
+    start = time.perf_counter()
+    for _ in range(_BATCHES):
+        forward(photos).numpy()  # type: ignore[operator]
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

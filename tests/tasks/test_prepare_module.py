@@ -1,0 +1,151 @@
+"""Modules of all kinds through the whole pipeline, and what a change of one runs again."""
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import luigi
+import numpy as np
+import pytest
+
+from pipeline import hub
+from tasks import ComputeBottlenecks, ExportModel, PrepareModule
+from tasks.messages import logger
+from tests.saved import packed, tf1_module
+from tests.web import Page, Web
+
+Runner = Callable[..., list[str]]
+
+
+@pytest.fixture
+def run(photo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """Export a model; which steps had work."""
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+
+    def export(**options: Any) -> list[str]:
+        lines: list[str] = []
+        handler = logging.Handler()
+        handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore
+        logger.addHandler(handler)
+        task = ExportModel(image_dir=photo_dir, output_dir=tmp_path / "out", **options)
+        try:
+            assert luigi.build([task], local_scheduler=True, log_level="INFO", no_lock=True)
+        finally:
+            logger.removeHandler(handler)
+        return [line.split()[0] for line in lines if " took " in line]
+
+    return export
+
+
+def put(web: Web, module: Path) -> str:
+    """Put a module on the hub, in place of the one that was there."""
+    content = packed(module, module.with_suffix(".tgz")).read_bytes()
+    return web.put("/google/quarters/1", Page(content, query="tf-hub-format=compressed"))
+
+
+def test_a_module_from_a_hub_is_fetched_in_its_step_and_written_down(
+    run: Runner, web: Web, tiny_module: Path, tmp_path: Path
+) -> None:
+    module = shutil.copytree(tiny_module, tmp_path / "module")
+    handle = put(web, module)
+    assert PrepareModule(tfhub_module=handle, output_dir=tmp_path / "out").complete() is False
+    assert web.asked == []
+    assert "PrepareModule" in run(tfhub_module=handle)
+    assert run(tfhub_module=handle) == []
+    assert len(web.asked) == 1
+    (beside,) = tmp_path.glob("cache/*.json")
+    (written,) = tmp_path.glob("out/modules/quarters-*.json")
+    assert beside.read_text() == written.read_text()
+    known = json.loads(written.read_text())
+    assert (known["handle"], known["height"], known["features"]) == (handle, 8, 12)
+
+
+def test_the_same_weights_from_a_hub_and_a_folder_cost_nothing(
+    run: Runner, web: Web, tiny_module: Path, tmp_path: Path
+) -> None:
+    run(tfhub_module=str(tiny_module))
+    handle = put(web, shutil.copytree(tiny_module, tmp_path / "module"))
+    assert run(tfhub_module=handle) == ["PrepareModule"]
+    file = packed(tiny_module, tmp_path / "m.tar.gz")
+    assert run(tfhub_module=str(file)) == ["PrepareModule"]
+
+
+def test_a_lost_cache_is_fetched_again_and_nothing_is_computed(
+    run: Runner, web: Web, tiny_module: Path, tmp_path: Path
+) -> None:
+    handle = put(web, shutil.copytree(tiny_module, tmp_path / "module"))
+    run(tfhub_module=handle)
+    shutil.rmtree(tmp_path / "cache")
+    assert run(tfhub_module=handle) == ["PrepareModule"]
+    assert hub.files(handle)
+
+
+def test_other_weights_under_the_same_handle_are_noticed(
+    run: Runner, web: Web, tiny_module: Path, tmp_path: Path
+) -> None:
+    module = shutil.copytree(tiny_module, tmp_path / "module")
+    handle = put(web, module)
+    run(tfhub_module=handle)
+    (module / "assets/note.txt").write_text("other content")
+    put(web, module)
+    shutil.rmtree(tmp_path / "cache")
+    ran = run(tfhub_module=handle)
+    assert ran[0] == "PrepareModule"
+    assert ran[-1] == "ExportModel"
+    assert "ComputeBottlenecks" in ran
+
+
+def test_a_digest_that_is_pinned_stops_other_weights(
+    run: Runner, tiny_module: Path, tmp_path: Path
+) -> None:
+    run(tfhub_module=str(tiny_module))
+    (written,) = tmp_path.glob("out/modules/*.json")
+    pinned = json.loads(written.read_text())["digest"]
+    assert run(tfhub_module=str(tiny_module), module_sha256=pinned) == ["PrepareModule"]
+    task = PrepareModule(
+        tfhub_module=str(tiny_module), module_sha256="0" * 64, output_dir=tmp_path / "out"
+    )
+    assert not luigi.build([task], local_scheduler=True, no_lock=True)
+
+
+def test_another_range_computes_other_vectors(
+    run: Runner, photo_dir: Path, tiny_module: Path, tmp_path: Path
+) -> None:
+    run(tfhub_module=str(tiny_module))
+    assert "ComputeBottlenecks" in run(tfhub_module=str(tiny_module), image_range="signed")
+    options = {"image_dir": photo_dir, "output_dir": tmp_path / "out"}
+    unit, signed = (
+        ComputeBottlenecks(tfhub_module=str(tiny_module), image_range=image_range, **options)
+        .read("training")
+        .vectors.astype(np.float32)
+        for image_range in ("unit", "signed")
+    )
+    np.testing.assert_allclose(signed, unit * 2 - 1, atol=0.01)
+
+
+@pytest.mark.parametrize("batch", [None, 1, 5])
+def test_a_module_of_tensorflow_1_is_trained_on_and_exported(
+    run: Runner, photo_dir: Path, tmp_path: Path, batch: int | None
+) -> None:
+    import tensorflow as tf
+
+    module = tf1_module(tmp_path / "module", (batch, 8, 8, 3))
+    run(tfhub_module=str(module), image_range="byte", vector_type="float32")
+    exported = tmp_path / "out/current"
+    assert json.loads((exported / "evaluation.json").read_text())["count"] == 4
+    saved = tf.saved_model.load(str(exported / "saved_model"))
+    paths = sorted((photo_dir / "red_rose").glob("*.jpg"))
+    files = tf.constant([path.read_bytes() for path in paths])
+    served = saved.signatures["serving_default"](image_bytes=files)
+    photos = tf.random.stateless_uniform([7, 8, 8, 3], [0, 0])
+    expected = saved.signatures["pixels"](image=photos)["prediction"].numpy()
+    graph = tf.compat.v1.GraphDef.FromString((exported / "output_graph.pb").read_bytes())
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.import_graph_def(graph, name="")
+        frozen = session.run("final_result:0", {"Placeholder:0": photos.numpy()})
+    np.testing.assert_allclose(frozen, expected, rtol=1e-4, atol=1e-5)
+    assert set(served["classes"].numpy()[:, 0]) <= {b"red_rose", b"green leaf"}
+    assert len(served["classes"]) == 24
