@@ -18,8 +18,7 @@ LUIGI := $(BIN)/luigi --module tasks
 MODEL = $(or $(OUTPUT_DIR),$(shell $(BIN)/python -c "import tasks; print(tasks.ExportModel().output_dir)"))/current
 HOW := $(if $(SCHEDULER),--scheduler-url "$(SCHEDULER)") $(OPTIONS)
 
-.PHONY: help setup train split bottlenecks head evaluate export predict predict-images demo luigid lint test \
-	test-fast bench bench-augmentation bench-manifest bench-export clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -44,8 +43,15 @@ bottlenecks: setup ## turn photos into vectors, whatever comes before included
 head: setup ## train the softmax layer, whatever comes before included
 	@$(LUIGI) TrainHead $(DATA) $(MODULE) $(HOW)
 
+check: setup ## look for faults of the photos: duplicates, wrong labels, damaged files and so on
+	@$(LUIGI) CheckData $(DATA) $(MODULE) $(HOW)
+
 evaluate: setup ## measure it on the test split, whatever comes before included
 	@$(LUIGI) EvaluateModel $(DATA) $(MODULE) $(HOW)
+
+report: setup ## say where the page about the last model is
+	@test -f "$(MODEL)/report.html" || { echo "There is no model in $(MODEL) yet; train one first with: make train"; exit 1; }
+	@echo "Open this page in a browser: $(abspath $(MODEL))/report.html"
 
 export: train ## the same as train
 
@@ -84,6 +90,9 @@ bench-manifest: setup ## measure the manifest of up to a million photos
 
 bench-export: setup ## measure each exported file: size, accuracy, speed
 	$(BIN)/python -m benchmarks.export $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
+
+bench-quality: setup ## plant faults into the photos of IMAGE_DIR, and see what is found of them
+	$(BIN)/python -m benchmarks.quality --image-dir "$(IMAGE_DIR)"
 
 clean: ## delete what was computed from photos, the samples and the caches; keeps .venv
 	rm -rf data/output data/digits .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -113,6 +113,10 @@ class DataOptions(OutputOptions):
         default=configured("data", "testing_percentage", 10.0),
         description="percent of the photos that measure the accuracy",
     )
+    group_duplicates = luigi.BoolParameter(
+        default=configured("data", "group_duplicates", False),
+        description="keep files of equal content in one part of the split, whatever their names",
+    )
 
     @classmethod
     def get_param_values(
@@ -232,7 +236,28 @@ class HeadOptions(BottleneckOptions):
     )
 
 
-class ExportOptions(HeadOptions):
+class CheckOptions(BottleneckOptions):
+    """Section [checks]: what the data may not have."""
+
+    fail_on = luigi.StrParameter(
+        default=configured("checks", "fail_on", ""),
+        description="kinds of faults that stop the run, with commas between: leak, conflict, "
+        "label, unreadable, format, duplicate, near_duplicate, outlier, tiny, greyscale, "
+        "small_class, imbalance",
+    )
+
+
+class EvaluationOptions(HeadOptions, CheckOptions):
+    """Section [evaluation]: what is said of the result."""
+
+    print_misclassified_test_images = luigi.BoolParameter(
+        default=configured("evaluation", "print_misclassified_test_images", False),
+        significant=False,
+        description="name each misclassified test photo in the output of the evaluation",
+    )
+
+
+class ExportOptions(EvaluationOptions):
     """Section [export]: the files that come out."""
 
     final_tensor_name = luigi.StrParameter(

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import luigi
 
+from pipeline import timing
 from tasks.messages import Reporter, logger
+from tasks.options import OutputOptions
 
 
 class Pending(luigi.Target):
@@ -36,7 +38,10 @@ class Step(luigi.Task):
             self.work()
         finally:
             self.reporter.close()
-        logger.info("%s took %.1f s", self.task_family, time.monotonic() - start)
+        seconds = time.monotonic() - start
+        logger.info("%s took %.1f s", self.task_family, seconds)
+        if isinstance(self, OutputOptions):
+            timing.add(self.output_dir, self.task_family, made(self.output()), seconds)
 
     def work(self) -> None:
         """Write the output."""
@@ -47,3 +52,8 @@ def path(target: luigi.Target) -> Path:
     """The path of a file or folder target."""
     assert isinstance(target, luigi.LocalTarget)
     return Path(target.path)
+
+
+def made(output: luigi.Target | list[luigi.Target]) -> Path:
+    """The path of a step's output; where there are several, of the folder that they are in."""
+    return path(output[0]).parent if isinstance(output, list) else path(output)

@@ -1,7 +1,8 @@
 """Small real photos, and a store of their bottlenecks, that several tests share."""
 
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import bottlenecks, contract, export, manifest, modules
+from pipeline import bottlenecks, contract, evaluation, export, manifest, modules, rows
+from pipeline import head as heads
 from pipeline.bottlenecks import Counts
+from pipeline.export import Source
 from pipeline.head import Head
 from pipeline.recipe import Recipe
 from pipeline.split import SplitRule
@@ -103,6 +106,21 @@ class Store:
     def directories(self) -> list[Path]:
         classes = self.summary().classes
         return [bottlenecks.class_directory(self.path, self.recipe, c) for c in classes]
+
+    def evaluate(self, validation: str = "testing") -> Source:
+        """Train a head and measure it: what a model is exported from."""
+        training, chosen, testing = (
+            rows.read(self.directories(), part) for part in ("training", validation, "testing")
+        )
+        trained = heads.train(training, chosen)
+        heads.write(*trained, self.path / "head")
+        figures, predictions = evaluation.evaluate(trained[0], testing)
+        directory = self.path / "evaluation"
+        directory.mkdir()
+        (directory / "evaluation.json").write_text(json.dumps(asdict(figures)), encoding="utf-8")
+        predictions.to_parquet(directory / "predictions.parquet")
+        manifest_path = self.path / "manifest.parquet"
+        return Source(self.path / "head", directory, self.recipe, manifest_path, self.image_dir)
 
     def frame(self) -> pd.DataFrame:
         return pd.concat([pd.read_parquet(d) for d in self.directories()], ignore_index=True)

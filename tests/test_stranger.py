@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import evaluation, export, manifest, modules
-from pipeline import head as heads
-from pipeline import rows as read
-from pipeline.export import Options, Source
+from pipeline import export, manifest, modules
+from pipeline.export import Options
 from pipeline.recipe import Recipe
 from pipeline.split import SplitRule
 from tests.conftest import Store
@@ -59,19 +57,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def model(store: Store) -> Path:
-    trained = heads.train(*(read.read(store.directories(), p) for p in ("training", "validation")))
-    heads.write(*trained, store.path / "head")
-    testing = read.read(store.directories(), "testing")
-    evaluation.write(*evaluation.evaluate(trained[0], testing), store.path / "evaluation")
-    source = Source(
-        store.path / "head",
-        store.path / "evaluation",
-        store.recipe,
-        store.path / "manifest.parquet",
-        store.image_dir,
-    )
     options = Options(tflite=("float32", "float16", "int8"), onnx=True)
-    export.publish(source, options, store.path / "model")
+    export.publish(store.evaluate("validation"), options, store.path / "model")
     return store.path / "model"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import contract, evaluation, export, features, modules, recipe, rows
+from pipeline import contract, export, features, modules, recipe
 from pipeline import head as heads
 from pipeline.errors import UserError
 from pipeline.export import Options, Source
@@ -154,17 +154,7 @@ def test_a_name_that_tensorflow_refuses_is_refused(
 def source(store: Store) -> Source:
     """A head that tells the photos of `photo_dir` apart, evaluated on its test photos."""
     store.run()
-    training, testing = (rows.read(store.directories(), part) for part in ("training", "testing"))
-    trained = heads.train(training, testing)
-    heads.write(*trained, store.path / "head")
-    evaluation.write(*evaluation.evaluate(trained[0], testing), store.path / "evaluation")
-    return Source(
-        store.path / "head",
-        store.path / "evaluation",
-        store.recipe,
-        store.path / "manifest.parquet",
-        store.image_dir,
-    )
+    return store.evaluate()
 
 
 def test_a_published_model_has_all_its_files(source: Source, tmp_path: Path) -> None:

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import evaluation, model_card
-from pipeline import head as heads
-from pipeline import rows as read
+from pipeline import model_card
 from pipeline.fidelity import Fidelity
 from tests.conftest import Store
 
@@ -24,12 +22,9 @@ CALIBRATION = {
 
 
 @pytest.fixture
-def directory(store: Store, tmp_path: Path) -> Path:
+def directory(store: Store) -> Path:
     store.run()
-    training, testing = (read.read(store.directories(), p) for p in ("training", "testing"))
-    head, _ = heads.train(training, testing)
-    evaluation.write(*evaluation.evaluate(head, testing), tmp_path / "model")
-    return tmp_path / "model"
+    return store.evaluate().evaluation
 
 
 def write(directory: Path, store: Store) -> tuple[dict[str, object], str]:

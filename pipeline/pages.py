@@ -1,0 +1,59 @@
+"""Pages of HTML that stand alone: one file, no network, nothing that a text in them can break.
+
+A page extends `templates/base.html`, which brings the styles, the tables that sort and a policy
+that forbids the browser to load anything. Texts are escaped; data for scripts goes through
+`{{ value | tojson }}` in a `<script type="application/json">`.
+"""
+
+import functools
+from typing import Any
+
+NOTHING = "\N{EN DASH}"  # stands where there is no figure
+
+
+def render(template: str, **values: object) -> str:
+    """Fill in one of `pipeline/templates`.
+
+    Args:
+        template: file name of the template.
+        values: what it refers to; a name that is missing is an error.
+    """
+    return str(_environment().get_template(template).render(values))
+
+
+@functools.cache
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("pipeline"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
+    environment.filters |= {"percent": percent, "number": number, "seconds": seconds}
+    return environment
+
+
+def percent(share: float | None) -> str:
+    """0.9636 -> 96.4 %."""
+    return NOTHING if share is None else f"{share:.1%}".replace("%", "\N{NO-BREAK SPACE}%")
+
+
+def number(value: float | None) -> str:
+    """1776 -> 1,776."""
+    return NOTHING if value is None else f"{value:,}"
+
+
+def seconds(value: float | None) -> str:
+    """0.31 -> 0.3 s; 75 -> 1 min 15 s; 3700 -> 1 h 2 min."""
+    if value is None:
+        return NOTHING
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
