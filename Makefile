@@ -63,6 +63,13 @@ export: train ## the same as train
 predict: $(if $(IMAGE)$(filter-out predict,$(MAKECMDGOALS)),,$(error say which photo: make predict IMAGE=photo.jpg)) setup ## print the five best labels for IMAGE=photo.jpg
 	@$(BIN)/python -m pipeline.predict --model "$(MODEL)" "$(IMAGE)"
 
+predict-images: setup ## write the five best labels for all photos in IMAGES=folder or 'pattern'
+	@$(LUIGI) PredictImages --images "$(or $(IMAGES),$(error say which photos: make predict-images IMAGES=folder))" \
+		$(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(HOW)
+
+demo: setup ## show a page on which one drops a photo, on http://127.0.0.1:8000
+	@$(BIN)/python -m pipeline.demo --model "$(MODEL)"
+
 luigid: setup ## start Luigi's scheduler with its page on http://127.0.0.1:8082
 	$(BIN)/luigid --address 127.0.0.1 --port 8082
 
@@ -90,6 +97,9 @@ bench-head: setup ## measure the head against scikit-learn, and on a million row
 
 bench-manifest: setup ## measure the manifest of up to a million photos
 	$(BIN)/python -m benchmarks.manifest
+
+bench-export: setup ## measure each exported file: size, accuracy, speed
+	$(BIN)/python -m benchmarks.export $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
 bench-quality: setup ## plant faults into the photos of IMAGE_DIR, and see what is found of them
 	$(BIN)/python -m benchmarks.quality --image-dir "$(IMAGE_DIR)"

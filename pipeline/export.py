@@ -3,55 +3,130 @@
 saved_model/        TensorFlow Serving: `serving_default` takes files, `pixels` takes pixels
 output_graph.pb     frozen graph, from `Placeholder` to `final_result`, as retrain.py wrote it
 output_labels.txt   one label a line, in the order of the outputs
+model-*.tflite      for phones, where asked for: `tflite.py`
+model.onnx          for other runtimes, where asked for: `onnx.py`
+model.json          what all of these take and give: `contract.py`
+model_card.md, .json    the same for people: `model_card.py`
 head.npz, recipe.json   the head, and how the vectors that it takes are made
 """
 
+import os
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import (
+    contract,
+    fidelity,
+    images,
+    manifest,
+    model_card,
+    modules,
+    onnx,
+    quiet,
+    storage,
+    tflite,
+)
 from pipeline import head as heads
-from pipeline import images, modules, quiet, recipe, storage
+from pipeline import recipe as recipes
 from pipeline.errors import UserError
 from pipeline.head import Head
 from pipeline.modules import Module
 from pipeline.recipe import Recipe
 
-FORMAT_VERSION = 2  # raise it when the exported files change
+FORMAT_VERSION = 3  # raise it when the exported files change
 INPUT_TENSOR = "Placeholder"
+_SERVED = 2  # versions kept for TensorFlow Serving: the newest, and the one it may still read
 
 
-def publish(
-    head_directory: Path,
-    made_by: Recipe,
-    evaluation: Path,
-    final_tensor_name: str,
-    directory: Path,
-) -> None:
-    """Put a finished model into `directory`, and let `current`, two levels up, lead to it.
+@dataclass(frozen=True)
+class Options:
+    """Which files are wanted, besides the SavedModel.
 
-    Args:
-        head_directory: folder of the head.
-        made_by: how the vectors were made that the head was trained on.
-        evaluation: folder whose files go with the model.
-        final_tensor_name: as `export`.
-        directory: `<output folder>/models/<digest>`; kept as it is where it is there already.
+    Attributes:
+        final_tensor_name: name of the frozen graph's output, float32 [batch, classes].
+        tflite: of `tflite.KINDS`.
+        onnx: whether an ONNX file is.
+    """
+
+    final_tensor_name: str = "final_result"
+    tflite: tuple[str, ...] = ()
+    onnx: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a model is made of.
+
+    Attributes:
+        head, evaluation: folders whose files go with the model.
+        recipe: how the vectors were made that the head was trained on.
+        manifest: of the photos.
+        image_dir: folder that the paths of photos are relative to.
+    """
+
+    head: Path
+    evaluation: Path
+    recipe: Recipe
+    manifest: Path
+    image_dir: Path
+
+
+def publish(source: Source, options: Options, directory: Path) -> None:
+    """Put a finished model into `directory`; one that is there already is kept.
 
     Raises:
-        UserError: as `export`.
+        UserError: as `export`; where a package for a wanted file is missing; or where a photo is
+            no longer there.
     """
-    if not directory.is_dir():
-        with storage.publish(directory) as temporary:
-            shutil.copytree(evaluation, temporary)
-            export(heads.read(head_directory), made_by.module, temporary, final_tensor_name)
-            shutil.copytree(head_directory, temporary, dirs_exist_ok=True)
-            recipe.write(made_by, temporary / "recipe.json")
-    storage.point(directory.parent.parent / "current", directory)
+    if directory.is_dir():
+        return
+    with storage.publish(directory) as temporary:
+        shutil.copytree(source.evaluation, temporary)
+        module, head = source.recipe.module, heads.read(source.head)
+        export(head, module, temporary, options.final_tensor_name)
+        shutil.copytree(source.head, temporary, dirs_exist_ok=True)
+        recipes.write(source.recipe, temporary / "recipe.json")
+        tensors = (INPUT_TENSOR, options.final_tensor_name)
+        size = (module.height, module.width)
+        for kind in options.tflite:
+            photos = manifest.read(source.manifest)
+            tflite.write(temporary, kind, head.labels, size, source.image_dir, photos)
+        if options.onnx:
+            onnx.write(temporary, tensors, head.labels)
+        answers = fidelity.measure(temporary, source.image_dir, size, tensors)
+        summary = manifest.read_summary(source.manifest)
+        model_card.write(temporary, source.recipe, summary, answers)
+        contract.write(temporary, source.recipe, head.labels, tensors, answers)
+
+
+def release(directory: Path, output_dir: Path) -> None:
+    """Let `current` lead to a model, and TensorFlow Serving find it as its newest version.
+
+    `serving/<number>/` holds the SavedModel's files once more, as hard links, which take no room:
+    a container that is given `serving` could not follow a symbolic link out of it.
+    """
+    serving = output_dir / "serving"
+    numbers = sorted(int(p.name) for p in serving.glob("[0-9]*") if p.name.isdigit())
+    version = serving / str(numbers[-1] + 1 if numbers else 1)
+    with storage.publish(version) as temporary:
+        shutil.copytree(directory / "saved_model", temporary, copy_function=_link)
+    for number in numbers[: 1 - _SERVED]:
+        shutil.rmtree(serving / str(number))
+    storage.point(output_dir / "current", directory)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target)
 
 
 def export(head: Head, module: Module, directory: Path, final_tensor_name: str) -> None:
-    """Write the model's own files into `directory`.
+    """Write the SavedModel, the frozen graph and the labels into `directory`.
 
     Args:
         head: the trained softmax layer.
@@ -89,15 +164,15 @@ def export(head: Head, module: Module, directory: Path, final_tensor_name: str) 
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def from_bytes(image_bytes: Any) -> dict[str, Any]:
-        """Encoded photos [batch] -> classes and scores, best first, and all probabilities."""
-        decoded = tf.map_fn(
-            lambda encoded: images.decode(encoded, module.height, module.width),
-            image_bytes,
-            fn_output_signature=tf.TensorSpec(size[1:], tf.float32),
-        )
-        probabilities = from_pixels(decoded)["prediction"]
+        """Encoded photos [batch] -> classes and scores, best first, and all probabilities.
+
+        A photo that cannot be decoded gets empty classes, and 0 everywhere else.
+        """
+        pixels, readable = images.decode_batch(image_bytes, module.height, module.width)
+        answered = from_pixels(pixels)["prediction"]
+        probabilities = tf.where(readable[:, None], answered, 0.0)
         scores, best = tf.math.top_k(probabilities, len(head.labels))
-        classes = tf.gather(model.labels, best)
+        classes = tf.where(readable[:, None], tf.gather(model.labels, best), "")
         return {"classes": classes, "scores": scores, "probabilities": probabilities}
 
     model.from_pixels, model.from_bytes = from_pixels, from_bytes

@@ -40,6 +40,21 @@ class Batch:
     rejected: dict[int, str]
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """A few photos as pixels.
+
+    Attributes:
+        indices: int64 [n], positions in the list of paths.
+        pixels: float32 tensor [BATCH, height, width, 3] in [0, 1]; zeros past the n-th.
+        rejected: position -> why the photo could not be decoded.
+    """
+
+    indices: np.ndarray
+    pixels: Any
+    rejected: dict[int, str]
+
+
 @functools.cache
 def resolve_precision(precision: str) -> str:
     """What `auto` stands for on this machine; other precisions stand for themselves.
@@ -88,6 +103,32 @@ def extract(
     # One shape for all batches: nothing is traced twice, and a photo's vector does not depend on
     # how full its batch was.
     forward = tf.function(call, input_signature=[shape])
+    with using(precision):
+        for part in decode(paths, height, width, how, seeds):
+            vectors = forward(part.pixels).numpy()[: len(part.indices)]
+            yield Batch(part.indices, vectors, part.rejected)
+
+
+def decode(
+    paths: Sequence[Path],
+    height: int,
+    width: int,
+    how: Augmentation | None = None,
+    seeds: np.ndarray | None = None,
+) -> Iterator[Decoded]:
+    """Pixels of the photos at `paths`, in order, decoded ahead of whoever takes them.
+
+    Args:
+        paths: of the files.
+        height, width: wanted size in pixels.
+        how, seeds: as `extract`.
+
+    Raises:
+        UserError: where a file is no longer there.
+    """
+    quiet.import_tensorflow()
+    import tensorflow as tf
+
     names = tf.constant([str(path) for path in paths], tf.string)
     if seeds is None:
         seeds = np.zeros((len(paths), 2), np.int64)
@@ -104,20 +145,17 @@ def extract(
         )
 
     decoded = files.map(read, tf.data.AUTOTUNE).ignore_errors()
-    with using(precision):
-        following = 0
-        for indices, pixels in decoded.batch(BATCH).prefetch(2):
-            n = len(indices)
-            vectors = forward(tf.pad(pixels, [[0, BATCH - n], [0, 0], [0, 0], [0, 0]]))
-            positions = indices.numpy()
-            missing = sorted(set(range(following, positions[-1] + 1)).difference(positions))
-            rejected = {i: _reason(paths[i], height, width) for i in missing}
-            following = int(positions[-1]) + 1
-            yield Batch(positions, vectors.numpy()[:n], rejected)
-        left = {i: _reason(paths[i], height, width) for i in range(following, len(paths))}
-        if left:
-            empty = np.empty((0, module.features), np.float32)
-            yield Batch(np.empty(0, np.int64), empty, left)
+    following = 0
+    for indices, pixels in decoded.batch(BATCH).prefetch(2):
+        empty = BATCH - len(indices)
+        positions = indices.numpy()
+        missing = sorted(set(range(following, positions[-1] + 1)).difference(positions))
+        rejected = {i: _reason(paths[i], height, width) for i in missing}
+        following = int(positions[-1]) + 1
+        yield Decoded(positions, tf.pad(pixels, [[0, empty], [0, 0], [0, 0], [0, 0]]), rejected)
+    left = {i: _reason(paths[i], height, width) for i in range(following, len(paths))}
+    if left:
+        yield Decoded(np.empty(0, np.int64), tf.zeros((BATCH, height, width, 3)), left)
 
 
 def _reason(path: Path, height: int, width: int) -> str:

@@ -54,6 +54,37 @@ def resize(photo: Any, size: Any) -> Any:
     return tf.image.resize(photo, size) * (1 / 255.0)
 
 
+def decode_batch(encoded: Any, height: int, width: int) -> tuple[Any, Any]:
+    """Decode several photos at once, in a graph, whatever is wrong with some of them.
+
+    TensorFlow's decoders raise, and a graph cannot catch; a data set can skip what raises, and
+    being numbered, the photos it lets through still find their places. It also decodes several at
+    a time.
+
+    Args:
+        encoded: string tensor [batch], as `decode` takes them.
+        height, width: wanted size in pixels.
+
+    Returns:
+        float32 [batch, height, width, 3] in [0, 1], zeros for what cannot be decoded; and bool
+        [batch], what can.
+    """
+    import tensorflow as tf
+
+    count = tf.size(encoded, tf.int64)
+    numbered = tf.data.Dataset.from_tensor_slices(encoded).enumerate()
+    decoded = numbered.map(
+        lambda number, one: (number, decode(one, height, width)), tf.data.AUTOTUNE
+    ).ignore_errors()
+    # One more, since get_single_element needs something to get.
+    more = tf.data.Dataset.from_tensors((count, tf.zeros((height, width, 3))))
+    numbers, pixels = decoded.concatenate(more).batch(count + 1).get_single_element()
+    places, shape = numbers[:, None], tf.stack([count + 1, height, width, 3])
+    images = tf.ensure_shape(tf.scatter_nd(places, pixels, shape)[:-1], (None, height, width, 3))
+    readable = tf.scatter_nd(places, tf.ones_like(numbers), (count + 1)[None])[:-1] > 0
+    return images, readable
+
+
 def _decode_jpeg(encoded: Any, height: Any, width: Any) -> Any:
     """Decode at a half, a quarter or an eighth, as long as no side falls below the wanted size.
 

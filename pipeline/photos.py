@@ -92,6 +92,25 @@ def find(image_dir: Path) -> Iterator[Found]:
         yield from _walk(folder.path, folder.name, folder.name, set())
 
 
+def below(folder: Path) -> Iterator[Found]:
+    """List the photos in a folder and the folders in it, whatever these are called.
+
+    Their label is empty, and their path leads to them from where `folder` does.
+    """
+    yield from _walk(str(folder), "", str(folder), set())
+
+
+def one(path: Path) -> Found:
+    """A file that somebody named."""
+    if _displayable(str(path)) != str(path):
+        return _unusable("", str(path), "file name is not UTF-8; rename the file")
+    try:
+        status = path.stat()
+    except OSError as error:
+        return _unusable("", str(path), f"cannot be read: {error.strerror}")
+    return Found("", str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
 def _class_folders(image_dir: Path) -> list[os.DirEntry[str]]:
     try:
         entries = sorted(os.scandir(image_dir), key=lambda entry: entry.name)

@@ -1,14 +1,47 @@
-"""Ask an exported model what is on a photo: `python -m pipeline.predict PHOTO`."""
+"""Ask an exported model what is on one photo: `python -m pipeline.predict PHOTO`."""
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from pipeline import quiet
+from pipeline import contract, quiet
 from pipeline.errors import UserError
 
+TOP = 5
 
-def predict(image: Path, model: Path, top: int = 5) -> list[tuple[str, float]]:
+# A photo's bytes -> labels and their probabilities, best first; none where it cannot be decoded.
+Classify = Callable[[bytes], list[tuple[str, float]]]
+
+
+def load(model: Path, top: int = TOP) -> Classify:
+    """An exported model as a function.
+
+    Args:
+        model: its folder.
+        top: how many labels to give.
+
+    Raises:
+        UserError: where there is no such model.
+    """
+    contract.read(model)
+    quiet.import_tensorflow()
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(model / "saved_model"))
+    signature = loaded.signatures["serving_default"]
+
+    def classify(encoded: bytes, _kept: object = loaded) -> list[tuple[str, float]]:
+        found = signature(image_bytes=tf.constant([encoded]))
+        labels = [label.decode() for label in found["classes"].numpy()[0, :top]]
+        if not labels[0]:
+            return []
+        return list(zip(labels, found["scores"].numpy()[0, :top].tolist(), strict=True))
+
+    return classify
+
+
+def predict(image: Path, model: Path, top: int = TOP) -> list[tuple[str, float]]:
     """The best labels for one photo, and their probabilities, best first.
 
     Args:
@@ -19,24 +52,21 @@ def predict(image: Path, model: Path, top: int = 5) -> list[tuple[str, float]]:
     Raises:
         UserError: where there is no such model, or no such photo, or it cannot be decoded.
     """
-    if not (model / "saved_model").is_dir():
-        raise UserError(f"there is no model in {model} yet; train one first with: make train")
+    contract.read(model)
+    if image.is_dir():
+        raise UserError(
+            f"image: {image} is a folder; for all its photos: make predict-images IMAGES={image}"
+        )
     try:
         encoded = image.read_bytes()
     except OSError as error:
         raise UserError(f"image: {image} cannot be read: {error.strerror}") from None
-    quiet.import_tensorflow()
-    import tensorflow as tf
-
-    answer = tf.saved_model.load(str(model / "saved_model")).signatures["serving_default"]
-    try:
-        found = answer(image_bytes=tf.constant([encoded]))
-    except tf.errors.OpError:
+    answers = load(model, top)(encoded)
+    if not answers:
         raise UserError(
             f"image: {image} is not a JPEG, PNG, GIF, BMP or WebP file that can be decoded"
-        ) from None
-    labels = [label.decode() for label in found["classes"].numpy()[0, :top]]
-    return list(zip(labels, found["scores"].numpy()[0, :top].tolist(), strict=True))
+        )
+    return answers
 
 
 def main() -> None:

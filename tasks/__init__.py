@@ -14,6 +14,7 @@ try:
     from tasks.export_model import ExportModel
     from tasks.fetch_dataset import FetchDataset
     from tasks.messages import interrupted, logger, tidy
+    from tasks.predict_images import PredictImages
     from tasks.prepare_module import PrepareModule
     from tasks.sample_photos import SamplePhotos
     from tasks.search_head import SearchHead
@@ -30,6 +31,7 @@ __all__ = [
     "EvaluateModel",
     "ExportModel",
     "FetchDataset",
+    "PredictImages",
     "PrepareModule",
     "SamplePhotos",
     "SearchHead",

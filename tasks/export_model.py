@@ -2,11 +2,12 @@
 
 import luigi
 
-from pipeline import export, storage
+from pipeline import contract, export, fidelity, storage, tflite
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.evaluate_model import EvaluateModel
 from tasks.messages import logger
 from tasks.options import ExportOptions
+from tasks.split_dataset import SplitDataset
 from tasks.step import Pending, Step, path
 from tasks.train_head import TrainHead
 
@@ -15,14 +16,20 @@ class ExportModel(ExportOptions, Step):
     """Write the model's files, and let `current` lead to them."""
 
     def requires(self) -> dict[str, luigi.Task]:
-        return {"evaluation": self.clone(EvaluateModel), "head": self.clone(TrainHead)}
+        return {
+            "manifest": self.clone(SplitDataset),
+            "evaluation": self.clone(EvaluateModel),
+            "head": self.clone(TrainHead),
+        }
 
     def output(self) -> luigi.Target:
         evaluated = self.clone(EvaluateModel).output()
         if isinstance(evaluated, Pending):
             return evaluated
-        made_of = (path(evaluated).name, self.final_tensor_name, export.FORMAT_VERSION)
-        return luigi.LocalTarget(self.output_dir / "models" / storage.digest(*made_of))
+        options = self._options()
+        made_of = (options.final_tensor_name, options.tflite, options.onnx, export.FORMAT_VERSION)
+        key = storage.digest(path(evaluated).name, *made_of)
+        return luigi.LocalTarget(self.output_dir / "models" / key)
 
     def complete(self) -> bool:
         current = self.output_dir / "current"
@@ -31,11 +38,19 @@ class ExportModel(ExportOptions, Step):
     def work(self) -> None:
         inputs, recipe = self.input(), self.clone(ComputeBottlenecks).recipe()
         assert recipe is not None
-        export.publish(
+        source = export.Source(
             path(inputs["head"]),
-            recipe,
             path(inputs["evaluation"]),
-            self.final_tensor_name,
-            path(self.output()),
+            recipe,
+            path(inputs["manifest"]),
+            self.image_dir,
         )
+        model = path(self.output())
+        export.publish(source, self._options(), model)
+        for line in fidelity.remarks(contract.answers(model), recipe.precision):
+            logger.warning(line)
+        export.release(model, self.output_dir)
         logger.info("The model is in %s", self.output_dir / "current")
+
+    def _options(self) -> export.Options:
+        return export.Options(self.final_tensor_name, tflite.parse(self.tflite), self.onnx)

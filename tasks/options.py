@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import luigi
 from luigi.configuration import get_config
 
-from pipeline import datasets, features, head_settings, interface
+from pipeline import datasets, features, head_settings, interface, tflite
 from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
 from pipeline.head_settings import Settings, Sgd
@@ -67,6 +67,13 @@ class FolderParameter(luigi.PathParameter):
 
     def normalize(self, x: str | Path) -> Path:
         return Path(x).expanduser()
+
+
+class TFLiteParameter(luigi.StrParameter):
+    """Kinds of TFLite files, with commas between."""
+
+    def normalize(self, x: str) -> str:
+        return ",".join(tflite.parse(x)) or tflite.NONE
 
 
 class OutputOptions:
@@ -324,6 +331,28 @@ class ExportOptions(EvaluationOptions):
     final_tensor_name = luigi.StrParameter(
         default=configured("export", "final_tensor_name", "final_result"),
         description="name of the frozen graph's output",
+    )
+    tflite = TFLiteParameter(
+        default=configured("export", "tflite", tflite.NONE),
+        description="TFLite files for phones: none, or of float32, float16, int8, with commas",
+    )
+    onnx = luigi.BoolParameter(
+        default=configured("export", "onnx", False),
+        description="write model.onnx, for other runtimes",
+    )
+
+
+class PredictOptions(OutputOptions):
+    """Section [predict]: an exported model, and the photos it is asked about."""
+
+    images = luigi.StrParameter(
+        default=configured("predict", "images", ""),
+        description="a folder of photos, with the folders in it, or a pattern in quotes such as "
+        "'photos/**/*.jpg'",
+    )
+    model = luigi.StrParameter(
+        default=configured("predict", "model", ""),
+        description="folder of an exported model; empty takes the last one, output_dir/current",
     )
 
 

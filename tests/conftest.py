@@ -1,7 +1,8 @@
 """Small real photos, and a store of their bottlenecks, that several tests share."""
 
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import bottlenecks, manifest, modules
+from pipeline import bottlenecks, contract, evaluation, export, manifest, modules, rows
+from pipeline import head as heads
 from pipeline.bottlenecks import Counts
+from pipeline.export import Source
+from pipeline.head import Head
 from pipeline.recipe import Recipe
 from pipeline.split import SplitRule
 from tests.web import Web, serve
@@ -66,6 +70,19 @@ def tiny_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.fixture(scope="session")
+def colours(tiny_module: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported model that tells photos by the mean of their red, green and blue."""
+    directory = tmp_path_factory.mktemp("colours")
+    weights = np.tile(np.eye(3, dtype=np.float32) * 9, (4, 1))
+    head = Head(("red", "green", "blue"), weights, np.zeros(3, np.float32))
+    module = modules.prepare(str(tiny_module), directory)
+    export.export(head, module, directory, "final_result")
+    recipe = Recipe(module, "float32", "float16")
+    contract.write(directory, recipe, head.labels, ("Placeholder", "final_result"), {})
+    return directory
+
+
 @dataclass
 class Store:
     """A folder of photos with its store, run as often as one likes."""
@@ -91,6 +108,21 @@ class Store:
     def directories(self) -> list[Path]:
         classes = self.summary().classes
         return [bottlenecks.class_directory(self.path, self.recipe, c) for c in classes]
+
+    def evaluate(self, validation: str = "testing") -> Source:
+        """Train a head and measure it: what a model is exported from."""
+        training, chosen, testing = (
+            rows.read(self.directories(), part) for part in ("training", validation, "testing")
+        )
+        trained = heads.train(training, chosen)
+        heads.write(*trained, self.path / "head")
+        figures, predictions = evaluation.evaluate(trained[0], testing)
+        directory = self.path / "evaluation"
+        directory.mkdir()
+        (directory / "evaluation.json").write_text(json.dumps(asdict(figures)), encoding="utf-8")
+        predictions.to_parquet(directory / "predictions.parquet")
+        manifest_path = self.path / "manifest.parquet"
+        return Source(self.path / "head", directory, self.recipe, manifest_path, self.image_dir)
 
     def frame(self) -> pd.DataFrame:
         return pd.concat([pd.read_parquet(d) for d in self.directories()], ignore_index=True)

@@ -318,3 +318,34 @@ def test_a_running_luigid_is_used_when_asked(
     assert {"ExportModel", "TrainHead", "ComputeBottlenecks"} <= {task["name"] for task in tasks}
     messages = [task["status_message"] for task in tasks if task["name"] == "ComputeBottlenecks"]
     assert any("48 of 48 photos through the module" in str(message) for message in messages)
+
+
+def test_predict_images_writes_a_table_and_names_bad_photos(
+    colours: Path, photo_dir: Path, tmp_path: Path
+) -> None:
+    (photo_dir / "note.jpg").write_text("no photo")
+    options = ("--images", photo_dir, "--model", colours, "--output-dir", tmp_path / "out")
+    done = luigi("PredictImages", *options)
+    assert done.returncode == 0, done.stderr
+    assert f"No prediction: {photo_dir}/note.jpg: not an image" in done.stderr
+    assert "Predictions: 48 of 49 photos" in done.stderr
+    (table,) = tmp_path.glob("out/predictions/*/predictions.csv")
+    best = pd.read_csv(table).set_index("path")["label_1"]
+    assert best[f"{photo_dir}/red_rose/3.jpg"] == "green"  # what that photo's noise is around
+    assert "Did not run any tasks" in luigi("PredictImages", *options).stderr
+
+
+def test_predict_images_without_photos_or_model_says_so(
+    colours: Path, photo_dir: Path, tmp_path: Path
+) -> None:
+    out = ("--output-dir", tmp_path / "out")
+    nothing = luigi("PredictImages", "--images", tmp_path / "none", "--model", colours, *out)
+    assert "images: no photo at" in refused(nothing)
+    assert "there is no model in" in refused(luigi("PredictImages", "--images", photo_dir, *out))
+
+
+def test_an_unknown_kind_of_tflite_is_one_line(tmp_path: Path) -> None:
+    done = luigi("ExportModel", "--tflite", "int4", "--output-dir", tmp_path)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "tflite is 'int4'; it can be none, or of float32, float16, int8" in done.stderr

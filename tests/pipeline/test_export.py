@@ -1,5 +1,6 @@
 """The exported files, used as a stranger would use them."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import export, features, modules, recipe
+from pipeline import contract, export, features, modules, recipe
 from pipeline import head as heads
 from pipeline.errors import UserError
-from pipeline.head import Head, Training
+from pipeline.export import Options, Source
+from pipeline.head import Head
 from pipeline.modules import Module
-from pipeline.recipe import Recipe
-from tests.conftest import PhotoMaker
+from tests.conftest import PhotoMaker, Store
 
 LABELS = ("green leaf", "red_rose", "薔薇")
 
@@ -36,12 +37,6 @@ def exported(module: Module, head: Head, tmp_path_factory: pytest.TempPathFactor
     directory = tmp_path_factory.mktemp("exported")
     export.export(head, module, directory, "final_result")
     return directory
-
-
-@pytest.fixture
-def head_directory(head: Head, tmp_path: Path) -> Path:
-    heads.write(head, Training(0.01, 30, 3, ()), tmp_path / "head")
-    return tmp_path / "head"
 
 
 @pytest.fixture
@@ -155,31 +150,96 @@ def test_a_name_that_tensorflow_refuses_is_refused(
         export.export(head, module, tmp_path, "my result")
 
 
-def test_publishing_moves_current_to_the_new_model(
-    module: Module, head_directory: Path, tmp_path: Path
-) -> None:
-    made_by = Recipe(module, "float32", "float16")
-    evaluation = tmp_path / "evaluation"
-    evaluation.mkdir()
-    (evaluation / "evaluation.json").write_text("{}")
-    for name in ("first", "second", "first"):
-        directory = tmp_path / "out" / "models" / name
-        export.publish(head_directory, made_by, evaluation, "final_result", directory)
-        current = tmp_path / "out" / "current"
-        assert current.resolve() == directory.resolve()
-        assert (current / "evaluation.json").exists()
-        assert (current / "saved_model" / "saved_model.pb").exists()
-        assert heads.read(current).labels == LABELS
-        assert recipe.read(current / "recipe.json") == made_by
+@pytest.fixture
+def source(store: Store) -> Source:
+    """A head that tells the photos of `photo_dir` apart, evaluated on its test photos."""
+    store.run()
+    return store.evaluate()
 
 
-def test_a_failed_export_leaves_nothing(
-    module: Module, head_directory: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "evaluation").mkdir()
-    made_by = Recipe(module, "float32", "float16")
-    directory = tmp_path / "out/models/m"
+def test_a_published_model_has_all_its_files(source: Source, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    export.publish(source, Options("answer", ("float32", "int8"), onnx=True), model)
+    names = {path.name for path in model.iterdir()}
+    assert names == {
+        *("saved_model", "output_graph.pb", "output_labels.txt", "model.onnx", "model.json"),
+        *("model-float32.tflite", "model-int8.tflite", "model_card.md", "model_card.json"),
+        *("head.npz", "training.json", "recipe.json", "evaluation.json", "predictions.parquet"),
+    }
+    assert heads.read(model).labels == ("green leaf", "red_rose")
+    assert recipe.read(model / "recipe.json") == source.recipe
+    answers = contract.answers(model)
+    assert set(answers) == {p for p in names if p.endswith((".tflite", ".onnx", "_graph.pb"))} | {
+        "saved_model"
+    }
+    assert {(a.photos, a.top1, a.agreement) for a in answers.values()} == {(4, 1.0, 1.0)}
+
+
+def test_a_model_that_is_there_is_kept(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    export.publish(source, Options(), tmp_path / "model")
+    assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_a_failed_export_leaves_nothing(source: Source, tmp_path: Path) -> None:
     with pytest.raises(UserError):
-        export.publish(head_directory, made_by, tmp_path / "evaluation", "not a name", directory)
-    assert not (tmp_path / "out" / "current").exists()
-    assert not list((tmp_path / "out" / "models").iterdir())
+        export.publish(source, Options("not a name"), tmp_path / "models/model")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def saved(directory: Path, content: str) -> Path:
+    """A model's folder, as far as `release` looks at it."""
+    (directory / "saved_model/variables").mkdir(parents=True)
+    (directory / "saved_model/saved_model.pb").write_text(content)
+    (directory / "saved_model/variables/variables.index").write_text(content)
+    return directory
+
+
+def test_each_release_is_a_newer_version_for_serving_and_takes_no_room(tmp_path: Path) -> None:
+    models = [saved(tmp_path / "models" / name, name) for name in "abc"]
+    for number, model in enumerate([*models, models[0]], 1):
+        export.release(model, tmp_path)
+        served = tmp_path / "serving" / str(number) / "saved_model.pb"
+        assert served.samefile(model / "saved_model/saved_model.pb")
+        assert (tmp_path / "current").resolve() == model
+    assert sorted(p.name for p in (tmp_path / "serving").iterdir()) == ["3", "4"]
+    assert (tmp_path / "serving/4/variables/variables.index").read_text() == "a"
+
+
+def test_versions_count_on_past_nine(tmp_path: Path) -> None:
+    model = saved(tmp_path / "models/a", "a")
+    for _ in range(11):
+        export.release(model, tmp_path)
+    assert sorted(p.name for p in (tmp_path / "serving").iterdir()) == ["10", "11"]
+
+
+def test_without_hard_links_files_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    export.release(saved(tmp_path / "models/a", "a"), tmp_path)
+    assert (tmp_path / "serving/1/saved_model.pb").read_text() == "a"
+
+
+@pytest.mark.parametrize("batch", [["bad", "good", "bad", "good"], ["bad"], ["good"], []])
+def test_what_is_no_photo_gets_empty_classes_and_the_others_their_own(
+    exported: Path, photos: list[Path], module: Module, head: Head, batch: list[str]
+) -> None:
+    import tensorflow as tf
+
+    cut = photos[0].read_bytes()[:300]
+    content = [photos[i].read_bytes() if what == "good" else cut for i, what in enumerate(batch)]
+    given = signature(exported, "serving_default")(image_bytes=tf.constant(content, tf.string))
+    good = [what == "good" for what in batch]
+    classes, scores = given["classes"].numpy(), given["scores"].numpy()
+    assert [row[0] != b"" for row in classes] == good
+    assert [row[0] > 0 for row in scores] == good
+    assert not scores[[not g for g in good]].any()
+    assert not given["probabilities"].numpy()[[not g for g in good]].any()
+    readable = [photo for photo, g in zip(photos, good, strict=False) if g]
+    if readable:
+        wanted = expected(readable, module, head)
+        np.testing.assert_allclose(given["probabilities"].numpy()[good], wanted, atol=1e-6)

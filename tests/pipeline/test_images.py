@@ -153,3 +153,25 @@ def test_a_jpeg_is_not_shrunk_below_the_wanted_size(tf: Any) -> None:
     photo = encoded(noise().resize((63, 200)), "JPEG", quality=100)
     whole = tf.image.resize(tf.io.decode_jpeg(photo), (32, 32)) * (1 / 255.0)
     np.testing.assert_array_equal(images.decode(photo, 32, 32).numpy(), whole.numpy())
+
+
+def test_a_batch_holds_what_each_photo_gives_and_zeros_for_what_is_none(tf: Any) -> None:
+    photo = encoded(noise(), "JPEG")
+    good = [encoded(noise(seed), kind) for seed, kind in enumerate(["PNG", "WEBP", "BMP"])]
+    batch = [b"", good[0], photo[: len(photo) // 2], good[1], good[2], b"no photo"]
+    run = tf.function(lambda files: images.decode_batch(files, 16, 24))
+    pixels, readable = run(tf.constant(batch))
+    assert readable.numpy().tolist() == [False, True, False, True, True, False]
+    for place, content in zip((1, 3, 4), good, strict=True):
+        np.testing.assert_array_equal(pixels[place], images.decode(content, 16, 24))
+    assert not pixels.numpy()[[0, 2, 5]].any()
+
+
+@pytest.mark.parametrize("batch", [[], [b"no photo"], [b"no photo"] * 40])
+def test_a_batch_without_a_photo_is_all_zeros(tf: Any, batch: list[bytes]) -> None:
+    run = tf.function(lambda files: images.decode_batch(files, 16, 24))
+    pixels, readable = run(tf.constant(batch, tf.string))
+    assert pixels.shape == (len(batch), 16, 24, 3)
+    assert readable.shape == (len(batch),)
+    assert not pixels.numpy().any()
+    assert not readable.numpy().any()

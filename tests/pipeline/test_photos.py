@@ -305,3 +305,19 @@ def test_a_link_to_itself_is_no_stray_photo(tmp_path: Path) -> None:
 def test_a_problem_of_the_listing_is_the_status(tmp_path: Path) -> None:
     (tmp_path / "1.jpg").write_bytes(encode(noise(), "JPEG"))
     assert photos.inspect(tmp_path / "1.jpg", "bad name").status == "bad name"
+
+
+def test_photos_below_a_folder_need_no_class_folders(tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    for name in ("1.jpg", "a/2.png", "a/b/3.gif", "a/.hidden.jpg", "a/notes.txt"):
+        (tmp_path / name).write_bytes(b"12345")
+    found = list(photos.below(tmp_path))
+    assert [f.path for f in found] == [str(tmp_path / n) for n in ("1.jpg", "a/2.png", "a/b/3.gif")]
+    assert {(f.label, f.size, f.problem) for f in found} == {("", 5, "")}
+
+
+def test_a_file_that_somebody_names_is_listed_with_its_problem(tmp_path: Path) -> None:
+    (tmp_path / "photo").write_bytes(b"12345")
+    assert photos.one(tmp_path / "photo").size == 5
+    assert photos.one(tmp_path / "none").problem.startswith("cannot be read")
+    assert "not UTF-8" in photos.one(Path("\udcff.jpg")).problem

@@ -4,24 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from pipeline import export, modules, predict
+from pipeline import predict
 from pipeline.errors import UserError
-from pipeline.head import Head
 from tests.conftest import PhotoMaker
-
-
-@pytest.fixture(scope="module")
-def model(tiny_module: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tells photos by the mean of their red, green and blue."""
-    directory = tmp_path_factory.mktemp("model")
-    weights = np.tile(np.eye(3, dtype=np.float32) * 9, (4, 1))
-    head = Head(("red", "green", "blue"), weights, np.zeros(3, np.float32))
-    module = modules.prepare(str(tiny_module), directory)
-    export.export(head, module, directory, "final_result")
-    return directory
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -29,14 +16,14 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_the_best_label_comes_first(model: Path, tmp_path: Path, make_photo: PhotoMaker) -> None:
-    answers = predict.predict(make_photo(tmp_path / "photo.png", hue=1), model)
+def test_the_best_label_comes_first(colours: Path, tmp_path: Path, make_photo: PhotoMaker) -> None:
+    answers = predict.predict(make_photo(tmp_path / "photo.png", hue=1), colours)
     assert answers[0][0] == "green"
     assert sum(probability for _, probability in answers) == pytest.approx(1)
 
 
-def test_top_limits_the_answers(model: Path, tmp_path: Path, make_photo: PhotoMaker) -> None:
-    assert len(predict.predict(make_photo(tmp_path / "photo.png"), model, top=2)) == 2
+def test_top_limits_the_answers(colours: Path, tmp_path: Path, make_photo: PhotoMaker) -> None:
+    assert len(predict.predict(make_photo(tmp_path / "photo.png"), colours, top=2)) == 2
 
 
 def test_no_model_says_how_to_make_one(tmp_path: Path) -> None:
@@ -44,21 +31,26 @@ def test_no_model_says_how_to_make_one(tmp_path: Path) -> None:
         predict.predict(tmp_path / "photo.png", tmp_path)
 
 
-def test_a_missing_photo_is_named(model: Path, tmp_path: Path) -> None:
+def test_a_missing_photo_is_named(colours: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"photo\.png cannot be read"):
-        predict.predict(tmp_path / "photo.png", model)
+        predict.predict(tmp_path / "photo.png", colours)
 
 
-def test_what_is_no_photo_is_named(model: Path, tmp_path: Path) -> None:
+def test_what_is_no_photo_is_named(colours: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no photo")
     with pytest.raises(UserError, match=r"notes\.txt is not a JPEG"):
-        predict.predict(tmp_path / "notes.txt", model)
+        predict.predict(tmp_path / "notes.txt", colours)
+
+
+def test_a_folder_is_told_of_the_command_for_many(colours: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a folder; for all its photos: make predict-images"):
+        predict.predict(tmp_path, colours)
 
 
 def test_the_command_prints_labels_and_nothing_else(
-    model: Path, tmp_path: Path, make_photo: PhotoMaker
+    colours: Path, tmp_path: Path, make_photo: PhotoMaker
 ) -> None:
-    done = run(make_photo(tmp_path / "photo.jpg", hue=2), "--model", model)
+    done = run(make_photo(tmp_path / "photo.jpg", hue=2), "--model", colours)
     assert (done.returncode, done.stderr) == (0, "")
     first, *_ = done.stdout.splitlines()
     assert first.split() == [first.split()[0], "blue"]

@@ -1,0 +1,40 @@
+"""Ask an exported model what is on many photos."""
+
+import functools
+from pathlib import Path
+
+import luigi
+
+from pipeline import predictions
+from pipeline.errors import UserError
+from tasks.messages import logger
+from tasks.options import PredictOptions
+from tasks.step import Pending, Step
+
+# A run works on the photos as they were at its start, however often Luigi asks for a target.
+_find = functools.cache(predictions.find)
+
+
+class PredictImages(PredictOptions, Step):
+    """Write a table with the five best labels for each photo; train nothing."""
+
+    def output(self) -> luigi.Target:
+        try:
+            key = predictions.key(self._model(), _find(self.images))
+        except UserError:  # `work` will say what is wrong
+            return Pending()
+        return luigi.LocalTarget(self.output_dir / "predictions" / key)
+
+    def work(self) -> None:
+        model, found = self._model(), _find(self.images)
+        directory = self.output_dir / "predictions" / predictions.key(model, found)
+        counts = predictions.write(model, found, directory, self.reporter)
+        counted, *bad = predictions.remarks(counts)
+        for line in bad:
+            logger.warning(line)
+        logger.info("%s, in %s", counted, directory)
+
+    def _model(self) -> Path:
+        """A fixed folder: `current` may move on meanwhile."""
+        given = Path(self.model).expanduser() if self.model else self.output_dir / "current"
+        return given.resolve()
