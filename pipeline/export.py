@@ -29,7 +29,7 @@ def publish(
     final_tensor_name: str,
     directory: Path,
 ) -> None:
-    """Put a finished model into `directory`, and let `current`, two levels up, lead to it.
+    """Put a finished model into `directory`.
 
     Args:
         head_directory: folder of the head.
@@ -47,7 +47,6 @@ def publish(
             export(heads.read(head_directory), made_by.module, temporary, final_tensor_name)
             shutil.copytree(head_directory, temporary, dirs_exist_ok=True)
             recipe.write(made_by, temporary / "recipe.json")
-    storage.point(directory.parent.parent / "current", directory)
 
 
 def export(head: Head, module: Module, directory: Path, final_tensor_name: str) -> None:

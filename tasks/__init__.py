@@ -12,7 +12,9 @@ try:
     from tasks.evaluate_model import EvaluateModel
     from tasks.export_model import ExportModel
     from tasks.messages import interrupted, logger, tidy
+    from tasks.nightly_retrain import NightlyRetrain
     from tasks.prepare_module import PrepareModule
+    from tasks.prune_runs import PruneRuns
     from tasks.sample_photos import SamplePhotos
     from tasks.split_dataset import SplitDataset
     from tasks.train_head import TrainHead
@@ -25,7 +27,9 @@ __all__ = [
     "ComputeBottlenecks",
     "EvaluateModel",
     "ExportModel",
+    "NightlyRetrain",
     "PrepareModule",
+    "PruneRuns",
     "SamplePhotos",
     "SplitDataset",
     "TrainHead",

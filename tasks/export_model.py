@@ -2,7 +2,7 @@
 
 import luigi
 
-from pipeline import export, storage
+from pipeline import export, history, promotion, storage
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.evaluate_model import EvaluateModel
 from tasks.messages import logger
@@ -13,6 +13,12 @@ from tasks.train_head import TrainHead
 
 class ExportModel(ExportOptions, Step):
     """Write the model's files, and let `current` lead to them."""
+
+    promote = luigi.BoolParameter(
+        default=True,
+        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
+        description="whether `current` is to lead to the model; NightlyRetrain decides that later",
+    )
 
     def requires(self) -> dict[str, luigi.Task]:
         return {"evaluation": self.clone(EvaluateModel), "head": self.clone(TrainHead)}
@@ -25,8 +31,10 @@ class ExportModel(ExportOptions, Step):
         return luigi.LocalTarget(self.output_dir / "models" / storage.digest(*made_of))
 
     def complete(self) -> bool:
-        current = self.output_dir / "current"
-        return self.output().exists() and current.resolve() == path(self.output()).resolve()
+        if not self.output().exists():
+            return False
+        current = promotion.current(self.output_dir)
+        return not self.promote or current == path(self.output()).resolve()
 
     def work(self) -> None:
         inputs, recipe = self.input(), self.clone(ComputeBottlenecks).recipe()
@@ -38,4 +46,7 @@ class ExportModel(ExportOptions, Step):
             self.final_tensor_name,
             path(self.output()),
         )
-        logger.info("The model is in %s", self.output_dir / "current")
+        if self.promote:
+            move = promotion.promote(self.output_dir, path(self.output()), promotion.BY_HAND)
+            history.add(self.output_dir, promotion=move)
+            logger.info("The model is in %s", self.output_dir / "current")
