@@ -81,7 +81,7 @@ def close(results: Results, date: datetime.date, gate: Gate) -> Night:
     last = _latest(out, earlier)
     known = manifest.read(out / "manifests" / last.manifest) if last else None
     change = changes.between(known, table)
-    figures = json.loads((results.evaluation / "evaluation.json").read_text(encoding="utf-8"))
+    figures = json.loads((results.model / "evaluation.json").read_text(encoding="utf-8"))
     count = figures["count"]
     correct = round(figures["top1"] * count) if count else 0
     drifted, since = _drift(results, date, earlier) if change.arrived else (None, "")

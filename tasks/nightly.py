@@ -62,6 +62,9 @@ def main() -> None:
             if held is None:
                 _say(f"Another nightly run is at work on {task.output_dir}; this one leaves")
                 sys.exit(ALREADY_RUNNING)
+            # Under one name for each folder, as the lock sees to it that there is but one run: the
+            # scheduler gives a run that was killed its work back at once.
+            arguments += ["--worker-id", f"nightly run on {task.output_dir}"]
             code = _night(task, arguments)
             trend.write(task.output_dir)
             sys.exit(code)

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import luigi
+from luigi.parameter import ParameterVisibility
 
 from pipeline import lock, timing
 from tasks.messages import Reporter, logger
@@ -50,6 +51,17 @@ class Step(luigi.Task):
     def work(self) -> None:
         """Write the output."""
         raise NotImplementedError
+
+    def _get_param_visibilities(self) -> dict[str, int]:
+        """What luigid's page shows of a task: the options that differ from luigi.cfg.
+
+        Asked for the display alone: a task's identity comes from all of its options.
+        """
+        shown: dict[str, int] = super()._get_param_visibilities()  # type: ignore[no-untyped-call]
+        for name, parameter in self.get_params():
+            if name in shown and getattr(self, name) == parameter._default:
+                shown[name] = ParameterVisibility.HIDDEN.value
+        return shown
 
 
 def path(target: luigi.Target) -> Path:
