@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import bottlenecks, history, manifest, promotion
+from pipeline.rows import UNREADABLE
 
 YOUNG = 3 * 24 * 3600.0  # seconds
 _OURS = re.compile(r"[0-9a-f]{12}(\.parquet)?")  # a digest, as storage.digest makes them
@@ -105,7 +106,10 @@ def _newest(manifests: Path, before: float) -> set[str]:
     names: dict[str, str] = {}
     young = set()
     for path in sorted(manifests.glob("[!.]*.parquet"), key=_changed):
-        names[manifest.image_dir(path)] = path.name
+        try:
+            names[manifest.image_dir(path)] = path.name
+        except (*UNREADABLE, KeyError):  # damaged, or not ours
+            continue
         if _changed(path) >= before:
             young.add(path.name)
     return young | set(names.values())
