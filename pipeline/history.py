@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from statistics import median
 
 FILE = "history.sqlite"  # in the output folder
 PROMOTED, UNCHANGED, REFUSED, FAILED = "promoted", "unchanged", "refused", "failed"
@@ -135,32 +134,35 @@ def done(output_dir: Path, key: str) -> bool:
 def drop(earlier: list[Night], correct: int, count: int) -> str | None:
     """A sentence where tonight's accuracy lies below the earlier ones' by more than chance.
 
-    The accuracy that counts as usual is the median of the last nights' whose model was promoted or
-    stayed. If it still held, so few right answers out of so many test photos would come up with a
-    probability below `ALARM`: a one-sided binomial test. It sees what slides away over weeks,
-    which no comparison of one night with the night before does.
+    What is usual is the night with the median accuracy, of the last ones whose model was promoted
+    or stayed; its share of right answers is taken by Laplace's rule of succession, (right + 1) /
+    (photos + 2), since a night without an error does not promise that none will ever come. If that
+    share still held, so few right answers would come up with a probability below `ALARM`: a
+    one-sided binomial test. It sees what slides away over weeks, which no comparison with the
+    night before does.
     """
     from scipy.stats import binom
 
-    good = [night for night in earlier if night.outcome in (PROMOTED, UNCHANGED)]
-    known = [night.top1 for night in good[-COMPARED:] if night.top1 is not None]
-    if not known or not count:
+    good = [n for n in earlier if n.outcome in (PROMOTED, UNCHANGED) and n.top1 is not None]
+    if not good or not count:
         return None
-    usual = median(known)
+    latest = sorted(good[-COMPARED:], key=lambda night: night.top1 or 0)
+    median = latest[len(latest) // 2]
+    usual = ((median.correct or 0) + 1) / ((median.test_photos or 0) + 2)
     if binom.cdf(correct, count, usual) >= ALARM:
         return None
-    return f"accuracy {correct / count:.1%}, usually {usual:.1%}: more than chance explains"
+    return f"accuracy {correct / count:.1%}, usually {median.top1:.1%}: more than chance explains"
 
 
 def lines(of: list[Night]) -> Iterator[str]:
     """The history as text for a terminal, a line a night."""
     yield (
         f"{'night':10}  {'photos':>8} {'new':>6} {'gone':>6} {'moved':>6} {'top-1':>7} "
-        f"{'minutes':>7} {'GB':>6}  what became of it"
+        f"{'minutes':>7} {'MB':>6}  what became of it"
     )
     for night in of:
         top1 = "" if night.top1 is None else f"{night.top1:.1%}"
-        disk = "" if night.disk_bytes is None else f"{night.disk_bytes / 1e9:.2f}"
+        disk = "" if night.disk_bytes is None else f"{night.disk_bytes / 1e6:,.0f}"
         counts = (night.photos, night.arrived, night.gone, night.relabelled)
         photos, new, gone, moved = ("" if n is None else f"{n:,}" for n in counts)
         yield (

@@ -11,7 +11,7 @@ from pipeline.history import Night, Promotion
 FULL = Night(
     date="2026-11-25",
     outcome=history.PROMOTED,
-    reason='"first" & last; – 薔薇',
+    reason='"first" & last; 薔薇',
     key="abc",
     photos=1776,
     classes=50,
@@ -78,6 +78,12 @@ def test_a_drop_beyond_chance_is_flagged_and_noise_is_not() -> None:
     assert history.drop(usual, 199, 200) is None
     flagged = history.drop(usual, 178, 200)
     assert flagged == "accuracy 89.0%, usually 95.0%: more than chance explains"
+
+
+def test_one_error_after_nights_without_any_is_noise() -> None:
+    perfect = Night("", history.PROMOTED, "", test_photos=22, correct=22)
+    assert history.drop([perfect], 21, 22) is None
+    assert history.drop([perfect], 17, 22) is not None
 
 
 def test_a_slide_over_weeks_is_flagged() -> None:

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import luigi
 import pytest
 from luigi.configuration import get_config
 
 from pipeline.errors import UserError
-from tasks import ExportModel, options
+from tasks import ExportModel, NightlyRetrain, PruneRuns, options
 
 
 @pytest.fixture
@@ -53,14 +54,20 @@ def test_a_folder_may_begin_with_a_tilde() -> None:
     assert ExportModel(image_dir="~/photos").image_dir == Path.home() / "photos"
 
 
+def all_options() -> list[tuple[str, luigi.Parameter]]:
+    return [*NightlyRetrain.get_params(), *PruneRuns.get_params()]
+
+
 def test_every_option_says_what_it_is() -> None:
-    for name, parameter in ExportModel.get_params():
+    for name, parameter in all_options():
         assert parameter.description, name
 
 
 def test_luigi_cfg_shows_every_option_with_its_default() -> None:
     text = (Path(__file__).parents[2] / "luigi.cfg").read_text()
-    for name, parameter in ExportModel.get_params():
+    for name, parameter in all_options():
+        if name in ("date", "delete"):  # what is done tonight is said on the command line
+            continue
         default = parameter._default
         shown = f"{default:g}" if isinstance(default, float) else str(default)
         assert f"#{name} = {shown}".strip() in text, name
