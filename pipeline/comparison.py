@@ -1,4 +1,4 @@
-"""Two models on the same photos."""
+"""Two models on the same photos, and whether the difference is more than chance."""
 
 from dataclasses import dataclass
 from math import comb
@@ -7,21 +7,37 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline import evaluation, features, head, recipe
+from pipeline import evaluation, features, recipe
+from pipeline import head as heads
 from pipeline.recipe import Recipe
 from pipeline.rows import Rows
+
+SIGNIFICANT = 0.05  # a smaller p-value is taken for more than chance
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """The accuracy on the photos of one class, from 0 to 1, before and after."""
+
+    label: str
+    count: int
+    before: float
+    after: float
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same photos.
+    """What two models say of the photos that both were asked about.
 
     Attributes:
         count: photos.
-        before_top1, after_top1: share that each names rightly.
-        fixed: photos that only the later model names rightly.
-        broken: photos that only the earlier one does.
-        p_value: of McNemar's exact test, two-sided.
+        before_top1, after_top1: share that each names rightly; 0 without photos.
+        fixed, broken: photos that only the later model names rightly, or only the earlier one.
+        fixed_photos, broken_photos: their paths.
+        p_value: of McNemar's exact test, two-sided: how often chance alone would make the two
+            differ so much.
+        classes: the accuracy by class, in the order of the labels.
+        added, removed: photos that only `after`, or only the earlier test split, had.
     """
 
     count: int
@@ -29,33 +45,113 @@ class Comparison:
     after_top1: float
     fixed: int
     broken: int
+    fixed_photos: tuple[str, ...]
+    broken_photos: tuple[str, ...]
     p_value: float
+    classes: tuple[ClassChange, ...]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+    @property
+    def significant(self) -> bool:
+        """Whether the difference is more than chance is likely to make."""
+        return self.p_value < SIGNIFICANT
 
 
 def score(model: Path, test: Rows, image_dir: Path, made_by: Recipe) -> pd.DataFrame | None:
-    """What a finished model says of photos, as `evaluation.evaluate` does; None if it cannot."""
-    own = recipe.read(model / "recipe.json")
+    """What a finished model says of photos.
+
+    Args:
+        model: its folder.
+        test: photos with the vectors that `made_by` made.
+        image_dir: that their paths are relative to.
+        made_by: a model with another recipe gets the photos themselves.
+
+    Returns:
+        As `evaluation.predict`; photos of labels that the model does not know are wrong, and
+        photos that its module cannot decode are left out. None where the model is not complete,
+        or its module is no longer there.
+    """
+    try:
+        own, head = recipe.read(model / "recipe.json"), heads.read(model)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
     if own.key != made_by.key:
         if not Path(own.module.directory).is_dir():
             return None
-        paths = [image_dir / path for path in test.paths]
-        batches = list(features.extract(paths, own.module, own.precision))
-        kept = np.zeros(len(paths), bool)
-        kept[np.concatenate([b.indices for b in batches])] = True
-        test = test.where(kept)
-        vectors = np.concatenate([b.vectors for b in batches])
-        test = Rows(vectors, test.labels, test.paths, test.digests)
-    return evaluation.evaluate(head.read(model), test)[1]
+        test = _anew(test, image_dir, own)
+    return evaluation.predict(head, test)
 
 
-def compare(before: pd.DataFrame, after: pd.DataFrame) -> Comparison:
-    """Compare what two models say of the photos that both were asked about."""
-    both = before.merge(after, on="path", suffixes=("_before", "_after"))
-    was, now = both["correct_before"].astype(bool), both["correct_after"].astype(bool)
-    fixed, broken = int((~was & now).sum()), int((was & ~now).sum())
-    n = fixed + broken
-    tail = sum(comb(n, k) for k in range(max(fixed, broken), n + 1)) / 2**n
-    count = len(both)
+def compare(
+    before: pd.DataFrame, after: pd.DataFrame, earlier: pd.DataFrame | None = None
+) -> Comparison:
+    """Compare what two models say of the same photos.
+
+    McNemar, "Note on the sampling error of the difference between correlated proportions",
+    Psychometrika 12, 1947: of the photos on which the two differ, each is right about half if they
+    are equally good.
+
+    Args:
+        before, after: as `score`.
+        earlier: the photos that the earlier model was tested on, when it was new: `digest` and
+            `path`; without it, `before`.
+    """
+    both = before[["path", "label", "correct"]].merge(after[["path", "correct"]], on="path")
+    was, now = both["correct_x"].to_numpy(bool), both["correct_y"].to_numpy(bool)
+    fixed, broken = both["path"][~was & now], both["path"][was & ~now]
+    by_class = pd.DataFrame({"label": both["label"], "was": was, "now": now}).groupby("label")
+    earlier = before if earlier is None else earlier
     return Comparison(
-        count, float(was.mean()), float(now.mean()), fixed, broken, min(1.0, 2 * tail)
+        count=len(both),
+        before_top1=float(was.mean()) if len(both) else 0.0,
+        after_top1=float(now.mean()) if len(both) else 0.0,
+        fixed=len(fixed),
+        broken=len(broken),
+        fixed_photos=tuple(fixed),
+        broken_photos=tuple(broken),
+        p_value=p_value(len(fixed), len(broken)),
+        classes=tuple(
+            ClassChange(str(label), len(of), float(of["was"].mean()), float(of["now"].mean()))
+            for label, of in by_class
+        ),
+        added=tuple(after["path"][~after["digest"].isin(earlier["digest"])]),
+        removed=tuple(earlier["path"][~earlier["digest"].isin(after["digest"])]),
     )
+
+
+def p_value(fixed: int, broken: int) -> float:
+    """McNemar's exact test, two-sided: the binomial probability of a split as uneven as this."""
+    n = fixed + broken
+    tail = sum(comb(n, k) for k in range(max(fixed, broken), n + 1))
+    return min(1.0, 2 * tail / (1 << n))
+
+
+def with_model(
+    model: Path, predictions: pd.DataFrame, test: Rows, image_dir: Path, made_by: Recipe
+) -> Comparison | None:
+    """Compare an evaluation's predictions with what the model in a folder says of the same photos.
+
+    Args:
+        model: folder of the earlier model; may be missing.
+        predictions: of the new one.
+        test, image_dir, made_by: as `score`.
+
+    Returns:
+        None where there is no such model, or as `score`.
+    """
+    before = score(model, test, image_dir, made_by)
+    if before is None:
+        return None
+    earlier = pd.read_parquet(model / "predictions.parquet", columns=["path", "digest"])
+    return compare(before, predictions, earlier)
+
+
+def _anew(test: Rows, image_dir: Path, made_by: Recipe) -> Rows:
+    """The photos with the vectors of another recipe."""
+    paths = [image_dir / path for path in test.paths]
+    vectors = np.zeros((len(paths), made_by.module.features), np.float32)
+    decoded = np.zeros(len(paths), bool)
+    for batch in features.extract(paths, made_by.module, made_by.precision):
+        vectors[batch.indices], decoded[batch.indices] = batch.vectors, True
+    return Rows(vectors, test.labels, test.paths, test.digests).where(decoded)

@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 from pipeline.progress import Progress, silent
 from pipeline.split import SplitRule
 
-FORMAT_VERSION = 1  # raise it when the meaning of a column or of a status changes
+FORMAT_VERSION = 2  # raise it when the meaning of a column or of a status changes
 FEW_PHOTOS = 20  # below this retrain.py warned, and so do we
 MOST_NAMED = 20  # photos set aside that are named one by one
 
@@ -32,12 +32,13 @@ SCHEMA = pa.schema(
         ("width", pa.int32()),  # pixels, as stored
         ("height", pa.int32()),
         ("format", pa.string()),  # JPEG, PNG, GIF, BMP, WEBP
+        ("grey", pa.bool_()),  # stored without colour
         ("split", pa.string()),  # training, validation, testing; empty where set aside
         ("status", pa.string()),  # "ok", or why the photo is set aside
     ]
 )
 _STAT = ["path", "size", "mtime_ns", "ctime_ns"]
-_INSPECTION = ["digest", "width", "height", "format", "status"]
+_INSPECTION = ["digest", "width", "height", "format", "grey", "status"]
 _METADATA_KEY = b"retrain"
 UNLISTED = "on no list of the given split (split_file)"
 _CHUNK = 1024  # photos inspected between two reports of progress
@@ -80,10 +81,12 @@ class Summary:
 
     Attributes:
         digest: over the label, path, content and split of every usable photo.
+        aside_digest: over the path and status of every photo that is set aside.
         classes: in the order of their labels.
     """
 
     digest: str
+    aside_digest: str
     classes: tuple[ClassSummary, ...]
 
     def of(self, label: str) -> ClassSummary:
@@ -148,7 +151,8 @@ def build(
     known = known.replace({"status": {UNLISTED: photos.OK}})
     rows = rows.merge(known[_STAT + _INSPECTION], how="left", on=_STAT)
     _inspect(rows, image_dir, progress)
-    rows["split"] = [split.assign(rule, path) for path in rows["path"]]
+    digests = rows["digest"].where(rows["status"] == photos.OK, "")
+    rows["split"] = split.assign_all(rule, rows["path"].to_list(), digests.to_list())
     rows.loc[rows["split"].isna() & (rows["status"] == photos.OK), "status"] = UNLISTED
     rows.loc[rows["status"] != photos.OK, "split"] = ""
     summary = _summarise(rows, listing.labels)
@@ -190,7 +194,9 @@ def _summarise(rows: pd.DataFrame, labels: tuple[str, ...]) -> Summary:
                 set_aside=len(of_class) - len(usable),
             )
         )
-    return Summary(storage.digest([c.digest for c in classes if c.usable]), tuple(classes))
+    aside = rows[rows["status"] != photos.OK][["path", "status"]].to_numpy().tolist()
+    usable_digest = storage.digest([c.digest for c in classes if c.usable])
+    return Summary(usable_digest, storage.digest(aside), tuple(classes))
 
 
 def _refuse_hopeless(summary: Summary, rows: pd.DataFrame, image_dir: Path) -> None:
@@ -292,4 +298,5 @@ def _fields(schema: pa.Schema) -> dict[str, Any]:
 
 def _summary(schema: pa.Schema) -> Summary:
     fields = _fields(schema)
-    return Summary(fields["digest"], tuple(ClassSummary(**c) for c in fields["classes"]))
+    classes = tuple(ClassSummary(**c) for c in fields["classes"])
+    return Summary(fields["digest"], fields["aside_digest"], classes)

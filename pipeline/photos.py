@@ -22,6 +22,7 @@ _SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"),
     *(".tif", ".tiff", ".avif", ".heic", ".heif", ".svg", ".jxl"),
 )
+_GREY_MODES = ("1", "L", "LA", "I", "I;16", "F")  # Pillow's names
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
 
 MAX_BYTES = 256 * 2**20
@@ -57,6 +58,7 @@ class Inspection:
         digest: SHA-256 of the bytes, in hex; empty where they could not be read.
         width, height: pixels as stored; 0 where unknown.
         format: JPEG, PNG, GIF, BMP or WEBP where it can be used; another name or empty else.
+        grey: whether it is stored without colour.
         status: OK, or the reason why the photo is set aside and what to do.
     """
 
@@ -64,6 +66,7 @@ class Inspection:
     width: int
     height: int
     format: str
+    grey: bool
     status: str
 
 
@@ -215,11 +218,11 @@ def _read_header(data: bytes, digest: str) -> Inspection:
         status = f"{width} x {height} pixels, more than {MAX_PIXELS // 10**6} million; shrink it"
     elif is_truncated(data, kind):
         status = f"truncated {kind}: the end of the file is missing; copy it again or delete it"
-    return Inspection(digest, width, height, kind, status)
+    return Inspection(digest, width, height, kind, mode in _GREY_MODES, status)
 
 
 def _aside(status: str, digest: str = "") -> Inspection:
-    return Inspection(digest, 0, 0, "", status)
+    return Inspection(digest, 0, 0, "", False, status)
 
 
 def is_truncated(data: bytes, kind: str) -> bool:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,11 +50,13 @@ class SplitRule:
         validation_percentage: share of the photos for validation, 0 to 100.
         testing_percentage: share of the photos for testing, 0 to 100; a given split overrules it.
         given: the data set's own split, if any.
+        group_duplicates: whether photos of equal content share a part, whatever their names.
     """
 
     validation_percentage: float = 10
     testing_percentage: float = 10
     given: GivenSplit | None = None
+    group_duplicates: bool = False
 
     def __post_init__(self) -> None:
         percentages = (self.validation_percentage, self.testing_percentage)
@@ -95,6 +97,41 @@ def assign(rule: SplitRule, path: str) -> str | None:
     split = listed.get(path) or listed.get(path.rpartition(".")[0]) or rule.given.others
     carve = split == TRAINING and not rule.given.has_validation
     return VALIDATION if carve and percentage < rule.validation_percentage else split
+
+
+def assign_all(rule: SplitRule, paths: Sequence[str], digests: Sequence[str]) -> list[str | None]:
+    """The split of each photo, as `assign`.
+
+    With `group_duplicates`, photos of equal content share a part: that of the one whose file name
+    comes first in the alphabet. A photo named `_nohash_` brings along the others of its thing.
+
+    Args:
+        rule: how to split.
+        paths: `label/name` of each photo.
+        digests: of each photo's content; empty where it does not matter.
+    """
+    splits = [assign(rule, path) for path in paths]
+    if not rule.group_duplicates:
+        return splits
+    leaders = list(range(len(paths)))
+
+    def leader(i: int) -> int:
+        while leaders[i] != i:
+            leaders[i] = leaders[leaders[i]]
+            i = leaders[i]
+        return i
+
+    first: dict[str, int] = {}
+    by_name = sorted(range(len(paths)), key=lambda i: (paths[i].rsplit("/", 1)[-1], paths[i]))
+    place = {i: number for number, i in enumerate(by_name)}
+    for i in by_name:
+        if splits[i] is None or not digests[i]:
+            continue
+        thing, separator, _ = paths[i].rpartition("_nohash_")
+        for key in (digests[i], thing) if separator else (digests[i],):
+            a, b = leader(i), leader(first.setdefault(key, i))
+            leaders[max(a, b, key=place.__getitem__)] = min(a, b, key=place.__getitem__)
+    return [splits[leader(i)] for i in range(len(paths))]
 
 
 def list_files(split_file: str) -> list[Path]:

@@ -8,6 +8,7 @@ from pipeline.errors import UserError
 
 try:
     from tasks import options
+    from tasks.check_data import CheckData
     from tasks.compute_bottlenecks import ComputeBottlenecks
     from tasks.evaluate_model import EvaluateModel
     from tasks.export_model import ExportModel
@@ -24,6 +25,7 @@ except UserError as error:
     raise SystemExit(str(error)) from None
 
 __all__ = [
+    "CheckData",
     "ComputeBottlenecks",
     "EvaluateModel",
     "ExportModel",

@@ -29,6 +29,12 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         description="class folders; empty means all of them",
     )
 
+    def one_a_class(self) -> list[luigi.Task]:
+        """What a step that needs all classes requires."""
+        labels = self.clone(SplitDataset).labels()
+        # Without a folder to list yet, one task stands for all classes.
+        return [self.clone(labels=(label,)) for label in labels] or [self]
+
     def requires(self) -> list[luigi.Task]:
         return [self.clone(SplitDataset), self.clone(PrepareModule)]
 

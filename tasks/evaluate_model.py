@@ -1,32 +1,62 @@
-"""Measure the head on the test split."""
+"""Measure the head on the test split, and write the page."""
+
+from pathlib import Path
 
 import luigi
 
-from pipeline import evaluation, head, split, storage
+from pipeline import comparison, evaluation, head, quality, report, split, storage, timing
+from pipeline.report import Run
+from pipeline.timing import Timing
+from tasks.check_data import CheckData
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.messages import logger
-from tasks.options import HeadOptions
-from tasks.step import Pending, Step, path
+from tasks.options import EvaluationOptions
+from tasks.prepare_module import PrepareModule
+from tasks.split_dataset import SplitDataset
+from tasks.step import Pending, Step, made, path
 from tasks.train_head import TrainHead
 
 
-class EvaluateModel(HeadOptions, Step):
-    """Write the figures over the test photos, and what the head says of each of them."""
+class EvaluateModel(EvaluationOptions, Step):
+    """Write the figures over the test photos, what the head says of each, and the page."""
 
-    def requires(self) -> list[luigi.Task]:
-        return [self.clone(TrainHead)]
+    def requires(self) -> dict[str, luigi.Task]:
+        return {"head": self.clone(TrainHead), "findings": self.clone(CheckData)}
 
     def output(self) -> luigi.Target:
-        trained = self.clone(TrainHead).output()
-        if isinstance(trained, Pending):
-            return trained
-        key = storage.digest(path(trained).name, evaluation.FORMAT_VERSION)
+        trained, checked = (self.clone(step).output() for step in (TrainHead, CheckData))
+        if isinstance(trained, Pending) or isinstance(checked, Pending):
+            return Pending()
+        made_of = (path(trained).name, path(checked).name, evaluation.FORMAT_VERSION)
+        # A gate is part of what made it: an evaluation without one does not stand for it.
+        gate = sorted(kind.strip() for kind in self.fail_on.split(",") if kind.strip())
+        key = storage.digest(*made_of, gate)
         return luigi.LocalTarget(self.output_dir / "evaluations" / key)
 
     def work(self) -> None:
-        trained = head.read(path(self.clone(TrainHead).output()))
-        test = self.clone(ComputeBottlenecks).read(split.TESTING)
-        result, predictions = evaluation.evaluate(trained, test)
-        evaluation.write(result, predictions, path(self.output()))
-        for line in evaluation.remarks(result):
+        inputs, target = self.input(), path(self.output())
+        computed = self.clone(ComputeBottlenecks)
+        recipe, summary = computed.recipe(), self.clone(SplitDataset).summary()
+        assert recipe is not None
+        assert summary is not None
+        test = computed.read(split.TESTING)
+        result, predictions = evaluation.evaluate(head.read(path(inputs["head"])), test)
+        current: Path = self.output_dir / "current"
+        compared = comparison.with_model(current, predictions, test, self.image_dir, recipe)
+        findings = quality.read(path(inputs["findings"]))
+        settings = {name: str(getattr(self, name)) for name, _ in self.get_params()}
+        timings, trained = self._timings(), path(inputs["head"])
+        run = Run(recipe, summary, settings, timings, trained, compared, current)
+        report.write(run, result, predictions, findings, self.image_dir, target)
+        named = None if self.print_misclassified_test_images else evaluation.TOP
+        for line in evaluation.remarks(result, named):
             logger.info(line)
+        logger.info("The page with everything: %s", target / report.FILE)
+
+    def _timings(self) -> list[Timing]:
+        """When the steps ran that led here, and how long they took."""
+        steps = (SplitDataset, PrepareModule, ComputeBottlenecks, TrainHead, CheckData)
+        targets = [made(self.clone(step).output()) for step in steps]
+        known = timing.read(self.output_dir)
+        found = (timing.last(known, self.output_dir, target) for target in targets)
+        return [timed for timed in found if timed]

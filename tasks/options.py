@@ -17,7 +17,7 @@ from luigi.parameter import ParameterVisibility
 from pipeline import features, head
 from pipeline.errors import UserError
 
-T = TypeVar("T", str, int, float)
+T = TypeVar("T", str, bool, int, float)
 
 SAMPLE_DIR = Path("data/digits")
 
@@ -37,15 +37,22 @@ def configured(section: str, name: str, default: T, choices: tuple[T, ...] = ())
         raise UserError(f"luigi.cfg: [{section}] {name}: for a % sign, write %%") from None
     if text is None:
         return default
+    kinds: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number"}
     try:
-        value = type(default)(text)
+        value = _parse_bool(text) if isinstance(default, bool) else type(default)(text)
     except ValueError:
-        kind = "a whole number" if isinstance(default, int) else "a number"
+        kind = kinds[type(default)]
         raise UserError(f"luigi.cfg: [{section}] {name} is {text!r}, which is not {kind}") from None
     if choices and value not in choices:
         named = ", ".join(map(str, choices))
         raise UserError(f"luigi.cfg: [{section}] {name} is {text!r}; it can be {named}")
     return value
+
+
+def _parse_bool(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
 
 
 class FolderParameter(luigi.PathParameter):
@@ -83,6 +90,10 @@ class DataOptions(OutputOptions):
     testing_percentage = luigi.FloatParameter(
         default=configured("data", "testing_percentage", 10.0),
         description="percent of the photos that measure the accuracy",
+    )
+    group_duplicates = luigi.BoolParameter(
+        default=configured("data", "group_duplicates", False),
+        description="keep files of equal content in one part of the split, whatever their names",
     )
 
 
@@ -136,7 +147,28 @@ class HeadOptions(BottleneckOptions):
     )
 
 
-class ExportOptions(HeadOptions):
+class CheckOptions(BottleneckOptions):
+    """Section [checks]: what the data may not have."""
+
+    fail_on = luigi.StrParameter(
+        default=configured("checks", "fail_on", ""),
+        description="kinds of faults that stop the run, with commas between: leak, conflict, "
+        "label, unreadable, format, duplicate, near_duplicate, outlier, tiny, greyscale, "
+        "small_class, imbalance",
+    )
+
+
+class EvaluationOptions(HeadOptions, CheckOptions):
+    """Section [evaluation]: what is said of the result."""
+
+    print_misclassified_test_images = luigi.BoolParameter(
+        default=configured("evaluation", "print_misclassified_test_images", False),
+        significant=False,
+        description="name each misclassified test photo in the output of the evaluation",
+    )
+
+
+class ExportOptions(EvaluationOptions):
     """Section [export]: the files that come out."""
 
     final_tensor_name = luigi.StrParameter(

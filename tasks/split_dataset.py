@@ -64,8 +64,10 @@ class SplitDataset(DataOptions, Step):
 
     def _rule(self) -> split.SplitRule:
         given = split.read_given(self.split_file) if self.split_file else None
-        return split.SplitRule(self.validation_percentage, self.testing_percentage, given)
+        percentages = (self.validation_percentage, self.testing_percentage)
+        return split.SplitRule(*percentages, given, self.group_duplicates)
 
     def _rule_digest(self) -> str:
         lists = _digest_lists(self.split_file) if self.split_file else ""
-        return storage.digest(self.validation_percentage, self.testing_percentage, lists)
+        percentages = (self.validation_percentage, self.testing_percentage)
+        return storage.digest(*percentages, lists, self.group_duplicates)

@@ -14,11 +14,8 @@ class TrainHead(HeadOptions, Step):
     """Train a head on the bottlenecks of all classes, and keep the best on validation."""
 
     def requires(self) -> list[luigi.Task]:
-        labels = self.clone(SplitDataset).labels()
-        # Without a folder to list yet, one task stands for all classes.
-        return [self.clone(ComputeBottlenecks, labels=(label,)) for label in labels] or [
-            self.clone(ComputeBottlenecks)
-        ]
+        computed: ComputeBottlenecks = self.clone(ComputeBottlenecks)
+        return computed.one_a_class()
 
     def output(self) -> luigi.Target:
         summary = self.clone(SplitDataset).summary()

@@ -1,10 +1,6 @@
 """Evaluation: each figure against one worked out by hand."""
 
-import json
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 import pytest
 
 from pipeline import evaluation
@@ -72,13 +68,14 @@ def test_predictions_have_the_five_best_labels_of_each_photo() -> None:
     assert sorted(first["probabilities"], reverse=True) == list(first["probabilities"])
 
 
-def test_without_test_photos_nothing_is_claimed(tmp_path: Path) -> None:
+def test_without_test_photos_nothing_is_claimed() -> None:
     nothing = Rows(np.empty((0, 6), np.float32), np.empty(0, dtype=object), [], [])
     result, predictions = evaluation.evaluate(HEAD, nothing)
     assert (result.count, result.top1, result.top5) == (0, None, None)
-    evaluation.write(result, predictions, tmp_path / "evaluation")
-    assert pd.read_parquet(tmp_path / "evaluation/predictions.parquet").empty
-    assert "no test photo" in evaluation.remarks(result)[0]
+    assert predictions.empty
+    assert (result.top1_interval, result.macro_f1, result.calibration_error) == (None, None, None)
+    (line,) = evaluation.remarks(result)
+    assert "no test photo" in line
 
 
 def test_photos_of_a_class_that_was_left_out_do_not_count() -> None:
@@ -94,19 +91,56 @@ def test_fewer_classes_than_five_are_all_listed() -> None:
     assert len(predictions["labels"][0]) == 2
 
 
-def test_files_are_written_that_json_and_pandas_read(tmp_path: Path) -> None:
-    evaluation.write(*evaluation.evaluate(HEAD, SOME), tmp_path / "evaluation")
-    figures = json.loads((tmp_path / "evaluation/evaluation.json").read_text())
-    assert figures["top1"] == 0.6
-    assert figures["top5"] == 1.0
-    assert figures["count"] == 5
-    assert figures["classes"][1]["label"] == "bee"
-    frame = pd.read_parquet(tmp_path / "evaluation/predictions.parquet")
-    assert frame["correct"].tolist() == [True, False, True, False, True]
-
-
 def test_remarks_give_the_accuracy_and_name_the_worst() -> None:
     accuracy, first, second = evaluation.remarks(evaluation.evaluate(HEAD, SOME)[0])
     assert accuracy == "Test accuracy: top-1 60.0%, top-5 100.0% of 5 photos"
     assert first.startswith("Misclassified: cat/3.jpg as bee")
     assert "ant/1.jpg" in second
+
+
+def test_every_misclassified_photo_is_named_when_asked_for() -> None:
+    rows = photos(*[("ant", "bee")] * 9)
+    result, _ = evaluation.evaluate(HEAD, rows)
+    *named, more = evaluation.remarks(result)
+    assert len(named) == 1 + evaluation.TOP
+    assert more == "Misclassified: 4 more, in evaluation.json"
+    assert len(list(evaluation.remarks(result, None))) == 1 + 9
+
+
+def test_intervals_are_wilsons() -> None:
+    # R. G. Newcombe, "Two-sided confidence intervals for the single proportion", 1998, table I.
+    for part, whole, low, high in [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605)]:
+        assert evaluation.interval(part, whole) == pytest.approx((low, high), abs=5e-5)
+    assert evaluation.interval(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
+    assert evaluation.interval(29, 29) == pytest.approx((0.8830, 1), abs=5e-5)
+    assert evaluation.interval(0, 0) is None
+
+
+def test_macro_averages_are_over_the_classes_with_test_photos() -> None:
+    result, _ = evaluation.evaluate(HEAD, SOME)
+    assert result.macro_recall == pytest.approx((0.5 + 1 + 0.5) / 3)
+    assert result.macro_precision == pytest.approx((1 + 1 / 3 + 1) / 3)
+    assert result.macro_f1 == pytest.approx((2 / 3 + 1 / 2 + 2 / 3) / 3)
+
+
+def test_the_most_confused_pairs_come_first() -> None:
+    rows = photos(("ant", "bee"), ("cat", "dog"), ("cat", "dog"), ("eel", "eel"))
+    result, _ = evaluation.evaluate(HEAD, rows)
+    found = [(p.label, p.predicted, p.count) for p in result.pairs]
+    assert found == [("cat", "dog", 2), ("ant", "bee", 1)]
+
+
+def test_calibration_compares_probability_with_accuracy() -> None:
+    rows = photos(*[("ant", "ant"), ("ant", "bee")] * 2)
+    rows.vectors[rows.vectors > 0] = np.log(5 * 0.85 / 0.15)  # so each answer has 85 %
+    result, _ = evaluation.evaluate(HEAD, rows)
+    (full,) = [b for b in result.bins if b.count]
+    assert (full.low, full.high, full.count, full.accuracy) == (0.8, 0.9, 4, 0.5)
+    assert full.confidence == pytest.approx(0.85)
+    assert result.calibration_error == pytest.approx(0.35)
+
+
+def test_a_label_that_the_head_does_not_know_is_wrong_to_predict() -> None:
+    rows = photos(("ant", "ant"), ("cat", "cat"))
+    rows.labels[1] = "gnu"
+    assert evaluation.predict(HEAD, rows)["correct"].tolist() == [True, False]

@@ -165,7 +165,7 @@ def test_photos_outside_class_folders_are_counted(tmp_path: Path) -> None:
 def test_a_photo_is_described(tmp_path: Path, kind: str) -> None:
     data = encode(noise(48, 40), kind)
     (tmp_path / "photo").write_bytes(data)
-    expected = photos.Inspection(hashlib.sha256(data).hexdigest(), 48, 40, kind, photos.OK)
+    expected = photos.Inspection(hashlib.sha256(data).hexdigest(), 48, 40, kind, False, photos.OK)
     assert photos.inspect(tmp_path / "photo") == expected
 
 

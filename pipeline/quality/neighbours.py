@@ -1,0 +1,56 @@
+"""Which other photo a photo looks most like: exact, by products of blocks.
+
+The work grows with the square of the photos: 1,776 take a tenth of a second.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.progress import Progress, silent
+
+MOST = 200_000  # photos; more would take the best part of an hour
+_BLOCK = 2048  # photos on each side of a product
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest neighbour of each photo.
+
+    Attributes:
+        index: int64 [n], which one it is.
+        similarity: float32 [n], cosine of the two vectors, from -1 to 1.
+    """
+
+    index: np.ndarray
+    similarity: np.ndarray
+
+
+def nearest(vectors: np.ndarray, progress: Progress = silent) -> Nearest:
+    """Find each photo's nearest neighbour.
+
+    Args:
+        vectors: float32 [n, features], n at least 2.
+        progress: told of the photos compared with all others.
+    """
+    n = len(vectors)
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+    similarity = np.full(n, -2, np.float32)
+    index = np.zeros(n, np.int64)
+    for i in range(0, n, _BLOCK):
+        for j in range(i, n, _BLOCK):
+            block = unit[i : i + _BLOCK] @ unit[j : j + _BLOCK].T
+            if i == j:
+                np.fill_diagonal(block, -2)
+            _improve(similarity[i : i + _BLOCK], index[i : i + _BLOCK], block, j)
+            if i != j:
+                _improve(similarity[j : j + _BLOCK], index[j : j + _BLOCK], block.T, i)
+        progress(min(i + _BLOCK, n), n, "photos compared with each other")
+    return Nearest(index, similarity)
+
+
+def _improve(similarity: np.ndarray, index: np.ndarray, block: np.ndarray, start: int) -> None:
+    best = block.argmax(1)
+    value = block[np.arange(len(best)), best]
+    better = value > similarity
+    similarity[better], index[better] = value[better], best[better] + start

@@ -1,0 +1,56 @@
+"""Look for faults of the data."""
+
+import luigi
+
+from pipeline import manifest, quality, split, storage
+from pipeline.errors import UserError
+from tasks.compute_bottlenecks import ComputeBottlenecks
+from tasks.messages import logger
+from tasks.options import CheckOptions
+from tasks.split_dataset import SplitDataset
+from tasks.step import Pending, Step, path
+
+
+class CheckData(CheckOptions, Step):
+    """Write what is wrong with the photos; with `fail_on`, be a gate."""
+
+    def requires(self) -> list[luigi.Task]:
+        computed: ComputeBottlenecks = self.clone(ComputeBottlenecks)
+        return computed.one_a_class()
+
+    def output(self) -> luigi.Target:
+        summary = self.clone(SplitDataset).summary()
+        recipe = self.clone(ComputeBottlenecks).recipe()
+        if summary is None or recipe is None:
+            return Pending()
+        made_of = (summary.digest, summary.aside_digest, recipe.key, quality.FORMAT_VERSION)
+        name = f"{storage.digest(*made_of)}.parquet"
+        return luigi.LocalTarget(self.output_dir / "checks" / name)
+
+    def complete(self) -> bool:
+        """The findings are there, and none of them shuts the gate."""
+        try:
+            kinds = quality.chosen(self.fail_on)
+        except UserError:  # `work` will say what is wrong
+            return False
+        target = self.output()
+        return target.exists() and (not kinds or quality.read(path(target), kinds).empty)
+
+    def work(self) -> None:
+        kinds, target = quality.chosen(self.fail_on), path(self.output())
+        if not target.exists():
+            computed = self.clone(ComputeBottlenecks)
+            recipe = computed.recipe()
+            assert recipe is not None
+            subject = quality.subject(
+                manifest.read(path(self.clone(SplitDataset).output())),
+                {part: computed.read(part) for part in split.SPLITS},
+                self.image_dir,
+                recipe.module,
+                self.reporter,
+            )
+            findings = quality.check(subject)
+            quality.write(findings, target)
+            for line in quality.remarks(findings):
+                logger.warning(line)
+        quality.refuse(quality.read(target, kinds), target)
