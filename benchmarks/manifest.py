@@ -28,7 +28,7 @@ def synthetic(count: int) -> tuple[Listing, pd.DataFrame]:
     stat = {"path": paths, "size": 50_000, "mtime_ns": np.arange(count), "ctime_ns": 0}
     inspected = {
         **{"digest": [f"{number:064x}" for number in range(count)], "width": 500, "height": 375},
-        **{"format": "JPEG", "status": photos.OK},
+        **{"format": "JPEG", "grey": False, "status": photos.OK},
     }
     frame = pd.DataFrame({"label": labels, **stat, "problem": ""})
     return Listing(frame, tuple(sorted(set(labels))), "x"), pd.DataFrame({**stat, **inspected})

@@ -127,8 +127,9 @@ def assign_all(rule: SplitRule, paths: Sequence[str], digests: Sequence[str]) ->
     for i in by_name:
         if splits[i] is None or not digests[i]:
             continue
-        thing, separator, _ = paths[i].rpartition("_nohash_")
-        for key in (digests[i], thing) if separator else (digests[i],):
+        folder, _, name = paths[i].rpartition("/")
+        thing, separator, _ = name.partition("_nohash_")
+        for key in (digests[i], f"{folder}/{thing}") if separator else (digests[i],):
             a, b = leader(i), leader(first.setdefault(key, i))
             leaders[max(a, b, key=place.__getitem__)] = min(a, b, key=place.__getitem__)
     return [splits[leader(i)] for i in range(len(paths))]

@@ -40,7 +40,7 @@ def find(subject: Subject) -> Iterator[Finding]:
     for _, members in photos[sizes[group] > 1].groupby(group[sizes[group] > 1]):
         same = members["digest"].nunique() == 1
         how = "the same file" if same else "nearly the same photo"
-        paths = tuple(members["path"])
+        paths = tuple(sorted(members["path"]))
         score = float(same)
         splits, labels = sorted(set(members["split"])), sorted(set(members["label"]))
         if len(splits) > 1:

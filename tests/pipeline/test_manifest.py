@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from pipeline import manifest, photos
 from pipeline.errors import UserError
@@ -335,3 +336,30 @@ def test_an_empty_class_folder_is_named_and_changes_nothing_else(photo_dir: Path
     (photo_dir / "tulip").mkdir()
     assert any(line.startswith("Class 'tulip' has no usable photo") for line in remarks(photo_dir))
     assert summary_of(photo_dir).digest == before.digest
+
+
+def test_equal_photos_share_a_part_when_asked_for(photo_dir: Path) -> None:
+    first = photo_dir / "red_rose/0.jpg"
+    for number in range(100, 130):
+        shutil.copy(first, photo_dir / f"red_rose/{number}.jpg")
+
+    def parts(rule: SplitRule) -> set[str]:
+        rows = build(photo_dir, rule).to_pandas()
+        return set(rows["split"][rows["digest"] == hashlib.sha256(first.read_bytes()).hexdigest()])
+
+    assert len(parts(RULE)) > 1
+    assert len(parts(SplitRule(group_duplicates=True))) == 1
+
+
+def test_what_is_set_aside_has_a_digest_of_its_own(photo_dir: Path) -> None:
+    before = summary_of(photo_dir)
+    (photo_dir / "red_rose/broken.jpg").write_bytes(b"")
+    after = summary_of(photo_dir)
+    assert after.digest == before.digest
+    assert after.aside_digest != before.aside_digest
+
+
+def test_photos_without_colour_are_marked(photo_dir: Path) -> None:
+    Image.new("L", (48, 40), 100).save(photo_dir / "red_rose/grey.png")
+    rows = build(photo_dir).to_pandas().set_index("path")["grey"]
+    assert rows[rows].index.tolist() == ["red_rose/grey.png"]

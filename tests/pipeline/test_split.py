@@ -258,3 +258,55 @@ def test_a_list_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="UTF-8") as refusal:
         split.read_given(str(tmp_path))
     assert str(tmp_path / "train.txt") in str(refusal.value)
+
+
+GROUPED = SplitRule(group_duplicates=True)
+
+
+def test_equal_photos_share_a_part_whatever_their_names() -> None:
+    (train,), (test,) = names_in(TRAINING, 1), names_in(TESTING, 1)
+    paths = [f"a/{train}", f"b/{test}", "a/other.jpg"]
+    digests = ["same", "same", "other"]
+    expected = TRAINING if train < test else TESTING
+    apart = [assign(SplitRule(), path) for path in paths]
+    assert split.assign_all(SplitRule(), paths, digests) == apart == [TRAINING, TESTING, apart[2]]
+    assert split.assign_all(GROUPED, paths, digests) == [expected, expected, apart[2]]
+    assert split.assign_all(GROUPED, paths[::-1], digests[::-1]) == [apart[2], expected, expected]
+
+
+def test_photos_without_a_digest_are_not_grouped() -> None:
+    paths = [f"a/{name}" for part in (TRAINING, TESTING) for name in names_in(part, 1)]
+    assert split.assign_all(GROUPED, paths, ["", ""]) == [TRAINING, TESTING]
+
+
+def test_all_pictures_of_a_thing_go_where_a_copy_of_one_of_them_goes() -> None:
+    (first,) = names_in(TESTING, 1)  # a digit comes before a letter
+    things = (f"thing {i}" for i in range(1000))
+    thing = next(t for t in things if assign(SplitRule(), f"a/{t}_nohash_") == TRAINING)
+    paths = [f"a/{thing}_nohash_1.jpg", f"a/{thing}_nohash_2.jpg", f"b/{first}"]
+    assert split.assign_all(GROUPED, paths, ["x", "y", "y"]) == [TESTING] * 3
+    assert split.assign_all(GROUPED, paths, ["x", "y", "z"]) == [TRAINING, TRAINING, TESTING]
+
+
+def test_photos_on_no_list_of_a_given_split_stay_out(tmp_path: Path) -> None:
+    lists = write_lists(tmp_path / "lists", train="a/2\n", test="a/3\n")
+    given = split.read_given(str(lists))
+    paths = ["a/1.jpg", "a/2.jpg", "a/3.jpg"]
+    rule = SplitRule(0, 0, given, group_duplicates=True)
+    assert split.assign_all(rule, paths, ["same"] * 3) == [None, TRAINING, TRAINING]
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 5), st.booleans()), max_size=30))
+def test_grouping_leaves_no_leak(photos: list[tuple[int, int, bool]]) -> None:
+    paths = [
+        f"{c}/{i}{'_nohash_' if thing else ' '}{n}.jpg" for n, (i, c, thing) in enumerate(photos)
+    ]
+    digests = [str(i * 7 % 11) for i, _, _ in photos]
+    splits = split.assign_all(GROUPED, paths, digests)
+    for digest in set(digests):
+        assert len({s for s, d in zip(splits, digests, strict=True) if d == digest}) == 1
+    for thing in {p.partition("_nohash_")[0] for p in paths if "_nohash_" in p}:
+        of_thing = {
+            s for s, p in zip(splits, paths, strict=True) if p.startswith(f"{thing}_nohash_")
+        }
+        assert len(of_thing) == 1

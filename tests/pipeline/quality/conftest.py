@@ -1,0 +1,41 @@
+"""Small data sets with faults, made of numbers and of real files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline import photos
+from pipeline.quality import Subject
+
+Maker = Callable[..., Subject]
+
+
+@pytest.fixture
+def make_subject(tmp_path: Path) -> Maker:
+    """A data set of vectors; by default, each photo has a digest of its own and trains."""
+
+    def make(
+        vectors: np.ndarray,
+        labels: list[str],
+        digests: list[str] | None = None,
+        splits: list[str] | None = None,
+        paths: list[str] | None = None,
+    ) -> Subject:
+        n = len(labels)
+        frame = pd.DataFrame(
+            {
+                "label": labels,
+                "path": paths or [f"{label}/{i}.png" for i, label in enumerate(labels)],
+                "digest": digests or [f"{i:064x}" for i in range(n)],
+                "split": splits or ["training"] * n,
+            }
+        )
+        listed = frame.assign(
+            width=64, height=64, format="PNG", grey=False, status=photos.OK, size=1000
+        )
+        return Subject(listed, frame, vectors.astype(np.float32), tmp_path, 64, 64)
+
+    return make

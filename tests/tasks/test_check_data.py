@@ -1,0 +1,82 @@
+"""CheckData: findings without a gate, and a gate that stays shut."""
+
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import luigi
+import pandas as pd
+import pytest
+
+from tasks import CheckData, EvaluateModel, SplitDataset, split_dataset
+from tasks.messages import logger
+
+
+@pytest.fixture
+def options(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> dict[str, Any]:
+    """Photos of which one is in a second class as well."""
+    shutil.copy(photo_dir / "red_rose/3.jpg", photo_dir / "green leaf/rose.jpg")
+    out = tmp_path / "out"
+    return {"image_dir": photo_dir, "tfhub_module": str(tiny_module), "output_dir": out}
+
+
+@pytest.fixture
+def errors() -> Iterator[list[str]]:
+    """What the user gets to see of what went wrong."""
+    lines: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)
+
+
+def run(task: luigi.Task) -> bool:
+    for memo in (split_dataset._list_photos, split_dataset._read_summary):
+        memo.cache_clear()
+    return bool(luigi.build([task], local_scheduler=True, log_level="WARNING", no_lock=True))
+
+
+def test_without_a_gate_findings_are_written_and_the_run_goes_on(options: dict[str, Any]) -> None:
+    task = EvaluateModel(**options)
+    assert run(task)
+    (findings,) = (options["output_dir"] / "checks").glob("*.parquet")
+    assert "conflict" in set(pd.read_parquet(findings)["kind"])
+    evaluation = Path(task.output().path)
+    assert pd.read_parquet(evaluation / "findings.parquet").equals(pd.read_parquet(findings))
+
+
+def test_a_gate_fails_each_time_and_keeps_the_findings(
+    options: dict[str, Any], errors: list[str]
+) -> None:
+    assert run(EvaluateModel(**options))
+    for _ in range(2):
+        assert not run(EvaluateModel(**options, fail_on="conflict"))
+        assert errors[-1].startswith("fail_on: the photos have faults that may not be: ")
+        assert "green leaf/rose.jpg and red_rose/3.jpg" in errors[-1]
+    assert len(errors) == 2
+    assert len(list((options["output_dir"] / "checks").glob("*.parquet"))) == 1
+    assert len(list((options["output_dir"] / "evaluations").iterdir())) == 1
+
+
+def test_a_gate_opens_when_the_fault_is_mended(options: dict[str, Any], photo_dir: Path) -> None:
+    assert not run(CheckData(**options, fail_on="conflict,leak"))
+    (photo_dir / "green leaf/rose.jpg").unlink()
+    assert run(CheckData(**options, fail_on="conflict"))
+
+
+def test_a_kind_that_does_not_exist_is_a_mistake(
+    options: dict[str, Any], errors: list[str]
+) -> None:
+    assert not run(EvaluateModel(**options, fail_on="leaks"))
+    assert errors[-1].startswith("fail_on: there is no kind 'leaks'")
+
+
+def test_grouping_duplicates_makes_another_manifest(options: dict[str, Any]) -> None:
+    apart, together = (
+        SplitDataset(image_dir=options["image_dir"]),
+        SplitDataset(image_dir=options["image_dir"], group_duplicates=True),
+    )
+    assert apart.output().path != together.output().path
