@@ -1,5 +1,6 @@
 """Small real photos, and a store of their bottlenecks, that several tests share."""
 
+import json
 import os
 import socket
 import subprocess
@@ -7,7 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import bottlenecks, manifest, modules
+from pipeline import bottlenecks, evaluation, manifest, modules
 from pipeline.bottlenecks import Counts
+from pipeline.head import Head
 from pipeline.recipe import Recipe
+from pipeline.rows import Rows
 from pipeline.split import SplitRule
 
 PhotoMaker = Callable[..., Path]
@@ -126,6 +129,14 @@ def tiny_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
     module = Quarters()
     tf.saved_model.save(module, str(directory), signatures=module.__call__)
     return directory
+
+
+def write_figures(trained: Head, test: Rows, directory: Path) -> None:
+    """What later steps read of an evaluation, without its page."""
+    figures, predictions = evaluation.evaluate(trained, test)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "evaluation.json").write_text(json.dumps(asdict(figures)))
+    predictions.to_parquet(directory / "predictions.parquet")
 
 
 @dataclass

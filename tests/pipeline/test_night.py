@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import evaluation, head, history, night, promotion, recipe, rows, split
+from pipeline import head, history, night, promotion, recipe, rows, split
 from pipeline.night import Results
 from pipeline.promotion import Gate
 from pipeline.split import SplitRule
-from tests.conftest import PhotoMaker, Store
+from tests.conftest import PhotoMaker, Store, write_figures
 
 GATE = Gate(0.5, 0.01)
 
@@ -40,7 +40,7 @@ class Nights:
         if not model.exists():
             parts = [rows.read(classes, part) for part in split.SPLITS]
             trained, training = head.train(parts[0], parts[1], head.BALANCED, 0.1)
-            evaluation.write(*evaluation.evaluate(trained, parts[2]), model)
+            write_figures(trained, parts[2], model)
             head.write(trained, training, out / "heads" / name)
             shutil.copytree(out / "heads" / name, model, dirs_exist_ok=True)
             recipe.write(store.recipe, model / "recipe.json")

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import evaluation, history, promotion, recipe
 from pipeline import head as heads
+from pipeline import history, promotion, recipe
+from pipeline.comparison import Comparison
 from pipeline.errors import UserError
 from pipeline.head import Head, Training
 from pipeline.history import Promotion
@@ -15,6 +16,7 @@ from pipeline.modules import Module
 from pipeline.promotion import BY_HAND, NIGHTLY, Gate
 from pipeline.recipe import Recipe
 from pipeline.rows import Rows
+from tests.conftest import write_figures
 
 MODULE = Module("tiny", "", "digest", 8, 8, 3)
 RECIPE = Recipe(MODULE, "float32", "float16")
@@ -38,9 +40,7 @@ def says(answers: str, labels: tuple[str, ...] = LABELS) -> Head:
 def model(out: Path, name: str, head: Head, test: Rows) -> Path:
     directory = out / "models" / name
     heads.write(head, Training(0.1, 1, 1, ()), directory)
-    evaluation.write(*evaluation.evaluate(head, test), directory.with_name(f"{name}-figures"))
-    for file in directory.with_name(f"{name}-figures").iterdir():
-        file.rename(directory / file.name)
+    write_figures(head, test, directory)
     recipe.write(RECIPE, directory / "recipe.json")
     return directory
 
@@ -98,7 +98,7 @@ def test_a_model_that_breaks_a_class_is_refused(tmp_path: Path) -> None:
 def test_worse_means_beyond_the_tolerance_and_beyond_chance(
     count: int, broken: int, fixed: int, refused: bool
 ) -> None:
-    measured = promotion.Comparison(count, 0.9, 0.9, fixed, broken, 1)
+    measured = Comparison(count, 0.9, 0.9, fixed, broken, (), (), 1, (), (), ())
     assert bool(list(promotion._worse(measured, 0.01, ""))) == refused
 
 

@@ -94,6 +94,7 @@ def texts(mails: Any) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_a_night_ends_well_and_nobody_is_mailed(site: Site, mails: Any) -> None:
     site.configure(mails.port)
     code, said = site.run("--date", "2026-11-01")
@@ -138,6 +139,7 @@ def test_a_mistake_is_not_retried_and_has_an_exit_code_of_its_own(
     assert f"there is no folder {photo_dir}" in text
 
 
+@pytest.mark.slow
 def test_a_failed_stage_is_retried_so_often_and_mailed_once(site: Site, mails: Any) -> None:
     site.configure(mails.port)
     site.out.mkdir()
@@ -178,6 +180,7 @@ def test_a_wrong_option_is_one_line(site: Site) -> None:
     assert "could not convert string to float: 'much'" in said
 
 
+@pytest.mark.slow
 def test_of_two_runs_at_once_one_works_and_the_other_leaves(site: Site) -> None:
     first = site.start("--date", "2026-11-01")
     while not (site.out / lock.NIGHTLY).exists():
@@ -191,6 +194,7 @@ def test_of_two_runs_at_once_one_works_and_the_other_leaves(site: Site) -> None:
     assert site.outcomes() == ["promoted"]
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_started_again(site: Site) -> None:
     """As the kernel does where memory runs out: the command lives on, its child does not."""
     run = site.start("--date", "2026-11-01")

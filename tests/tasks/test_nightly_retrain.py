@@ -25,7 +25,7 @@ class Nightly(Pipeline):
 @pytest.fixture
 def pipeline(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> Iterator[Nightly]:
     given = Nightly(image_dir=photo_dir, tfhub_module=str(tiny_module), output_dir=tmp_path / "out")
-    assert given.run(date=FIRST)[-2:] == ["ExportModel", "NightlyRetrain"]
+    assert {"ExportModel", "NightlyRetrain"} <= set(given.run(date=FIRST))
     yield given
 
 
