@@ -85,11 +85,13 @@ def _night(task: NightlyRetrain, arguments: list[str]) -> int:
     if tried.code == DONE:
         return _ended(task, before)
     if tried.code != INTERRUPTED:
+        code = tried.code if tried.code > 0 else 128 - tried.code  # of a signal, as shells do
         reason = str(tried).splitlines()[0]
         history.add(task.output_dir, Night(task.date.isoformat(), history.FAILED, reason))
-        text = f"{tried}\n\nThe current model stays. Exit code {tried.code}.\n"
+        text = f"{tried}\n\nThe current model stays. Exit code {code}.\n"
         _mail(f"{task.date}: failed", text)
-    return tried.code
+        return code
+    return INTERRUPTED
 
 
 def _ended(task: NightlyRetrain, before: int) -> int:
