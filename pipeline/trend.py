@@ -9,7 +9,7 @@ from pipeline import history, pages, storage
 from pipeline.history import Night
 
 PAGE = "history.html"  # in the output folder
-WIDTH, HEIGHT, MARGIN = 900, 260, 40  # of the chart, in its own units
+WIDTH, HEIGHT, MARGIN = 900, 260, 50  # of the chart, in its own units
 
 
 @dataclass(frozen=True)

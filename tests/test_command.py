@@ -47,7 +47,8 @@ def test_export_model_leads_to_a_model(photo_dir: Path, tiny_module: Path, tmp_p
 def test_a_stage_runs_alone(photo_dir: Path, tmp_path: Path) -> None:
     done = luigi("SplitDataset", "--image-dir", photo_dir, "--output-dir", tmp_path / "out")
     assert done.returncode == 0
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["manifests", "timings.jsonl"]
+    written = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert written == ["in-use.lock", "manifests", "timings.jsonl"]
 
 
 def test_help_does_not_load_tensorflow() -> None:

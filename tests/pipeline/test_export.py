@@ -155,22 +155,21 @@ def test_a_name_that_tensorflow_refuses_is_refused(
         export.export(head, module, tmp_path, "my result")
 
 
-def test_publishing_moves_current_to_the_new_model(
+def test_a_published_model_has_its_evaluation_head_and_recipe_and_current_stays(
     module: Module, head_directory: Path, tmp_path: Path
 ) -> None:
     made_by = Recipe(module, "float32", "float16")
     evaluation = tmp_path / "evaluation"
     evaluation.mkdir()
     (evaluation / "evaluation.json").write_text("{}")
-    for name in ("first", "second", "first"):
-        directory = tmp_path / "out" / "models" / name
-        export.publish(head_directory, made_by, evaluation, "final_result", directory)
-        current = tmp_path / "out" / "current"
-        assert current.resolve() == directory.resolve()
-        assert (current / "evaluation.json").exists()
-        assert (current / "saved_model" / "saved_model.pb").exists()
-        assert heads.read(current).labels == LABELS
-        assert recipe.read(current / "recipe.json") == made_by
+    model = tmp_path / "out" / "models" / "first"
+    for _ in range(2):
+        export.publish(head_directory, made_by, evaluation, "final_result", model)
+        assert (model / "evaluation.json").exists()
+        assert (model / "saved_model" / "saved_model.pb").exists()
+        assert heads.read(model).labels == LABELS
+        assert recipe.read(model / "recipe.json") == made_by
+    assert not (tmp_path / "out" / "current").exists()
 
 
 def test_a_failed_export_leaves_nothing(

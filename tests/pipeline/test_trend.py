@@ -15,15 +15,15 @@ NASTY = "<script>alert(1)</script>\"'&"
 def test_marks_stand_in_order_and_better_is_higher() -> None:
     nights = [Night("", "promoted", "", test_photos=100, correct=c) for c in (95, 98, 91)]
     marks, levels = trend.chart([*nights, Night("", "failed", "")])
-    assert [mark.x for mark in marks] == [40, 450, 860]
+    assert [mark.x for mark in marks] == [50, 450, 850]
     assert marks[1].y < marks[0].y < marks[2].y
-    assert levels[0] == (0.9, 220)
-    assert levels[2] == (1, 40)
+    assert levels[0] == (0.9, 210)
+    assert levels[2] == (1, 50)
 
 
 def test_a_single_perfect_night_has_a_chart() -> None:
     marks, levels = trend.chart([Night("", "promoted", "", test_photos=9, correct=9)])
-    assert (marks[0].x, marks[0].y) == (40, 40)
+    assert (marks[0].x, marks[0].y) == (50, 50)
     assert levels[0][0] == 0.9
 
 
