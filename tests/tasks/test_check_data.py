@@ -36,7 +36,7 @@ def errors() -> Iterator[list[str]]:
 def run(task: luigi.Task) -> bool:
     for memo in (split_dataset._list_photos, split_dataset._read_summary):
         memo.cache_clear()
-    return bool(luigi.build([task], local_scheduler=True, log_level="WARNING", no_lock=True))
+    return bool(luigi.build([task], local_scheduler=True, log_level="INFO", no_lock=True))
 
 
 def test_without_a_gate_findings_are_written_and_the_run_goes_on(options: dict[str, Any]) -> None:
