@@ -16,7 +16,8 @@ DATA := $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(IMAGE_DIR),--ima
 	$(if $(DATASET),--dataset "$(DATASET)") $(if $(SPLIT_FILE),--split-file "$(SPLIT_FILE)")
 MODULE := $(if $(TFHUB_MODULE),--tfhub-module "$(TFHUB_MODULE)")
 LUIGI := $(BIN)/luigi --module tasks
-MODEL = $(or $(OUTPUT_DIR),$(shell $(BIN)/python -c "import tasks; print(tasks.ExportModel().output_dir)"))/current
+OUT = $(or $(OUTPUT_DIR),$(shell $(BIN)/python -c "import tasks; print(tasks.ExportModel().output_dir)"))
+MODEL = $(OUT)/current
 HOW := $(if $(SCHEDULER),--scheduler-url "$(SCHEDULER)") $(OPTIONS)
 HEAD := $(if $(SUMMARIES_DIR),--summaries-dir "$(SUMMARIES_DIR)")
 
@@ -71,10 +72,25 @@ demo: setup ## show a page on which one drops a photo, on http://127.0.0.1:8000
 	@$(BIN)/python -m pipeline.demo --model "$(MODEL)"
 
 luigid: setup ## start Luigi's scheduler with its page on http://127.0.0.1:8082
+	@mkdir -p data/luigid
 	$(BIN)/luigid --address 127.0.0.1 --port 8082
 
 tensorboard: setup ## show what trainings wrote to SUMMARIES_DIR, on http://127.0.0.1:6006
 	$(BIN)/tensorboard --host 127.0.0.1 --port 6006 --logdir "$(or $(SUMMARIES_DIR),data/summaries)"
+nightly: setup ## what cron or systemd runs: train, and promote the model if it passes the gate
+	@$(BIN)/python -m tasks.nightly $(DATA) $(MODULE) $(HOW)
+
+rollback: setup ## go back to the model that was current before
+	@$(BIN)/python -m pipeline.promotion --output-dir "$(OUT)"
+
+history: setup ## print what became of each night, and write the page with the trend
+	@$(BIN)/python -m pipeline.trend --output-dir "$(OUT)"
+
+pages: setup ## show the output folder's pages on http://127.0.0.1:8083
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory "$(OUT)" 8083
+
+prune: setup ## say what earlier runs left that can go; DELETE=1 deletes it
+	@$(LUIGI) PruneRuns $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(DELETE),--delete) $(OPTIONS)
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .
@@ -86,6 +102,9 @@ test: setup ## run every test
 
 test-fast: setup ## run the tests that take no more than a few seconds each
 	$(BIN)/pytest -m "not slow"
+
+fortnight: setup ## simulate fourteen nights, with their mishaps, and print what became of them
+	$(BIN)/pytest -q -s tests/test_fortnight.py
 
 bench: setup bench-head ## measure the bottleneck stage and the head, on IMAGE_DIR or on photos made for it
 	$(BIN)/python -m benchmarks.bottlenecks $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import augmentation, features, split, storage
+from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
 from pipeline.manifest import ClassSummary
 from pipeline.progress import Progress, silent
@@ -55,11 +56,16 @@ class Counts:
 
 
 def class_directory(store: Path, recipe: Recipe, of_class: ClassSummary) -> Path:
-    """Where a class's finished rows are: labels that look alike differ in their digest."""
-    digest, copies = of_class.digest, recipe.augmentation
+    """Where a class's finished rows are."""
+    return recipe.directory(store) / class_name(of_class, recipe.augmentation)
+
+
+def class_name(of_class: ClassSummary, copies: Augmentation) -> str:
+    """Of the folder of a class: labels that look alike differ in their digest."""
+    digest = of_class.digest
     if copies.augmentations:
         digest = storage.digest(digest, copies.augmentations, copies.key)
-    return recipe.directory(store) / f"{storage.slug(of_class.label)}-{digest}"
+    return f"{storage.slug(of_class.label)}-{digest}"
 
 
 def compute(

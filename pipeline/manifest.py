@@ -230,6 +230,11 @@ def read_summary(path: Path) -> Summary:
     return _summary(pq.read_schema(path))
 
 
+def image_dir(path: Path) -> str:
+    """The folder of photos that a manifest describes, as an absolute path."""
+    return str(_fields(pq.read_schema(path))["image_dir"])
+
+
 def newest(directory: Path, image_dir: Path) -> pd.DataFrame | None:
     """The rows of the latest manifest of `image_dir` in `directory`, if there is one.
 

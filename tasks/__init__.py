@@ -14,8 +14,10 @@ try:
     from tasks.export_model import ExportModel
     from tasks.fetch_dataset import FetchDataset
     from tasks.messages import interrupted, logger, tidy
+    from tasks.nightly_retrain import NightlyRetrain
     from tasks.predict_images import PredictImages
     from tasks.prepare_module import PrepareModule
+    from tasks.prune_runs import PruneRuns
     from tasks.sample_photos import SamplePhotos
     from tasks.search_head import SearchHead
     from tasks.split_dataset import SplitDataset
@@ -31,8 +33,10 @@ __all__ = [
     "EvaluateModel",
     "ExportModel",
     "FetchDataset",
+    "NightlyRetrain",
     "PredictImages",
     "PrepareModule",
+    "PruneRuns",
     "SamplePhotos",
     "SearchHead",
     "SplitDataset",

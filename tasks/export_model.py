@@ -2,7 +2,7 @@
 
 import luigi
 
-from pipeline import contract, export, fidelity, storage, tflite
+from pipeline import contract, export, fidelity, history, promotion, storage, tflite
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.evaluate_model import EvaluateModel
 from tasks.messages import logger
@@ -14,6 +14,12 @@ from tasks.train_head import TrainHead
 
 class ExportModel(ExportOptions, Step):
     """Write the model's files, and let `current` lead to them."""
+
+    promote = luigi.BoolParameter(
+        default=True,
+        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
+        description="whether `current` is to lead to the model; NightlyRetrain decides that later",
+    )
 
     def requires(self) -> dict[str, luigi.Task]:
         return {
@@ -32,8 +38,10 @@ class ExportModel(ExportOptions, Step):
         return luigi.LocalTarget(self.output_dir / "models" / key)
 
     def complete(self) -> bool:
-        current = self.output_dir / "current"
-        return self.output().exists() and current.resolve() == path(self.output()).resolve()
+        if not self.output().exists():
+            return False
+        current = promotion.current(self.output_dir)
+        return not self.promote or current == path(self.output()).resolve()
 
     def work(self) -> None:
         inputs, recipe = self.input(), self.clone(ComputeBottlenecks).recipe()
@@ -49,8 +57,10 @@ class ExportModel(ExportOptions, Step):
         export.publish(source, self._options(), model)
         for line in fidelity.remarks(contract.answers(model), recipe.precision):
             logger.warning(line)
-        export.release(model, self.output_dir)
-        logger.info("The model is in %s", self.output_dir / "current")
+        if self.promote:
+            move = promotion.promote(self.output_dir, model, promotion.BY_HAND)
+            history.add(self.output_dir, promotion=move)
+            logger.info("The model is in %s", self.output_dir / "current")
 
     def _options(self) -> export.Options:
         return export.Options(self.final_tensor_name, tflite.parse(self.tflite), self.onnx)

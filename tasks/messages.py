@@ -35,6 +35,8 @@ def tidy(record: logging.LogRecord) -> bool:
     if reason:
         record.msg, record.args = "%s", (reason,)
         record.exc_info = record.exc_text = None
+    if str(record.msg).startswith("Failed connecting"):  # what Luigi does about it comes next
+        record.exc_info = record.exc_text = None
     return record.levelno > logging.INFO or not str(record.msg).startswith(_NOISE)
 
 
@@ -86,8 +88,11 @@ class Reporter:
             logger.info(text)
         # Luigi's worker puts these in place while it runs the task.
         if self._task.set_status_message:
-            self._task.set_status_message(text)
-            self._task.set_progress_percentage(100 * done // max(total, 1))
+            try:
+                self._task.set_status_message(text)
+                self._task.set_progress_percentage(100 * done // max(total, 1))
+            except RPCError:
+                logger.warning("The scheduler does not answer; the work goes on")
 
     def close(self) -> None:
         """End the bar's line."""

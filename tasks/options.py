@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import luigi
 from luigi.configuration import get_config
+from luigi.parameter import ParameterVisibility
 
 from pipeline import datasets, features, head_settings, interface, tflite
 from pipeline.augmentation import Augmentation
@@ -378,6 +379,50 @@ class SearchOptions(HeadOptions):
     try_l2 = luigi.StrParameter(
         default=configured("search", "try_l2", "0"),
         description="L2 strengths to compare, with commas between; 0: the best on validation",
+    )
+
+
+class NightlyOptions(ExportOptions):
+    """Section [nightly]: what a night's model must reach, and what is done when a run fails."""
+
+    assert_accuracy_at_least = luigi.FloatParameter(
+        default=configured("nightly", "assert_accuracy_at_least", 0.0),
+        description="share of the test photos, from 0 to 1, that a model must name rightly",
+    )
+    tolerance = luigi.FloatParameter(
+        default=configured("nightly", "tolerance", 1.0),
+        description="percentage points by which a model may be worse than the current one",
+    )
+    page_url = luigi.StrParameter(
+        default=configured("nightly", "page_url", ""),
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="where output_dir can be read in a browser; the scheduler's page links to it",
+    )
+    retries = luigi.IntParameter(
+        default=configured("nightly", "retries", 2),
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="how often a failed run is tried again",
+    )
+    retry_delay = luigi.FloatParameter(
+        default=configured("nightly", "retry_delay", 60.0),
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="seconds before it is",
+    )
+
+
+class PruneOptions(OutputOptions):
+    """Section [prune]: what is kept of earlier runs."""
+
+    keep = luigi.IntParameter(
+        default=configured("prune", "keep", 30),
+        description="runs whose results are kept",
+    )
+    delete = luigi.BoolParameter(
+        default=False,
+        description="delete; without it, only say what would be deleted",
     )
 
 

@@ -1,11 +1,13 @@
 """What all steps of the pipeline have in common."""
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import luigi
+from luigi.parameter import ParameterVisibility
 
-from pipeline import timing
+from pipeline import lock, timing
 from tasks.messages import Reporter, logger
 from tasks.options import OutputOptions
 
@@ -34,18 +36,32 @@ class Step(luigi.Task):
             return
         start = time.monotonic()
         self.reporter = Reporter(self)
+        output_dir = self.output_dir if isinstance(self, OutputOptions) else None
+        in_use = lock.shared(output_dir / lock.IN_USE) if output_dir else nullcontext()
         try:
-            self.work()
+            with in_use:
+                self.work()
         finally:
             self.reporter.close()
         seconds = time.monotonic() - start
         logger.info("%s took %.1f s", self.task_family, seconds)
-        if isinstance(self, OutputOptions):
-            timing.add(self.output_dir, self.task_family, made(self.output()), seconds)
+        if output_dir:
+            timing.add(output_dir, self.task_family, made(self.output()), seconds)
 
     def work(self) -> None:
         """Write the output."""
         raise NotImplementedError
+
+    def _get_param_visibilities(self) -> dict[str, int]:
+        """What luigid's page shows of a task: the options that differ from luigi.cfg.
+
+        Asked for the display alone: a task's identity comes from all of its options.
+        """
+        shown: dict[str, int] = super()._get_param_visibilities()  # type: ignore[no-untyped-call]
+        for name, parameter in self.get_params():
+            if name in shown and getattr(self, name) == parameter._default:
+                shown[name] = ParameterVisibility.HIDDEN.value
+        return shown
 
 
 def path(target: luigi.Target) -> Path:

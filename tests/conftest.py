@@ -1,15 +1,21 @@
 """Small real photos, and a store of their bottlenecks, that several tests share."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import luigi
 import numpy as np
 import pandas as pd
 import pytest
+from luigi import Task, build
 from PIL import Image
 
 from pipeline import bottlenecks, contract, evaluation, export, manifest, modules, rows
@@ -18,10 +24,70 @@ from pipeline.bottlenecks import Counts
 from pipeline.export import Source
 from pipeline.head import Head
 from pipeline.recipe import Recipe
+from pipeline.rows import Rows
 from pipeline.split import SplitRule
 from tests.web import Web, serve
 
 PhotoMaker = Callable[..., Path]
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+
+
+def environment() -> dict[str, str]:
+    """The environment without what points Luigi to another configuration."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("LUIGI")}
+
+
+def luigi(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run the `luigi` command as people do."""
+    command = [BIN / "luigi", "--module", "tasks", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True)
+
+
+class Luigid:
+    """A luigid on a free port of this machine, started and stopped as one likes."""
+
+    def __init__(self, directory: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.directory = directory
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = [BIN / "luigid", "--address", "127.0.0.1", "--port", str(self.port)]
+        with (self.directory / "log").open("a") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.directory, env=environment(), stdout=log, stderr=log
+            )
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(self.url).close()
+                return
+            except OSError:
+                assert self.process.poll() is None, (self.directory / "log").read_text()
+                time.sleep(0.1)
+        raise AssertionError("luigid does not answer")
+
+    def stop(self, kill: bool = False) -> None:
+        """Stop it, so that it keeps what it knows, or kill it, so that it does not."""
+        if kill:
+            self.process.kill()
+        else:
+            self.process.terminate()
+        self.process.wait()
+
+
+@pytest.fixture
+def luigid(tmp_path: Path) -> Iterator[Luigid]:
+    """A luigid that runs, in a folder without a luigi.cfg."""
+    (tmp_path / "luigid").mkdir()
+    scheduler = Luigid(tmp_path / "luigid")
+    scheduler.start()
+    yield scheduler
+    scheduler.stop()
 
 
 @pytest.fixture
@@ -81,6 +147,14 @@ def colours(tiny_module: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     recipe = Recipe(module, "float32", "float16")
     contract.write(directory, recipe, head.labels, ("Placeholder", "final_result"), {})
     return directory
+
+
+def write_figures(trained: Head, test: Rows, directory: Path) -> None:
+    """What later steps read of an evaluation, without its page."""
+    figures, predictions = evaluation.evaluate(trained, test)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "evaluation.json").write_text(json.dumps(asdict(figures)))
+    predictions.to_parquet(directory / "predictions.parquet")
 
 
 @dataclass
@@ -165,6 +239,14 @@ def options(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> dict[str, Any
     }
 
 
-def run(task: luigi.Task) -> None:
+def run(task: Task) -> None:
     """Run a task and all that it requires."""
-    assert luigi.build([task], local_scheduler=True, log_level="INFO", no_lock=True)
+    assert build([task], local_scheduler=True, log_level="INFO", no_lock=True)
+
+
+def saved(directory: Path, content: str = "") -> Path:
+    """A model's folder, as far as promoting it looks at it."""
+    (directory / "saved_model/variables").mkdir(parents=True, exist_ok=True)
+    (directory / "saved_model/saved_model.pb").write_text(content)
+    (directory / "saved_model/variables/variables.index").write_text(content)
+    return directory

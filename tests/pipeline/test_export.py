@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 from pipeline.export import Options, Source
 from pipeline.head import Head
 from pipeline.modules import Module
-from tests.conftest import PhotoMaker, Store
+from tests.conftest import PhotoMaker, Store, saved
 
 LABELS = ("green leaf", "red_rose", "薔薇")
 
@@ -185,14 +185,6 @@ def test_a_failed_export_leaves_nothing(source: Source, tmp_path: Path) -> None:
     with pytest.raises(UserError):
         export.publish(source, Options("not a name"), tmp_path / "models/model")
     assert list((tmp_path / "models").iterdir()) == []
-
-
-def saved(directory: Path, content: str) -> Path:
-    """A model's folder, as far as `release` looks at it."""
-    (directory / "saved_model/variables").mkdir(parents=True)
-    (directory / "saved_model/saved_model.pb").write_text(content)
-    (directory / "saved_model/variables/variables.index").write_text(content)
-    return directory
 
 
 def test_each_release_is_a_newer_version_for_serving_and_takes_no_room(tmp_path: Path) -> None:

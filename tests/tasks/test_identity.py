@@ -21,6 +21,8 @@ ALL = [*STEPS, "PrepareModule", "SplitDataset"]
 class Pipeline:
     """Runs the pipeline, each time as a new process would, and tells which steps had work."""
 
+    task_class: type[luigi.Task] = ExportModel
+
     def __init__(self, **options: Any) -> None:
         self.options = options
         self.lines: list[str] = []
@@ -37,7 +39,7 @@ class Pipeline:
         handler.emit = lambda record: self.lines.append(record.getMessage())  # type: ignore
         logger.addHandler(handler)
         try:
-            self.task = ExportModel(**{**self.options, **options})
+            self.task = self.task_class(**{**self.options, **options})
             assert luigi.build([self.task], local_scheduler=True, log_level="INFO", no_lock=True)
         finally:
             logger.removeHandler(handler)

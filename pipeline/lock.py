@@ -1,0 +1,32 @@
+"""Locks on the output folder. The kernel gives them back when a process ends, however it ends."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+NIGHTLY = "nightly.lock"  # held by the one nightly run
+IN_USE = "in-use.lock"  # shared by steps that are at work, so that nothing is deleted below them
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[IO[str] | None]:
+    """Hold a lock alone; gives its open file, or None where somebody else holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield file
+
+
+@contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Hold a lock together with others; waits while somebody holds it alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield

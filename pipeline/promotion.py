@@ -1,0 +1,229 @@
+"""Which model is `current`: the gate that a night's model has to pass, promotion and rollback.
+
+    python -m pipeline.promotion --output-dir data/output
+
+goes back to the model that was promoted before.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import comb
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline import comparison, export, head, history
+from pipeline.comparison import Comparison
+from pipeline.errors import UserError
+from pipeline.history import Promotion
+from pipeline.recipe import Recipe
+from pipeline.rows import Rows
+
+CHANCE = 0.05  # how often a model that is as good may be refused
+NIGHTLY, BY_HAND, ROLLBACK = "nightly", "by hand", "rollback"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a model must reach.
+
+    Attributes:
+        least_accuracy: top-1 on the test photos, from 0 to 1.
+        tolerance: how far its top-1 may lie below the current model's, from 0 to 1.
+    """
+
+    least_accuracy: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says of a model: why it is refused, or nothing; and the comparison behind it.
+
+    Attributes:
+        objections: a sentence each; none means that the model may be promoted.
+        comparison: with the current model on all test photos; None without a current model.
+    """
+
+    objections: tuple[str, ...]
+    comparison: Comparison | None
+
+
+def judge(
+    model: Path, current: Path | None, test: Rows, image_dir: Path, recipe: Recipe, gate: Gate
+) -> Verdict:
+    """Decide whether a model may replace the current one.
+
+    Both are asked about the same photos, of the classes that both know, twice: with the labels of
+    today, and with those that the photos had when the current model was measured. The second
+    keeps wrong labels from hiding in the test split: labels that were changed or added for the
+    worse make a model that was trained on them look good on their likes, but not on the photos
+    and labels of before.
+
+    Args:
+        model: its folder.
+        current: folder of the model to compare with; None for the first.
+        test: today's test split, with vectors of `recipe`.
+        image_dir: that the paths of the photos are relative to.
+        recipe: that made the vectors.
+        gate: what is asked.
+    """
+    objections = list(_absolute(model, gate))
+    if current is None:
+        return Verdict(tuple(objections), None)
+    old, new = head.read(current).labels, head.read(model).labels
+    lost = sorted(set(old) - set(new))
+    if lost:
+        objections.append(f"classes of the current model are missing: {', '.join(lost[:5])}")
+    test = test.of(tuple(set(old) & set(new)))
+    measured = _compare(current, model, test, image_dir, recipe)
+    if measured is None:
+        objections.append("the current model cannot be measured on today's test photos")
+    else:
+        objections += _worse(measured, gate.tolerance, "with today's labels")
+    before = _as_labelled(test, current)
+    again = _compare(current, model, before, image_dir, recipe)
+    if again is not None:
+        objections += _worse(again, gate.tolerance, "with the labels that it was measured with")
+    return Verdict(tuple(objections), measured)
+
+
+def promote(output_dir: Path, model: Path, how: str) -> Promotion | None:
+    """Let `current` lead to a model, in one step, and say what is to be written down of it.
+
+    Returns:
+        For `history.add`; None where `current` leads there already, and the history says so.
+    """
+    before = current(output_dir)
+    if before != model.resolve():
+        export.release(model, output_dir)
+    stack = _stack(history.promotions(output_dir))
+    if stack and stack[-1] == model.name and before == model.resolve():
+        return None
+    return Promotion(history.now(), model.name, how, before.name if before else "")
+
+
+def current(output_dir: Path) -> Path | None:
+    """The folder of the current model, if there is one."""
+    link = output_dir / "current"
+    return link.resolve() if link.is_dir() else None
+
+
+def recorded(output_dir: Path) -> Path | None:
+    """The model that the history names as current: another one than `current` leads to where a
+    run was killed between moving it and writing that down.
+    """
+    there = [output_dir / "models" / name for name in _stack(history.promotions(output_dir))]
+    return next((model.resolve() for model in reversed(there) if model.is_dir()), None)
+
+
+def withdrawn(output_dir: Path, model: Path) -> bool:
+    """Whether a person went back from a model, and nobody promoted it by hand since."""
+    back = False
+    for move in history.promotions(output_dir):
+        back |= move.how == ROLLBACK and move.instead_of == model.name
+        back &= not (move.how == BY_HAND and move.model == model.name)
+    return back
+
+
+def rollback(output_dir: Path) -> tuple[str, str]:
+    """Let `current` lead to the model that was promoted before it.
+
+    The nightly run does not promote the one that was left again, but other ones. Called again, it
+    goes back further.
+
+    Returns:
+        Names of the model that was left, and of the one that is current now.
+
+    Raises:
+        UserError: where there is no earlier model.
+    """
+    now = current(output_dir)
+    names = [name for name in _stack(history.promotions(output_dir)) if now and name != now.name]
+    there = [name for name in names if (output_dir / "models" / name).is_dir()]
+    if now is None or not there:
+        raise UserError(f"{output_dir} has no earlier model to go back to")
+    # Written down first: killed in between, the same command ends what it began.
+    history.add(output_dir, promotion=Promotion(history.now(), there[-1], ROLLBACK, now.name))
+    export.release(output_dir / "models" / there[-1], output_dir)
+    return now.name, there[-1]
+
+
+def _stack(moves: list[Promotion]) -> list[str]:
+    """The promoted models that a rollback can go through, the last one last."""
+    stack: list[str] = []
+    for move in moves:
+        if move.how == ROLLBACK and move.model in stack:
+            del stack[stack.index(move.model) + 1 :]
+        else:
+            stack = [name for name in stack if name != move.model] + [move.model]
+    return stack
+
+
+def _absolute(model: Path, gate: Gate) -> Iterator[str]:
+    """Objections to a model by itself."""
+    figures = json.loads((model / "evaluation.json").read_text(encoding="utf-8"))
+    if not figures["count"]:
+        yield "there is no test photo to measure it on; add photos or raise testing_percentage"
+    elif figures["top1"] < gate.least_accuracy:
+        yield (
+            f"accuracy {figures['top1']:.1%} is below assert_accuracy_at_least, "
+            f"{gate.least_accuracy:.1%}"
+        )
+
+
+def _worse(measured: Comparison, tolerance: float, how: str) -> Iterator[str]:
+    """The rule: worse by more than the tolerance, and by more than chance explains.
+
+    If both models were equally good, each photo that only one of them names rightly would be on
+    either side with the same probability: the one-sided exact test of signs.
+    """
+    differing = measured.broken + measured.fixed
+    more = sum(comb(differing, k) for k in range(measured.broken, differing + 1))
+    chance = more / 2**differing
+    fall = (measured.broken - measured.fixed) / measured.count
+    if fall > tolerance and chance < CHANCE:
+        yield (
+            f"worse than the current model {how}: of {measured.count} test photos, "
+            f"{measured.broken} are wrong that were right, {measured.fixed} the other way round"
+        )
+
+
+def _compare(
+    current: Path, model: Path, test: Rows, image_dir: Path, recipe: Recipe
+) -> Comparison | None:
+    if not len(test.labels):
+        return None
+    before = comparison.score(current, test, image_dir, recipe)
+    after = comparison.score(model, test, image_dir, recipe)
+    if before is None or after is None or not len(before):
+        return None
+    return comparison.compare(before, after)
+
+
+def _as_labelled(test: Rows, current: Path) -> Rows:
+    """The photos that the current model was measured on, with the labels that they had then."""
+    measured = pd.read_parquet(current / "predictions.parquet", columns=["digest", "label"])
+    labels = dict(zip(measured["digest"], measured["label"], strict=True))
+    kept = test.where(np.array([digest in labels for digest in test.digests], bool))
+    old = np.array([labels[digest] for digest in kept.digests], dtype=object)
+    return Rows(kept.vectors, old, kept.paths, kept.digests)
+
+
+def main() -> None:
+    """Go back to the model before."""
+    parser = argparse.ArgumentParser(description="Go back to the model that was promoted before.")
+    parser.add_argument("--output-dir", type=Path, default=Path("data/output"))
+    try:
+        left, now = rollback(parser.parse_args().output_dir)
+    except UserError as error:
+        sys.exit(str(error))
+    print(f"current leads to model {now} again; {left} will not be promoted by the nightly run")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Locks between processes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline import lock
+
+HOLD = (
+    "import sys, pathlib; from pipeline import lock\n"
+    "with lock.{kind}(pathlib.Path(sys.argv[1])) as held:\n"
+    "    print(held is not None, flush=True); sys.stdin.read()\n"
+)
+
+
+def holder(kind: str, path: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", HOLD.format(kind=kind), str(path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen(command, text=True, **pipes)  # type: ignore[call-overload]
+    assert process.stdout.readline()
+    return process  # type: ignore[no-any-return]
+
+
+def test_only_one_process_holds_a_lock_alone_and_a_killed_one_gives_it_back(tmp_path: Path) -> None:
+    path = tmp_path / "new/folder/a.lock"
+    with holder("exclusive", path) as other:
+        with lock.exclusive(path) as held:
+            assert held is None
+        other.kill()
+    with lock.exclusive(path) as held:
+        assert held is not None
+
+
+def test_a_lock_that_is_shared_cannot_be_held_alone(tmp_path: Path) -> None:
+    with holder("shared", tmp_path / "a.lock") as other:
+        with lock.shared(tmp_path / "a.lock"), lock.exclusive(tmp_path / "a.lock") as held:
+            assert held is None
+        other.kill()

@@ -1,0 +1,122 @@
+"""Clean-up: what goes, what stays."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import bottlenecks, history, manifest, promotion, prune, storage
+from pipeline.augmentation import Augmentation
+from pipeline.history import Night
+from tests.conftest import PhotoMaker, Store, saved
+
+LATER = time.time() + 10 * 24 * 3600
+
+
+@pytest.fixture
+def out(store: Store, make_photo: PhotoMaker, tmp_path: Path) -> Path:
+    """Three nights, each with one more photo: results of each, the first model promoted."""
+    out = tmp_path / "out"
+    for number in range(3):
+        make_photo(store.image_dir / "red_rose" / f"new-{number}.jpg", 2, 100 + number)
+        listing = manifest.list_photos(store.image_dir)
+        path = out / "manifests" / f"{storage.digest(number)}.parquet"
+        manifest.write(manifest.build(listing, store.image_dir, store.rule), path)
+        os.utime(path, (time.time() - 60 + number,) * 2)
+        rows = manifest.read(path)
+        classes = list(manifest.read_summary(path).classes)
+        bottlenecks.compute(rows, classes, store.image_dir, store.recipe, out / "bottlenecks")
+        name = storage.digest("result", number)
+        for folder in ("models", "evaluations", "heads"):
+            (out / folder / name).mkdir(parents=True)
+            (out / folder / name / "file").write_text("some bytes")
+        saved(out / "models" / name)
+        night = Night("", "refused", "", model=name, evaluation=name, head=name, manifest=path.name)
+        first = promotion.promote(out, out / "models" / name, "nightly") if not number else None
+        history.add(out, night, first)
+    return out
+
+
+def names(out: Path, keep: int, now: float = LATER) -> list[str]:
+    found = prune.find(out, keep, now)
+    return sorted(f"{p.path.relative_to(out).parts[0]}/{p.path.name}" for p in found)
+
+
+def result(number: int) -> str:
+    return storage.digest("result", number)
+
+
+def of_class(out: Path, number: int, label: str) -> str:
+    path = out / "manifests" / f"{storage.digest(number)}.parquet"
+    summary = manifest.read_summary(path).of(label)
+    return bottlenecks.class_name(summary, Augmentation())
+
+
+def test_runs_beyond_the_last_go_but_for_the_promoted_model(out: Path) -> None:
+    assert names(out, keep=1) == sorted(
+        [
+            f"models/{result(1)}",
+            *(f"{folder}/{result(n)}" for folder in ("evaluations", "heads") for n in (0, 1)),
+            *(f"manifests/{storage.digest(n)}.parquet" for n in (0, 1)),
+            *(f"bottlenecks/{of_class(out, n, 'red_rose')}" for n in (0, 1)),
+        ]
+    )
+
+
+def test_bottlenecks_of_a_kept_manifest_stay(out: Path) -> None:
+    assert f"bottlenecks/{of_class(out, 1, 'red_rose')}" not in names(out, keep=2)
+    assert f"bottlenecks/{of_class(out, 0, 'red_rose')}" in names(out, keep=2)
+    assert names(out, keep=3) == []
+
+
+def test_nothing_young_goes(out: Path) -> None:
+    assert names(out, keep=1, now=time.time()) == []
+
+
+def test_the_newest_manifest_stays_though_no_night_names_it(out: Path) -> None:
+    listed = out / "manifests" / f"{storage.digest(2)}.parquet"
+    by_hand = listed.with_name(f"{storage.digest('by hand')}.parquet")
+    by_hand.write_bytes(listed.read_bytes())
+    assert f"manifests/{by_hand.name}" not in names(out, keep=3)
+
+
+def test_what_is_not_ours_stays_and_what_was_never_finished_goes(out: Path) -> None:
+    (out / "models/notes.txt").write_text("mine")
+    (out / "models/my model").mkdir()
+    (out / "models/.abc.123.01234567.tmp").mkdir()
+    (out / "reports").mkdir()
+    assert names(out, keep=3) == ["models/.abc.123.01234567.tmp"]
+
+
+def test_old_journals_go_and_young_ones_stay(out: Path) -> None:
+    (home,) = (out / "bottlenecks").iterdir()
+    (home / "partial/1-old.parquet").write_bytes(b"")
+    assert names(out, keep=3) == ["bottlenecks/1-old.parquet"]
+    assert names(out, keep=3, now=time.time()) == []
+
+
+def test_a_manifest_that_cannot_be_read_stops_nothing(out: Path) -> None:
+    (out / "manifests" / f"{storage.digest('cut')}.parquet").write_bytes(b"PAR1")
+    assert names(out, keep=3) == [f"manifests/{storage.digest('cut')}.parquet"]
+
+
+def test_what_was_found_is_gone_afterwards_and_nothing_else(out: Path, store: Store) -> None:
+    before = prune.size(out)
+    leftovers = prune.find(out, 1, LATER)
+    prune.delete(leftovers)
+    assert prune.find(out, 1, LATER) == []
+    assert prune.size(out) == before - sum(leftover.size for leftover in leftovers)
+    summary = manifest.read_summary(out / "manifests" / f"{storage.digest(2)}.parquet")
+    home = out / "bottlenecks"
+    for one in summary.classes:
+        assert bottlenecks.is_whole(bottlenecks.class_directory(home, store.recipe, one))
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_it_is_told_what_goes_from_where(out: Path) -> None:
+    total, *parts = prune.remarks(prune.find(out, 1, LATER), deleted=False)
+    assert total.startswith("Would delete: 9 results")
+    assert any(f"2 in {out / 'heads'}" in line for line in parts)
+    (nothing,) = prune.remarks([], deleted=True)
+    assert nothing.startswith("Deleted: 0 results")

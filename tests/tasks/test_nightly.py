@@ -1,0 +1,216 @@
+"""The command that cron runs: real processes, a real mail server on this machine."""
+
+import email
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import history, lock
+from tasks.nightly import Attempt
+from tests.conftest import ROOT, environment
+
+SETTINGS = (ROOT / "luigi.cfg").read_text()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def mails() -> Iterator[Any]:
+    """A mail server; `mails.port` is where it listens, `mails.received` what came in."""
+    from aiosmtpd.controller import Controller
+
+    class Keep:
+        def __init__(self) -> None:
+            self.received: list[Any] = []
+
+        async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
+            self.received.append(email.message_from_bytes(envelope.content))
+            return "250 OK"
+
+    keep: Any = Keep()
+    controller = Controller(keep, hostname="127.0.0.1", port=free_port())
+    controller.start()
+    keep.port = controller.port
+    yield keep
+    controller.stop()
+
+
+@pytest.fixture
+def site(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> "Site":
+    return Site(photo_dir, tiny_module, tmp_path / "out", tmp_path)
+
+
+class Site:
+    """A folder with a luigi.cfg, in which the command is run."""
+
+    def __init__(self, photos: Path, module: Path, out: Path, directory: Path) -> None:
+        self.out, self.directory = out, directory
+        self.options: list[object] = ["--image-dir", photos, "--output-dir", out]
+        self.options += ["--tfhub-module", module, "--retry-delay", 0]
+        self.configure()
+
+    def configure(self, port: int = 0) -> None:
+        mail = "[email]\nreceiver = owner@example.org\nsender = retrain@example.org\n"
+        settings = SETTINGS.replace("[email]\n", mail) if port else SETTINGS
+        smtp = f"[smtp]\nhost = 127.0.0.1\nport = {port}\n"
+        (self.directory / "luigi.cfg").write_text(settings.replace("[smtp]\n", smtp))
+
+    def start(self, *options: object) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "tasks.nightly", *map(str, [*self.options, *options])]
+        return subprocess.Popen(
+            command,
+            cwd=self.directory,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *options: object) -> tuple[int, str]:
+        process = self.start(*options)
+        _, said = process.communicate(timeout=300)
+        return process.returncode, said
+
+    def outcomes(self) -> list[str]:
+        return [night.outcome for night in history.nights(self.out)]
+
+
+def texts(mails: Any) -> list[tuple[str, str]]:
+    return [
+        (m["Subject"], m.get_payload(0).get_payload(decode=True).decode()) for m in mails.received
+    ]
+
+
+@pytest.mark.slow
+def test_a_night_ends_well_and_nobody_is_mailed(site: Site, mails: Any) -> None:
+    site.configure(mails.port)
+    code, said = site.run("--date", "2026-11-01")
+    assert code == 0, said
+    assert said.splitlines()[-1] == "2026-11-01: promoted (the first model)"
+    code, said = site.run("--date", "2026-11-01")
+    assert code == 0
+    assert said.splitlines()[-1].startswith("Nothing to do. 2026-11-01: promoted")
+    assert (site.out / "history.html").exists()
+    assert mails.received == []
+
+
+@pytest.mark.slow
+def test_a_refused_model_is_mailed_with_the_reason(site: Site, mails: Any, photo_dir: Path) -> None:
+    site.run("--date", "2026-11-01")
+    site.configure(mails.port)
+    (photo_dir / "red_rose/0.jpg").unlink()
+    code, said = site.run("--date", "2026-11-02", "--assert-accuracy-at-least", 1.01)
+    assert code == 3, said
+    ((subject, text),) = texts(mails)
+    assert subject == "Retrain 2026-11-02: refused"
+    assert "is below assert_accuracy_at_least" in text
+    assert "2026-11-01" in text
+    assert mails.received[0]["To"] == "owner@example.org"
+    assert site.outcomes() == ["promoted", "refused"]
+    code, said = site.run("--date", "2026-11-02", "--assert-accuracy-at-least", 1.01)
+    assert code == 3
+    assert len(mails.received) == 1
+
+
+def test_a_mistake_is_not_retried_and_has_an_exit_code_of_its_own(
+    site: Site, mails: Any, photo_dir: Path
+) -> None:
+    site.configure(mails.port)
+    photo_dir.rename(photo_dir.with_name("elsewhere"))
+    code, said = site.run("--date", "2026-11-01")
+    assert code == 2
+    assert "Trying again" not in said
+    assert site.outcomes() == ["failed"]
+    ((subject, text),) = texts(mails)
+    assert subject == "Retrain 2026-11-01: failed"
+    assert f"there is no folder {photo_dir}" in text
+
+
+@pytest.mark.slow
+def test_a_failed_stage_is_retried_so_often_and_mailed_once(site: Site, mails: Any) -> None:
+    site.configure(mails.port)
+    site.out.mkdir()
+    (site.out / "manifests").write_text("a file where a folder has to be")
+    code, said = site.run("--date", "2026-11-01", "--retries", 2)
+    assert code == 30
+    assert said.count("Failed: SplitDataset: ") == 3
+    assert "Trying again in 0 s (2 of 2)" in said
+    ((_, text),) = texts(mails)
+    assert "Exit code 30" in text
+    (night,) = history.nights(site.out)
+    assert night.outcome == "failed"
+    assert "SplitDataset" in night.reason
+
+
+def test_a_mail_server_that_is_away_stops_nothing(site: Site, photo_dir: Path) -> None:
+    site.configure(free_port())
+    photo_dir.rename(photo_dir.with_name("elsewhere"))
+    code, said = site.run("--date", "2026-11-01")
+    assert code == 2
+    assert "Not able to connect to smtp server" in said
+
+
+def test_without_a_scheduler_the_run_fails_and_says_why(site: Site) -> None:
+    settings = SETTINGS.replace("[core]\n", "[core]\nrpc-retry-wait = 0\n")
+    (site.directory / "luigi.cfg").write_text(settings)
+    url = f"http://127.0.0.1:{free_port()}"
+    code, said = site.run("--date", "2026-11-01", "--retries", 0, "--scheduler-url", url)
+    assert code == 40
+    assert "the scheduler does not answer; start it with make luigid" in said
+    assert site.outcomes() == ["failed"]
+
+
+def test_a_wrong_option_is_one_line(site: Site) -> None:
+    code, said = site.run("--tolerance", "much")
+    assert code == 2
+    assert "Traceback" not in said
+    assert "could not convert string to float: 'much'" in said
+
+
+@pytest.mark.slow
+def test_of_two_runs_at_once_one_works_and_the_other_leaves(site: Site) -> None:
+    first = site.start("--date", "2026-11-01")
+    while not (site.out / lock.NIGHTLY).exists():
+        time.sleep(0.02)
+    time.sleep(0.2)
+    code, said = site.run("--date", "2026-11-01")
+    assert code == 10
+    assert said.strip() == f"Another nightly run is at work on {site.out}; this one leaves"
+    _, said = first.communicate(timeout=300)
+    assert first.returncode == 0, said
+    assert site.outcomes() == ["promoted"]
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_started_again(site: Site) -> None:
+    """As the kernel does where memory runs out: the command lives on, its child does not."""
+    run = site.start("--date", "2026-11-01")
+    while not list(site.out.glob("manifests/[!.]*.parquet")):
+        assert run.poll() is None
+        time.sleep(0.02)
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    _, said = run.communicate(timeout=300)
+    assert "Failed: killed by SIGKILL" in said
+    assert run.returncode == 0, said
+    assert site.outcomes() == ["promoted"]
+
+
+def test_an_attempt_says_what_failed_or_what_its_code_means() -> None:
+    assert str(Attempt(30, ("TrainHead: OSError: disk full",))) == "TrainHead: OSError: disk full"
+    assert str(Attempt(25, ())) == "the scheduler lost sight of the run"
+    assert str(Attempt(-9, ())) == "killed by SIGKILL"
+    assert str(Attempt(35, ())) == "exit code 35"

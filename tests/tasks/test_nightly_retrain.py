@@ -1,0 +1,118 @@
+"""NightlyRetrain: what runs again, and when a night is done."""
+
+import datetime
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import luigi
+import pytest
+
+from pipeline import history, promotion
+from tasks import ExportModel, NightlyRetrain
+from tests.conftest import PhotoMaker
+from tests.tasks.test_identity import Pipeline
+
+FIRST, SECOND = datetime.date(2026, 11, 1), datetime.date(2026, 11, 2)
+
+
+class Nightly(Pipeline):
+    task_class = NightlyRetrain
+
+
+@pytest.fixture
+def pipeline(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> Iterator[Nightly]:
+    given = Nightly(image_dir=photo_dir, tfhub_module=str(tiny_module), output_dir=tmp_path / "out")
+    assert {"ExportModel", "NightlyRetrain"} <= set(given.run(date=FIRST))
+    yield given
+
+
+def nights(pipeline: Nightly) -> list[tuple[str, str]]:
+    return [(n.date, n.outcome) for n in history.nights(pipeline.options["output_dir"])]
+
+
+def test_a_night_that_is_done_is_not_done_again(pipeline: Nightly) -> None:
+    assert pipeline.run(date=FIRST) == []
+    assert nights(pipeline) == [("2026-11-01", "promoted")]
+
+
+def test_a_night_without_new_photos_writes_its_row_and_no_more(pipeline: Nightly) -> None:
+    assert pipeline.run(date=SECOND) == ["NightlyRetrain"]
+    assert nights(pipeline)[-1] == ("2026-11-02", "unchanged")
+    assert any("2026-11-02: unchanged (nothing changed" in line for line in pipeline.lines)
+
+
+def test_photos_that_came_during_the_day_make_the_night_undone(
+    pipeline: Nightly, photo_dir: Path, make_photo: PhotoMaker
+) -> None:
+    make_photo(photo_dir / "red_rose/new.jpg", 1, 99)
+    assert "NightlyRetrain" in pipeline.run(date=FIRST)
+    assert nights(pipeline) == [("2026-11-01", "promoted")] * 2
+
+
+def test_a_stricter_gate_decides_anew_and_refuses(pipeline: Nightly, photo_dir: Path) -> None:
+    (photo_dir / "red_rose/0.jpg").unlink()
+    out = pipeline.options["output_dir"]
+    before = promotion.current(out)
+    assert "NightlyRetrain" in pipeline.run(date=FIRST, assert_accuracy_at_least=1.01)
+    assert nights(pipeline)[-1] == ("2026-11-01", "refused")
+    assert promotion.current(out) == before
+
+
+def test_a_refused_model_is_promoted_by_hand_with_export_model(
+    pipeline: Nightly, photo_dir: Path
+) -> None:
+    (photo_dir / "red_rose/0.jpg").unlink()
+    pipeline.run(date=FIRST, assert_accuracy_at_least=1.01)
+    by_hand = Pipeline(**pipeline.options)
+    assert by_hand.run() == ["ExportModel"]
+    out = pipeline.options["output_dir"]
+    refused = history.nights(out)[-1].model
+    current = promotion.current(out)
+    assert current is not None
+    assert current.name == refused
+    assert [p.how for p in history.promotions(out)] == ["nightly", "by hand"]
+
+
+def test_lost_bottlenecks_are_made_again_for_the_gate(pipeline: Nightly) -> None:
+    (lost,) = pipeline.options["output_dir"].glob("bottlenecks/*/red*")
+    shutil.rmtree(lost)
+    assert pipeline.run(date=SECOND) == ["ComputeBottlenecks", "NightlyRetrain"]
+
+
+def test_the_page_is_linked_where_it_can_be_read(pipeline: Nightly) -> None:
+    urls: list[str] = []
+    task = NightlyRetrain(**pipeline.options, date=SECOND, page_url="http://127.0.0.1:8083/")
+    task.set_tracking_url = urls.append
+    task.set_status_message = task.set_progress_percentage = None
+    task.run()
+    assert urls == ["http://127.0.0.1:8083/history.html"]
+
+
+def test_how_failures_are_treated_is_no_part_of_a_nights_identity(tmp_path: Path) -> None:
+    def identity(**options: Any) -> str:
+        return str(NightlyRetrain(date=FIRST, output_dir=tmp_path, **options).task_id)
+
+    assert identity(retries=5, retry_delay=1.0, page_url="x") == identity()
+    assert identity(tolerance=2.0) != identity()
+    assert identity(l2=0.5) != identity()
+    assert ExportModel(promote=False).task_id != ExportModel().task_id
+
+
+def test_the_schedulers_page_shows_what_differs_from_luigi_cfg(tmp_path: Path) -> None:
+    task: Any = NightlyRetrain(date=FIRST, output_dir=tmp_path, l2=0.5)
+    public = luigi.parameter.ParameterVisibility.PUBLIC.value
+    shown = {name for name, value in task._get_param_visibilities().items() if value == public}
+    assert shown == {"date", "output_dir", "l2"}
+
+
+def test_the_row_and_current_agree_after_each_night(pipeline: Nightly) -> None:
+    out = pipeline.options["output_dir"]
+    with sqlite3.connect(out / history.FILE) as database:
+        (model,) = database.execute("select model from nights").fetchone()
+    database.close()
+    current = promotion.current(out)
+    assert current is not None
+    assert current.name == model

@@ -1,0 +1,38 @@
+"""PruneRuns through the luigi command."""
+
+from pathlib import Path
+
+from pipeline import lock
+from tests.conftest import luigi
+
+
+def leftover(out: Path) -> Path:
+    """A head that no run needs, older than what is left alone."""
+    import os
+
+    path = out / "heads/0123456789ab"
+    path.mkdir(parents=True)
+    (path / "head.npz").write_bytes(b"old")
+    os.utime(path, (0, 0))
+    return path
+
+
+def test_it_only_tells_unless_asked_to_delete(tmp_path: Path) -> None:
+    path = leftover(tmp_path)
+    done = luigi("PruneRuns", "--output-dir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"Would delete: 1 in {tmp_path}/heads" in done.stderr
+    assert path.exists()
+    done = luigi("PruneRuns", "--output-dir", tmp_path, "--delete")
+    assert "Deleted: 1 results of earlier runs" in done.stderr
+    assert not path.exists()
+
+
+def test_it_leaves_while_a_step_is_at_work(tmp_path: Path) -> None:
+    path = leftover(tmp_path)
+    with lock.shared(tmp_path / lock.IN_USE):
+        done = luigi("PruneRuns", "--output-dir", tmp_path, "--delete")
+    assert done.returncode == 30
+    assert f"a run is at work in {tmp_path}; prune later" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert path.exists()
