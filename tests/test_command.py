@@ -1,32 +1,20 @@
 """The `luigi` command as people use it: a process of its own, real files, a real luigid."""
 
 import json
-import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.conftest import PhotoMaker
-
-ROOT = Path(__file__).parent.parent
-BIN = Path(sys.executable).parent
-
-
-def luigi(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    command = [BIN / "luigi", "--module", "tasks", *map(str, arguments)]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("LUIGI")}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+from tests.conftest import BIN, ROOT, Luigid, PhotoMaker, luigi
 
 
 def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -136,13 +124,13 @@ def test_a_wrong_value_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_mistake_that_is_mended_is_forgotten_by_luigid(
-    luigid: str, photo_dir: Path, tmp_path: Path
+    luigid: Luigid, photo_dir: Path, tmp_path: Path
 ) -> None:
     options = ("--image-dir", tmp_path / "later", "--output-dir", tmp_path / "out")
     for _ in range(3):
-        assert luigi("SplitDataset", *options, "--scheduler-url", luigid).returncode == 30
+        assert luigi("SplitDataset", *options, "--scheduler-url", luigid.url).returncode == 30
     photo_dir.rename(tmp_path / "later")
-    done = luigi("SplitDataset", *options, "--scheduler-url", luigid)
+    done = luigi("SplitDataset", *options, "--scheduler-url", luigid.url)
     assert done.returncode == 0, done.stderr
 
 
@@ -261,39 +249,16 @@ def test_a_killed_run_loses_little_and_ends_as_an_uninterrupted_one(
         pd.testing.assert_frame_equal(killed, whole)
 
 
-@pytest.fixture
-def luigid(tmp_path: Path) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (tmp_path / "luigid").mkdir()
-    command = [BIN / "luigid", "--address", "127.0.0.1", "--port", str(port)]
-    with (tmp_path / "luigid/log").open("w") as log:
-        process = subprocess.Popen(command, cwd=tmp_path / "luigid", stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(100):
-            try:
-                urllib.request.urlopen(url).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def test_a_running_luigid_is_used_when_asked(
-    luigid: str, photo_dir: Path, tiny_module: Path, tmp_path: Path
+    luigid: Luigid, photo_dir: Path, tiny_module: Path, tmp_path: Path
 ) -> None:
     done = luigi(
         *("ExportModel", "--image-dir", photo_dir, "--output-dir", tmp_path / "out"),
-        *("--tfhub-module", tiny_module, "--scheduler-url", luigid),
+        *("--tfhub-module", tiny_module, "--scheduler-url", luigid.url),
     )
     assert done.returncode == 0, done.stderr
     query = urllib.parse.urlencode({"data": json.dumps({"status": "DONE"})})
-    with urllib.request.urlopen(f"{luigid}/api/task_list?{query}") as answer:
+    with urllib.request.urlopen(f"{luigid.url}/api/task_list?{query}") as answer:
         tasks = json.load(answer)["response"].values()
     assert {"ExportModel", "TrainHead", "ComputeBottlenecks"} <= {task["name"] for task in tasks}
     messages = [task["status_message"] for task in tasks if task["name"] == "ComputeBottlenecks"]
