@@ -1,17 +1,23 @@
 """Where results live: names that carry a digest, and publication that is whole or not at all."""
 
-import glob
+import functools
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 DIGEST_LENGTH = 12  # hex digits shown in a path: 48 bits, enough for any number of runs
+_TEMPORARY = re.compile(
+    r"\..*\.(?P<machine>[0-9a-f]{12})\.(?P<pid>\d{1,9})\.[0-9a-f]{8}\.tmp", re.S
+)
+_ABANDONED_S = 7 * 24 * 60 * 60.0
 
 
 def digest(*parts: object) -> str:
@@ -38,12 +44,12 @@ def publish(path: Path) -> Iterator[Path]:
 
     Nothing stands at `path` until the block has succeeded. A finished file is replaced. Where a
     finished directory is already there (another process was quicker), that one is kept: equal
-    paths mean equal contents. What killed processes of this machine left half-written of the same
-    path is removed.
+    paths mean equal contents. What killed processes left in the same folder is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+    sweep(path.parent)
+    owner = f"{_machine()}.{os.getpid()}"
+    temporary = path.with_name(f".{path.name}.{owner}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
         try:
@@ -64,11 +70,32 @@ def point(link: Path, target: Path) -> None:
         temporary.symlink_to(relative)
 
 
-def _sweep(path: Path) -> None:
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        pid = leftover.name.rsplit(".", 3)[-3]
-        if re.fullmatch(r"\d{1,9}", pid) and not _alive(int(pid)):
-            _remove(leftover)
+@functools.cache
+def sweep(directory: Path) -> None:
+    """Remove what killed processes left half-written in a folder; looks once a process.
+
+    Other machines, and containers, have processes of their own that nobody can ask for from here:
+    what they left is removed when nothing has changed in it for a week.
+    """
+    for leftover in directory.glob(".*.tmp"):
+        named = _TEMPORARY.fullmatch(leftover.name)
+        if named and not _in_use(leftover, named["machine"], int(named["pid"])):
+            with suppress(OSError):  # another user's, or another process is sweeping as well
+                _remove(leftover)
+
+
+def _in_use(temporary: Path, machine: str, pid: int) -> bool:
+    if machine == _machine():
+        return _alive(pid)
+    try:
+        return time.time() - temporary.lstat().st_mtime < _ABANDONED_S
+    except FileNotFoundError:
+        return False
+
+
+@functools.cache
+def _machine() -> str:
+    return digest(platform.node())
 
 
 def _alive(pid: int) -> bool:
