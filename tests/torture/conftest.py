@@ -94,7 +94,8 @@ def results(out: Path) -> dict[str, str]:
     whose bytes may hold times or an order of no meaning, count by their being there.
     """
     files = (path for path in sorted(out.rglob("*")) if path.is_file() or path.is_symlink())
-    return {str(path.relative_to(out)): _digest(path) for path in files}
+    kept = (path for path in files if path.parent.name != "partial")
+    return {str(path.relative_to(out)): _digest(path) for path in kept}
 
 
 def _digest(path: Path) -> str:
@@ -116,8 +117,12 @@ def _digest(path: Path) -> str:
 
 def temporaries(out: Path) -> list[str]:
     """What is left of unfinished work: nothing, after a run that succeeded."""
-    journal = list(out.glob("bottlenecks/*/partial/*"))
-    return sorted(str(path.relative_to(out)) for path in [*out.rglob("*.tmp"), *journal])
+    return sorted(str(path.relative_to(out)) for path in out.rglob("*.tmp"))
+
+
+def journals(out: Path) -> list[Path]:
+    """Vectors that a run kept in case it would be killed; the next one that computes clears up."""
+    return list(out.glob("bottlenecks/*/partial/*"))
 
 
 class Watch:

@@ -17,6 +17,7 @@ from tests.torture.conftest import (
     Pipeline,
     Watch,
     add_night,
+    journals,
     kill,
     results,
     table,
@@ -44,6 +45,7 @@ class Kills:
     random: random.Random
     moments: Counter[str]
     reads: int = 0
+    journals: int = 0
 
     def undisturbed(self, before: Path | None) -> Undisturbed:
         out = self.fresh(before)
@@ -87,6 +89,7 @@ class Kills:
         assert results(out) == expected.results, moment
         assert watch.failures == [], moment
         self.reads += watch.reads
+        self.journals += bool(journals(out))
 
     def done(self) -> list[str]:
         """The steps that have said that they are done."""
@@ -141,4 +144,8 @@ def test_a_hundred_killed_runs_end_as_undisturbed_ones(
     kills = series(trials, seed, pipeline, make_photo, tmp_path)
     rows = [(moment, count, count) for moment, count in sorted(kills.moments.items())]
     head = ("killed during", "trials", "ended as undisturbed, nothing left over")
-    table(f"Kills: {trials}; `current` read {kills.reads:,} times", head, [*rows])
+    title = (
+        f"Kills: {trials}. `current` was read {kills.reads:,} times and always whole. A journal was "
+        f"left {kills.journals} times, after a kill between the last class and its clearing."
+    )
+    table(title, head, [*rows])
