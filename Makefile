@@ -17,7 +17,7 @@ LUIGI := $(BIN)/luigi --module tasks
 MODEL = $(or $(OUTPUT_DIR),$(shell $(BIN)/python -c "import tasks; print(tasks.ExportModel().output_dir)"))/current
 HOW := $(if $(SCHEDULER),--scheduler-url "$(SCHEDULER)") $(OPTIONS)
 
-.PHONY: help setup train split bottlenecks head evaluate export predict luigid lint test test-fast bench \
+.PHONY: help setup train split bottlenecks head evaluate export predict luigid lint test test-fast torture bench \
 	bench-augmentation bench-manifest clean
 
 help: ## list the targets
@@ -59,11 +59,14 @@ lint: setup ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: setup ## run every test
-	$(BIN)/pytest
+test: setup ## run every test but those of make torture
+	$(BIN)/pytest -m "not torture"
 
 test-fast: setup ## run the tests that take no more than a few seconds each
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not torture"
+
+torture: setup ## kill, starve and mislead the pipeline for many minutes, and print what came of it
+	$(BIN)/pytest -q -s tests/torture
 
 bench: setup ## measure the bottleneck stage, on IMAGE_DIR or on photos made for it
 	$(BIN)/python -m benchmarks.bottlenecks $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")

@@ -145,7 +145,7 @@ def test_a_hundred_killed_runs_end_as_undisturbed_ones(
     rows = [(moment, count, count) for moment, count in sorted(kills.moments.items())]
     head = ("killed during", "trials", "ended as undisturbed, nothing left over")
     title = (
-        f"Kills: {trials}. `current` was read {kills.reads:,} times and always whole. A journal was "
-        f"left {kills.journals} times, after a kill between the last class and its clearing."
+        f"Kills: {trials}. `current` was read {kills.reads:,} times and always whole. A journal "
+        f"was left {kills.journals} times, after a kill between the last class and its clearing."
     )
     table(title, head, [*rows])
