@@ -97,11 +97,14 @@ lint: setup ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: setup ## run every test
-	$(BIN)/pytest
+test: setup ## run every test but those of make torture
+	$(BIN)/pytest -m "not torture"
 
 test-fast: setup ## run the tests that take no more than a few seconds each
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not torture"
+
+torture: setup ## kill, starve and mislead the pipeline for many minutes, and print what came of it
+	$(BIN)/pytest -q -s tests/torture
 
 fortnight: setup ## simulate fourteen nights, with their mishaps, and print what became of them
 	$(BIN)/pytest -q -s tests/test_fortnight.py

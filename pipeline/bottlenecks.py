@@ -92,6 +92,9 @@ def compute(
     """
     directory = recipe.directory(store)
     (directory / "partial").mkdir(parents=True, exist_ok=True)
+    for left in store.glob("*/"):  # by killed runs with other options, which may never come back
+        storage.sweep(left)
+        storage.sweep(left / "partial")
     counts = Counts()
     directories = [class_directory(store, recipe, of_class) for of_class in classes]
     for part in (part for directory in directories for part in directory.glob("*.parquet")):

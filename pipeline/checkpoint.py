@@ -141,11 +141,19 @@ def _parse(data: bytes) -> dict[str, np.ndarray]:
 
 def _load(file: io.BytesIO) -> Any:
     """Unpickle the object that begins here, and leave the file just behind it."""
-    start = file.tell()
+    start, tuples, on_top = file.tell(), set[Any](), False
     for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         _check(opcode.name in _ALLOWED, f"weights have no need of the pickle opcode {opcode.name}")
         memo = argument if opcode.name == "LONG_BINPUT" else 0
         _check(max(number, memo or 0) < _MAX_OPCODES, "its pickles are too large for weights")
+        # Tuples that hold one tuple twice, and so on, take for ever to hash.
+        if opcode.name.endswith("BINPUT"):
+            (tuples.add if on_top else tuples.discard)(argument)
+        elif opcode.name.endswith("BINGET"):
+            _check(argument not in tuples, "weights have no need of a tuple twice")
+            on_top = False
+        elif opcode.name != "PROTO":
+            on_top = "TUPLE" in opcode.name
     file.seek(start)
     return _Unpickler(file).load()
 

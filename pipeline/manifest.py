@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -204,7 +205,9 @@ def _refuse_hopeless(summary: Summary, rows: pd.DataFrame, image_dir: Path) -> N
     if len(trainable) >= 2:
         return
     aside = rows[rows["status"] != photos.OK]
-    reasons = "".join(f"\n  {r.path}: {r.status}" for r in aside.head(10).itertuples())
+    reasons = "".join(
+        f"\n  {_printable(str(r.path))}: {r.status}" for r in aside.head(10).itertuples()
+    )
     raise UserError(
         f"image_dir: {image_dir} has {len(trainable)} class with photos for training"
         f"{' (' + repr(trainable[0]) + ')' if trainable else ''}, and a classifier needs at least "
@@ -264,7 +267,7 @@ def remarks(table: pa.Table, image_dir: Path) -> Iterator[str]:
     rows = table.select(["path", "status"]).to_pandas()
     aside = rows[rows["status"] != photos.OK]
     for row in aside.head(MOST_NAMED).itertuples():
-        yield f"Set aside: {row.path}: {row.status}"
+        yield f"Set aside: {_printable(row.path)}: {row.status}"
     if len(aside) > MOST_NAMED:
         yield f"Set aside: {len(aside) - MOST_NAMED} more; the manifest's status column says why"
     summary = _summary(table.schema)
@@ -273,6 +276,13 @@ def remarks(table: pa.Table, image_dir: Path) -> Iterator[str]:
             yield f"Class {c.label!r} has no usable photo and is left out; add some to its folder."
         elif not c.training:
             yield f"Class {c.label!r} has no photo for training and is left out; add photos."
+    alike: dict[str, list[str]] = {}
+    for c in summary.classes:
+        alike.setdefault(unicodedata.normalize("NFC", c.label).strip(), []).append(c.label)
+    for names in alike.values():
+        if len(names) > 1:
+            same = ", ".join(map(ascii, names))
+            yield f"These classes look the same, and count as several: {same}"
     few = [f"{c.label} ({c.usable})" for c in summary.classes if 0 < c.usable < FEW_PHOTOS]
     if few:
         yield f"Fewer than {FEW_PHOTOS} photos, which learn less well: {_some(few)}"
@@ -284,6 +294,11 @@ def remarks(table: pa.Table, image_dir: Path) -> Iterator[str]:
                 f"{_some(without)}. They train as usual; more photos, or a higher percentage, "
                 "would mend it."
             )
+
+
+def _printable(text: str) -> str:
+    """A path as one line of a log, whatever it holds."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _some(names: list[str]) -> str:

@@ -89,6 +89,9 @@ def find(image_dir: Path) -> Iterator[Found]:
         UserError: as `labels`.
     """
     for folder in _class_folders(image_dir):
+        if folder.name.splitlines() != [folder.name]:  # labels are written one a line
+            yield _unusable(folder.name, folder.name, "folder's name has a line break; rename it")
+            continue
         yield from _walk(folder.path, folder.name, folder.name, set())
 
 
@@ -135,21 +138,21 @@ def stray(image_dir: Path) -> int:
 
 
 def _walk(directory: str, label: str, prefix: str, seen: set[tuple[int, int]]) -> Iterator[Found]:
-    try:
-        here = Path(directory).stat()
-        if (here.st_dev, here.st_ino) in seen:
-            return
-        seen.add((here.st_dev, here.st_ino))
-        entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
-    except OSError as error:
-        yield _unusable(label, prefix, f"folder cannot be read: {error.strerror}")
-        return
-    for entry in entries:
-        path = f"{prefix}/{entry.name}"
-        if entry.name.startswith("."):
-            continue
-        if _is_dir(entry):
-            yield from _walk(entry.path, label, path, seen)
+    waiting: list[tuple[str, str, os.DirEntry[str] | None]] = [(directory, prefix, None)]
+    while waiting:  # no recursion: folders can be nested deeper than Python's stack
+        where, path, entry = waiting.pop()
+        if entry is None or _is_dir(entry):
+            try:
+                here = Path(where).stat()
+                if (here.st_dev, here.st_ino) in seen:
+                    continue
+                seen.add((here.st_dev, here.st_ino))
+                entries = sorted(os.scandir(where), key=lambda entry: entry.name, reverse=True)
+            except OSError as error:
+                yield _unusable(label, path, f"folder cannot be read: {error.strerror}")
+                continue
+            shown = (e for e in entries if not e.name.startswith("."))
+            waiting += [(e.path, f"{path}/{e.name}", e) for e in shown]
         elif _may_be_photo(entry.name):
             try:
                 status = entry.stat()
@@ -212,6 +215,10 @@ def inspect(path: Path, problem: str = "") -> Inspection:
 def _read_header(data: bytes, digest: str) -> Inspection:
     from PIL import Image
 
+    if data.startswith(b"GIF8") and _gif_pixels(data) > MAX_PIXELS:
+        # The decoder unpacks all frames, though only the first is used.
+        millions = MAX_PIXELS // 10**6
+        return _aside(f"GIF frames of more than {millions} million pixels; keep the first", digest)
     Image.init()
     formats = [kind for kind in _RECOGNISED if kind in Image.OPEN]  # some builds have no AVIF
     Image.MAX_IMAGE_PIXELS = None  # our own limit, below, gives a reason instead of a warning
@@ -222,6 +229,8 @@ def _read_header(data: bytes, digest: str) -> Inspection:
     except Exception:  # Pillow's readers raise anything at all on damaged files
         if data[4:12] in _HEIC:
             return _aside("HEIC is not supported; convert it to JPEG or PNG", digest)
+        if b"<svg" in data[:1024]:
+            return _aside("SVG is not supported; convert it to JPEG or PNG", digest)
         return _aside("not an image that can be read; replace or delete it", digest)
     if kind == "MPO":  # the JPEG with several pictures that phones write; the first one counts
         kind = "JPEG"
@@ -271,3 +280,25 @@ def _first_scan(data: bytes) -> int:
             break
         offset += 1 if marker == 0xFFFF else 2 + length
     return offset
+
+
+def _gif_pixels(data: bytes) -> int:
+    """Pixels of all frames of a GIF (GIF89a), told from its structure alone."""
+    pixels, offset = 0, 13 + _palette(data, 10)
+    while offset + 10 <= len(data) and data[offset] in b"!,":
+        if data[offset] == ord(","):
+            width, height = struct.unpack_from("<HH", data, offset + 5)
+            pixels += width * height
+            offset += 11 + _palette(data, offset + 9)
+        else:
+            offset += 2
+        while offset < len(data) and data[offset]:
+            offset += 1 + data[offset]
+        offset += 1
+    return pixels
+
+
+def _palette(data: bytes, offset: int) -> int:
+    """Bytes of the palette that the flags at an offset announce."""
+    flags = data[offset] if offset < len(data) else 0
+    return int(3 << ((flags & 7) + 1)) if flags & 0x80 else 0

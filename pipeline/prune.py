@@ -6,22 +6,19 @@ younger than three days: a run that is going on may have made it, or a killed on
 What this project did not write is left alone.
 """
 
-import os
 import re
 import shutil
 import time
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import bottlenecks, history, manifest, promotion, recipe
+from pipeline import bottlenecks, history, manifest, promotion, recipe, storage
 from pipeline.augmentation import Augmentation
 from pipeline.rows import UNREADABLE
 
 YOUNG = 3 * 24 * 3600.0  # seconds
 _OURS = re.compile(r"[0-9a-f]{12}(\.parquet)?")  # a digest, as storage.digest makes them
-_UNFINISHED = re.compile(r"\..+\.\d+\.[0-9a-f]{8}\.tmp")  # as storage.publish names them
 
 
 @dataclass(frozen=True)
@@ -50,9 +47,8 @@ def delete(leftovers: list[Leftover]) -> None:
     for leftover in leftovers:
         path = leftover.path
         if path.is_dir() and not path.is_symlink():
-            if not _UNFINISHED.fullmatch(path.name):
-                ours = f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
-                path = path.rename(path.with_name(ours))
+            if not storage.is_temporary(path):
+                path = path.rename(storage.temporary(path))
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
@@ -88,7 +84,9 @@ def _unneeded(output_dir: Path, keep: int, before: float) -> Iterator[Path]:
     }
     for folder, names in needed.items():
         for path in (output_dir / folder).glob("*"):
-            if path.name not in names and (_OURS.fullmatch(path.name) or _unfinished(path)):
+            if path.name not in names and (
+                _OURS.fullmatch(path.name) or storage.is_temporary(path)
+            ):
                 yield path
     copies = {Augmentation(), *_copies(output_dir / "models" / name for name in models if name)}
     classes = {
@@ -128,10 +126,6 @@ def _copies(models: Iterable[Path]) -> Iterator[Augmentation]:
         path = model / "recipe.json"
         if path.exists():
             yield recipe.read(path).augmentation
-
-
-def _unfinished(path: Path) -> bool:
-    return bool(_UNFINISHED.fullmatch(path.name))
 
 
 def _changed(path: Path) -> float:

@@ -1,18 +1,24 @@
 """Where results live: names that carry a digest, and publication that is whole or not at all."""
 
 import fcntl
-import glob
+import functools
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 DIGEST_LENGTH = 12  # hex digits shown in a path: 48 bits, enough for any number of runs
+_TEMPORARY = re.compile(
+    r"\..*\.(?P<machine>[0-9a-f]{12})\.(?P<pid>\d{1,9})\.[0-9a-f]{8}\.tmp", re.S
+)
+_ABANDONED_S = 7 * 24 * 60 * 60.0
 
 
 def digest(*parts: object) -> str:
@@ -39,30 +45,40 @@ def publish(path: Path) -> Iterator[Path]:
 
     Nothing stands at `path` until the block has succeeded. A finished file is replaced. Where a
     finished directory is already there (another process was quicker), that one is kept: equal
-    paths mean equal contents. What killed processes of this machine left half-written of the same
-    path is removed.
+    paths mean equal contents. What killed processes left in the same folder is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+    sweep(path.parent)
+    unfinished = temporary(path)
     try:
-        yield temporary
+        yield unfinished
         try:
-            temporary.replace(path)
+            unfinished.replace(path)
         except OSError:
-            if temporary.is_symlink() or not (temporary.is_dir() and path.is_dir()):
+            if unfinished.is_symlink() or not (unfinished.is_dir() and path.is_dir()):
                 raise
-            _remove(temporary)
+            _remove(unfinished)
     except BaseException:
-        _remove(temporary)
+        _remove(unfinished)
         raise
+
+
+def temporary(path: Path) -> Path:
+    """A sibling of `path` that is removed once this process has ended: see `sweep`."""
+    owner = f"{_machine()}.{os.getpid()}"
+    return path.with_name(f".{path.name}.{owner}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a path is one that `temporary` gave, to whatever process."""
+    return bool(_TEMPORARY.fullmatch(path.name))
 
 
 def point(link: Path, target: Path) -> None:
     """Make `link` a relative symbolic link to `target` in one step: it never points nowhere."""
     relative = os.path.relpath(target, link.parent)
-    with publish(link) as temporary:
-        temporary.symlink_to(relative)
+    with publish(link) as unfinished:
+        unfinished.symlink_to(relative)
 
 
 @contextmanager
@@ -86,11 +102,32 @@ def alone(path: Path) -> Iterator[None]:
             return
 
 
-def _sweep(path: Path) -> None:
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        pid = leftover.name.rsplit(".", 3)[-3]
-        if re.fullmatch(r"\d{1,9}", pid) and not _alive(int(pid)):
-            _remove(leftover)
+@functools.cache
+def sweep(directory: Path) -> None:
+    """Remove what killed processes left half-written in a folder; looks once a process.
+
+    Other machines, and containers, have processes of their own that nobody can ask for from here:
+    what they left is removed when nothing has changed in it for a week.
+    """
+    for leftover in directory.glob(".*.tmp"):
+        named = _TEMPORARY.fullmatch(leftover.name)
+        if named and not _in_use(leftover, named["machine"], int(named["pid"])):
+            with suppress(OSError):  # another user's, or another process is sweeping as well
+                _remove(leftover)
+
+
+def _in_use(temporary: Path, machine: str, pid: int) -> bool:
+    if machine == _machine():
+        return _alive(pid)
+    try:
+        return time.time() - temporary.lstat().st_mtime < _ABANDONED_S
+    except FileNotFoundError:
+        return False
+
+
+@functools.cache
+def _machine() -> str:
+    return digest(platform.node())
 
 
 def _alive(pid: int) -> bool:

@@ -1,6 +1,8 @@
 """What the user gets to see: log lines, a progress bar, and the status on luigid's page."""
 
+import errno
 import logging
+import os
 import sys
 import time
 from typing import Any
@@ -24,6 +26,16 @@ _NOISE = (
     "Worker ",
     "[pid %s] Worker",
 )
+# What the machine may refuse, and the remedy.
+_REFUSALS = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room, or ask for a larger quota",
+    errno.EROFS: "choose an output_dir that can be written to",
+    errno.EACCES: "give this user the permission, or choose another folder",
+    errno.EMFILE: "raise the limit: ulimit -n 4096",
+    errno.ENFILE: "close other programs",
+    errno.ENOMEM: "free some memory",
+}
 _SECONDS = 1.0  # between two messages to luigid
 _SECONDS_OF_LOG = 30.0  # between two lines of a log that no terminal shows
 
@@ -46,6 +58,12 @@ def _reason(error: BaseException | None, record: logging.LogRecord) -> str:
         return str(error)
     if isinstance(error, RPCError):
         return "the scheduler does not answer; start it with make luigid, or run without SCHEDULER"
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        where = f"{error.filename}: " if error.filename else ""
+        remedy = _REFUSALS[error.errno]
+        return f"{where}{os.strerror(error.errno)}; {remedy}, and run again: what is done is kept"
+    if isinstance(error, MemoryError):
+        return "The memory is used up; free some, and run again: what is done is kept"
     if isinstance(error, ValueError) and "Uncaught exception in luigi" in str(record.msg):
         return f"an option on the command line has a wrong value: {error}"  # from parsing them
     return ""

@@ -84,9 +84,10 @@ def test_the_newest_manifest_stays_though_no_night_names_it(out: Path) -> None:
 def test_what_is_not_ours_stays_and_what_was_never_finished_goes(out: Path) -> None:
     (out / "models/notes.txt").write_text("mine")
     (out / "models/my model").mkdir()
-    (out / "models/.abc.123.01234567.tmp").mkdir()
+    unfinished = storage.temporary(out / "models/abc")
+    unfinished.mkdir()
     (out / "reports").mkdir()
-    assert names(out, keep=3) == ["models/.abc.123.01234567.tmp"]
+    assert names(out, keep=3) == [f"models/{unfinished.name}"]
 
 
 def test_old_journals_go_and_young_ones_stay(out: Path) -> None:

@@ -1,8 +1,10 @@
 """Names that carry a digest, and publication that is whole or not at all."""
 
+import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,16 +187,34 @@ def test_a_link_never_points_nowhere(tmp_path: Path) -> None:
     assert turning.returncode == 0
 
 
-def test_publishing_removes_what_dead_processes_left_of_the_same_path(
+def test_publishing_removes_what_dead_processes_left_in_the_same_folder(
     tmp_path: Path, dead_pid: int
 ) -> None:
-    (tmp_path / f".result.{dead_pid}.0a1b2c3d.tmp" / "deep").mkdir(parents=True)
-    (tmp_path / f".result.{dead_pid}.4e5f6a7b.tmp").symlink_to("nowhere")
-    other = f".other.{dead_pid}.0a1b2c3d.tmp"
-    (tmp_path / other).write_text("half")
+    owner = f"{storage._machine()}.{dead_pid}"
+    (tmp_path / f".result.{owner}.0a1b2c3d.tmp" / "deep").mkdir(parents=True)
+    (tmp_path / f".result.{owner}.4e5f6a7b.tmp").symlink_to("nowhere")
+    (tmp_path / f".never asked for again.{owner}.0a1b2c3d.tmp").write_text("half")
     with storage.publish(tmp_path / "result") as temporary:
         temporary.write_text("whole")
-    assert names(tmp_path) == [other, "result"]
+    assert names(tmp_path) == ["result"]
+
+
+def test_publishing_keeps_what_other_machines_write_until_a_week_has_passed(
+    tmp_path: Path, dead_pid: int
+) -> None:
+    fresh, old = (tmp_path / f".{n}.0123456789ab.{dead_pid}.0a1b2c3d.tmp" for n in ("new", "old"))
+    for path in (fresh, old):
+        path.write_text("half")
+    os.utime(old, (0, time.time() - 8 * 24 * 3600))
+    with storage.publish(tmp_path / "result") as temporary:
+        temporary.write_text("whole")
+    assert names(tmp_path) == [fresh.name, "result"]
+
+
+def test_a_temporary_is_known_as_one(tmp_path: Path) -> None:
+    with storage.publish(tmp_path / "result") as temporary:
+        assert storage._TEMPORARY.fullmatch(temporary.name)
+        temporary.touch()
 
 
 def test_publishing_keeps_what_live_processes_write(tmp_path: Path) -> None:
@@ -205,7 +225,9 @@ def test_publishing_keeps_what_live_processes_write(tmp_path: Path) -> None:
     assert (tmp_path / "result").read_text() == "one"
 
 
-@pytest.mark.parametrize("name", [".result.tmp", ".result.mine.0.tmp", f".result.{10**20}.0.tmp"])
+@pytest.mark.parametrize(
+    "name", [".result.tmp", ".result.mine.0.tmp", f".r.{'0' * 12}.{10**20}.0a1b2c3d.tmp"]
+)
 def test_publishing_keeps_files_of_others(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("")
     with storage.publish(tmp_path / "result") as temporary:
