@@ -7,7 +7,7 @@ from luigi.configuration import get_config
 from pipeline.errors import UserError
 
 try:
-    from tasks import options
+    from tasks import configuration
     from tasks.check_data import CheckData
     from tasks.compute_bottlenecks import ComputeBottlenecks
     from tasks.evaluate_model import EvaluateModel
@@ -23,7 +23,7 @@ try:
     from tasks.split_dataset import SplitDataset
     from tasks.train_head import TrainHead
 
-    options.refuse_unknown()
+    configuration.refuse_unknown()
 except UserError as error:
     raise SystemExit(str(error)) from None
 

@@ -1,0 +1,60 @@
+"""luigi.cfg: values checked, names known. How the command shows mistakes: test_command.py."""
+
+from collections.abc import Iterator
+
+import pytest
+from luigi.configuration import get_config
+
+from pipeline.errors import UserError
+from tasks import configuration
+
+
+@pytest.fixture
+def section() -> Iterator[str]:
+    """A section of Luigi's configuration that is gone afterwards."""
+    yield "test_options"
+    get_config().remove_section("test_options")
+    configuration._known.pop("test_options", None)
+
+
+def test_without_a_value_the_default_counts(section: str) -> None:
+    assert configuration.configured(section, "percentage", 10.0) == 10.0
+
+
+def test_a_value_takes_the_defaults_type(section: str) -> None:
+    get_config().set(section, "percentage", "12")
+    get_config().set(section, "size", "224")
+    percentage = configuration.configured(section, "percentage", 10.0)
+    assert (percentage, type(percentage)) == (12.0, float)
+    assert configuration.configured(section, "size", 0) == 224
+
+
+def test_a_value_of_another_type_is_refused(section: str) -> None:
+    get_config().set(section, "size", "large")
+    with pytest.raises(UserError, match=r"size is 'large', which is not a whole number"):
+        configuration.configured(section, "size", 0)
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False)])
+def test_yes_and_no_are_true_and_false(section: str, text: str, value: bool) -> None:
+    get_config().set(section, "flip", text)
+    assert configuration.configured(section, "flip", not value) is value
+
+
+def test_anything_else_is_neither_true_nor_false(section: str) -> None:
+    get_config().set(section, "flip", "yes")
+    with pytest.raises(UserError, match=r"flip is 'yes', which is not true or false"):
+        configuration.configured(section, "flip", False)
+
+
+def test_a_value_that_is_no_choice_is_refused_with_the_choices(section: str) -> None:
+    get_config().set(section, "precision", "low")
+    with pytest.raises(UserError, match="it can be auto, float32"):
+        configuration.configured(section, "precision", "auto", ("auto", "float32"))
+
+
+def test_an_unknown_option_is_refused_with_the_nearest_name(section: str) -> None:
+    configuration.configured(section, "image_dir", "")
+    get_config().set(section, "image_dri", "x")
+    with pytest.raises(UserError, match="no option image_dri; did you mean image_dir"):
+        configuration.refuse_unknown()
