@@ -268,7 +268,8 @@ def remarks(table: pa.Table, image_dir: Path) -> Iterator[str]:
         alike.setdefault(unicodedata.normalize("NFC", c.label).strip(), []).append(c.label)
     for names in alike.values():
         if len(names) > 1:
-            yield f"These classes look the same, and count as several: {', '.join(map(ascii, names))}"
+            shown = ", ".join(map(ascii, names))
+            yield f"These classes look the same, and count as several: {shown}"
     few = [f"{c.label} ({c.usable})" for c in summary.classes if 0 < c.usable < FEW_PHOTOS]
     if few:
         yield f"Fewer than {FEW_PHOTOS} photos, which learn less well: {_some(few)}"
