@@ -199,7 +199,9 @@ def _refuse_hopeless(summary: Summary, rows: pd.DataFrame, image_dir: Path) -> N
     if len(trainable) >= 2:
         return
     aside = rows[rows["status"] != photos.OK]
-    reasons = "".join(f"\n  {_printable(r.path)}: {r.status}" for r in aside.head(10).itertuples())
+    reasons = "".join(
+        f"\n  {_printable(str(r.path))}: {r.status}" for r in aside.head(10).itertuples()
+    )
     raise UserError(
         f"image_dir: {image_dir} has {len(trainable)} class with photos for training"
         f"{' (' + repr(trainable[0]) + ')' if trainable else ''}, and a classifier needs at least "
@@ -254,7 +256,7 @@ def remarks(table: pa.Table, image_dir: Path) -> Iterator[str]:
     rows = table.select(["path", "status"]).to_pandas()
     aside = rows[rows["status"] != photos.OK]
     for row in aside.head(MOST_NAMED).itertuples():
-        yield f"Set aside: {_printable(row.path)}: {row.status}"
+        yield f"Set aside: {_printable(str(row.path))}: {row.status}"
     if len(aside) > MOST_NAMED:
         yield f"Set aside: {len(aside) - MOST_NAMED} more; the manifest's status column says why"
     summary = _summary(table.schema)

@@ -1,4 +1,4 @@
-"""A disk that is full or cannot be written to: one line, nothing lost, and the next run ends well."""
+"""A disk that is full or read-only: one line, and the next run ends well."""
 
 import os
 import subprocess
