@@ -267,7 +267,7 @@ def remarks(table: pa.Table, image_dir: Path) -> Iterator[str]:
     rows = table.select(["path", "status"]).to_pandas()
     aside = rows[rows["status"] != photos.OK]
     for row in aside.head(MOST_NAMED).itertuples():
-        yield f"Set aside: {_printable(row.path)}: {row.status}"
+        yield f"Set aside: {_printable(str(row.path))}: {row.status}"
     if len(aside) > MOST_NAMED:
         yield f"Set aside: {len(aside) - MOST_NAMED} more; the manifest's status column says why"
     summary = _summary(table.schema)
