@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import filterfalse
 from pathlib import Path
 
 import numpy as np
@@ -97,9 +98,12 @@ def compute(
         storage.sweep(left / "partial")
     counts = Counts()
     directories = [class_directory(store, recipe, of_class) for of_class in classes]
-    for part in (part for directory in directories for part in directory.glob("*.parquet")):
-        if not _opens(part):
+    for class_dir in directories:
+        parts = list(class_dir.glob("*.parquet"))
+        for part in filterfalse(_opens, parts):
             _drop(part, counts)
+        if not parts and class_dir.is_dir():  # somebody has deleted them
+            class_dir.rmdir()
     wanted = _with_copies(rows, recipe)
     unique = wanted.drop_duplicates("key", ignore_index=True)
     needed = pd.Index(unique["key"])

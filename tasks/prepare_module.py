@@ -26,11 +26,14 @@ class PrepareModule(ModuleOptions, Step):
         return self.module() is not None
 
     def module(self) -> modules.Module | None:
-        """What is known of the module, once it is ready."""
+        """What is known of the module, once it is ready and written down whole."""
         target = self.output()
         if not target.exists():
             return None
-        module = modules.read(path(target))
+        try:
+            module = modules.read(path(target))
+        except (ValueError, TypeError):
+            return None
         return module if Path(module.directory).is_dir() else None
 
     def work(self) -> None:

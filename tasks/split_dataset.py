@@ -6,6 +6,7 @@ import luigi
 
 from pipeline import manifest, split, storage
 from pipeline.errors import UserError
+from pipeline.rows import UNREADABLE
 from tasks.fetch_dataset import FetchDataset
 from tasks.messages import logger
 from tasks.options import SAMPLE_DIR, DataOptions
@@ -58,9 +59,15 @@ class SplitDataset(DataOptions, Step):
             return ()
 
     def summary(self) -> manifest.Summary | None:
-        """What the manifest says, once it is there."""
+        """What the manifest says, once it is there and whole."""
         target = self.output()
-        return _read_summary(path(target)) if target.exists() else None
+        try:
+            return _read_summary(path(target)) if target.exists() else None
+        except (*UNREADABLE, KeyError):
+            return None
+
+    def complete(self) -> bool:
+        return self.summary() is not None
 
     def _listing(self) -> manifest.Listing:
         return _list_photos(self.image_dir)

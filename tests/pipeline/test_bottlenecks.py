@@ -212,6 +212,15 @@ def test_a_flipped_bit_in_a_vector_is_noticed(store: Store, make_photo: PhotoMak
     assert len(store.frame()) == 49
 
 
+def test_a_class_whose_files_somebody_deleted_is_written_again(store: Store) -> None:
+    store.run()
+    expected = store.frame()
+    (part,) = store.directories()[0].glob("*.parquet")
+    part.unlink()
+    store.run()
+    pd.testing.assert_frame_equal(store.frame(), expected)
+
+
 def test_a_photo_that_changes_during_the_run_stops_it(store: Store) -> None:
     photo = store.image_dir / "red_rose/3.jpg"
     classes = list(store.summary().classes)

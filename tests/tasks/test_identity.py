@@ -169,3 +169,15 @@ def test_a_lost_result_is_made_again_and_nothing_else(pipeline: Pipeline, tmp_pa
     shutil.rmtree(heads)
     (tmp_path / "out/current").unlink()
     assert pipeline.run() == ["ExportModel", "TrainHead"]
+
+
+@pytest.mark.parametrize("damaged", ["manifests/*.parquet", "modules/*.json"])
+def test_a_damaged_description_is_written_again(
+    pipeline: Pipeline, tmp_path: Path, damaged: str
+) -> None:
+    (path,) = (tmp_path / "out").glob(damaged)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    step = {"manifests": "SplitDataset", "modules": "PrepareModule"}[path.parent.name]
+    assert pipeline.run() == [step]
+    assert path.read_bytes() == whole
