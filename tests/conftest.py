@@ -21,6 +21,7 @@ from PIL import Image
 from pipeline import bottlenecks, contract, evaluation, export, manifest, modules, rows
 from pipeline import head as heads
 from pipeline.bottlenecks import Counts
+from pipeline.examples import in_memory
 from pipeline.export import Source
 from pipeline.head import Head
 from pipeline.recipe import Recipe
@@ -188,7 +189,9 @@ class Store:
         training, chosen, testing = (
             rows.read(self.directories(), part) for part in ("training", validation, "testing")
         )
-        trained = heads.train(training, chosen)
+        trained = heads.train(
+            *(in_memory(part.vectors, part.labels) for part in (training, chosen))
+        )
         heads.write(*trained, self.path / "head")
         figures, predictions = evaluation.evaluate(trained[0], testing)
         directory = self.path / "evaluation"

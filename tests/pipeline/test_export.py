@@ -164,7 +164,8 @@ def test_a_published_model_has_all_its_files(source: Source, tmp_path: Path) -> 
     assert names == {
         *("saved_model", "output_graph.pb", "output_labels.txt", "model.onnx", "model.json"),
         *("model-float32.tflite", "model-int8.tflite", "model_card.md", "model_card.json"),
-        *("head.npz", "training.json", "recipe.json", "evaluation.json", "predictions.parquet"),
+        *("head.npz", "training.json", "calibration.json", "recipe.json"),
+        *("evaluation.json", "predictions.parquet"),
     }
     assert heads.read(model).labels == ("green leaf", "red_rose")
     assert recipe.read(model / "recipe.json") == source.recipe
