@@ -110,12 +110,18 @@ def release(directory: Path, output_dir: Path) -> None:
     """
     serving = output_dir / "serving"
     numbers = sorted(int(p.name) for p in serving.glob("[0-9]*") if p.name.isdigit())
-    version = serving / str(numbers[-1] + 1 if numbers else 1)
-    with storage.publish(version) as temporary:
-        shutil.copytree(directory / "saved_model", temporary, copy_function=_link)
-    for number in numbers[: 1 - _SERVED]:
-        shutil.rmtree(serving / str(number))
+    newest = serving / str(numbers[-1] if numbers else 0)
+    if not _same(newest, directory / "saved_model"):  # as after a run that was killed just here
+        with storage.publish(serving / str(int(newest.name) + 1)) as temporary:
+            shutil.copytree(directory / "saved_model", temporary, copy_function=_link)
+        for number in numbers[: 1 - _SERVED]:
+            shutil.rmtree(serving / str(number))
     storage.point(output_dir / "current", directory)
+
+
+def _same(version: Path, saved_model: Path) -> bool:
+    served = version / "saved_model.pb"
+    return served.exists() and served.samefile(saved_model / "saved_model.pb")
 
 
 def _link(source: str, target: str) -> None:

@@ -200,10 +200,19 @@ def test_each_release_is_a_newer_version_for_serving_and_takes_no_room(tmp_path:
 
 
 def test_versions_count_on_past_nine(tmp_path: Path) -> None:
-    model = saved(tmp_path / "models/a", "a")
-    for _ in range(11):
-        export.release(model, tmp_path)
+    models = [saved(tmp_path / "models" / name, name) for name in "ab"]
+    for number in range(11):
+        export.release(models[number % 2], tmp_path)
     assert sorted(p.name for p in (tmp_path / "serving").iterdir()) == ["10", "11"]
+
+
+def test_a_release_that_was_killed_half_way_makes_no_second_version(tmp_path: Path) -> None:
+    model = saved(tmp_path / "models/a", "a")
+    export.release(model, tmp_path)
+    (tmp_path / "current").unlink()
+    export.release(model, tmp_path)
+    assert [p.name for p in (tmp_path / "serving").iterdir()] == ["1"]
+    assert (tmp_path / "current").resolve() == model
 
 
 def test_without_hard_links_files_are_copied(
