@@ -129,6 +129,7 @@ def write_store(directory: Path, n: int, classes: int) -> None:
                 {
                     "label": pa.array(labels[of], pa.string()),
                     "split": pa.array(splits[of], pa.string()),
+                    "variant": pa.array(np.zeros(of.sum(), np.int8)),
                     "vector": pa.FixedSizeListArray.from_arrays(column, FEATURES),
                 }
             )

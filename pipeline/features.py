@@ -5,6 +5,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,10 +104,20 @@ def extract(
     # One shape for all batches: nothing is traced twice, and a photo's vector does not depend on
     # how full its batch was.
     forward = tf.function(call, input_signature=[shape])
-    with using(precision):
+
+    def run(part: Decoded) -> Batch:
+        return Batch(part.indices, forward(part.pixels).numpy()[: len(part.indices)], part.rejected)
+
+    # In a thread of its own, so that the module has work while others do theirs with a batch.
+    with using(precision), ThreadPoolExecutor(1) as worker:
+        running: Future[Batch] | None = None
         for part in decode(paths, height, width, how, seeds):
-            vectors = forward(part.pixels).numpy()[: len(part.indices)]
-            yield Batch(part.indices, vectors, part.rejected)
+            following = worker.submit(run, part)
+            if running:
+                yield running.result()
+            running = following
+        if running:
+            yield running.result()
 
 
 def decode(
@@ -152,7 +163,9 @@ def decode(
         missing = sorted(set(range(following, positions[-1] + 1)).difference(positions))
         rejected = {i: _reason(paths[i], height, width) for i in missing}
         following = int(positions[-1]) + 1
-        yield Decoded(positions, tf.pad(pixels, [[0, empty], [0, 0], [0, 0], [0, 0]]), rejected)
+        if empty:
+            pixels = tf.pad(pixels, [[0, empty], [0, 0], [0, 0], [0, 0]])
+        yield Decoded(positions, pixels, rejected)
     left = {i: _reason(paths[i], height, width) for i in range(following, len(paths))}
     if left:
         yield Decoded(np.empty(0, np.int64), tf.zeros((BATCH, height, width, 3)), left)
