@@ -78,7 +78,7 @@ def remarks(answers: dict[str, Fidelity], precision: str) -> Iterator[str]:
         if answer.agreement is None or answer.agreement >= LEAST_AGREEMENT:
             continue
         remedy = (
-            "for the two to agree, train with: precision = float32"
+            "for the two to agree, train with --precision float32"
             if precision != features.FLOAT32 and not name.endswith(".tflite")
             else "do without it, or count on its own accuracy"
         )

@@ -62,6 +62,12 @@ def size(path: Path) -> int:
 
 def remarks(leftovers: list[Leftover], deleted: bool) -> Iterator[str]:
     """What a user should know of a clean-up: a line for each folder that something goes from."""
+    if not leftovers:
+        yield (
+            "Nothing can go: the results of the last runs (keep), promoted models, what their "
+            "photos need and whatever is younger than three days stay"
+        )
+        return
     total = sum(leftover.size for leftover in leftovers)
     what = "Deleted" if deleted else "Would delete"
     yield f"{what}: {len(leftovers):,} results of earlier runs, {total / 1e6:,.1f} MB in all"

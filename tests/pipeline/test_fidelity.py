@@ -66,6 +66,6 @@ def test_a_file_that_answers_otherwise_is_named_with_a_remedy() -> None:
     }
     first, second = fidelity.remarks(answers, "bfloat16")
     assert first.startswith("saved_model gives the answer that was evaluated for only 96.0% of 178")
-    assert first.endswith("train with: precision = float32")
+    assert first.endswith("train with --precision float32")
     assert second.startswith("model-int8.tflite")
     assert second.endswith("count on its own accuracy")

@@ -120,4 +120,4 @@ def test_it_is_told_what_goes_from_where(out: Path) -> None:
     assert total.startswith("Would delete: 9 results")
     assert any(f"2 in {out / 'heads'}" in line for line in parts)
     (nothing,) = prune.remarks([], deleted=True)
-    assert nothing.startswith("Deleted: 0 results")
+    assert nothing.startswith("Nothing can go")

@@ -1,10 +1,11 @@
 """Options: each one documented, in luigi.cfg as well."""
 
+import re
 from pathlib import Path
 
 import luigi
 
-from tasks import ExportModel, NightlyRetrain, PredictImages, PruneRuns, SearchHead
+from tasks import ExportModel, NightlyRetrain, PredictImages, PruneRuns, SearchHead, configuration
 
 
 def test_a_folder_may_begin_with_a_tilde() -> None:
@@ -30,3 +31,15 @@ def test_luigi_cfg_shows_every_option_with_its_default() -> None:
         shown = f"{default:g}" if isinstance(default, float) else str(default)
         shown = shown.lower() if isinstance(default, bool) else shown
         assert f"#{name} = {shown}".strip() in text, name
+
+
+def test_luigi_cfg_shows_every_option_in_its_section() -> None:
+    section, shown = "", dict[str, str]()
+    for line in (Path(__file__).parents[2] / "luigi.cfg").read_text().splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif named := re.match(r"#?(\w+) =", line):
+            shown[named[1]] = section
+    for section, names in configuration._known.items():
+        for name in names:
+            assert shown[name] == section, name
