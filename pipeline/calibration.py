@@ -96,8 +96,8 @@ def remarks(calibration: Calibration) -> Iterator[str]:
     how = "which is folded in" if calibration.folded_in else "which --calibrate folds in"
     yield (
         f"Calibration error on the {calibration.validation:,} validation photos: "
-        f"{error.before:.3f}, and {error.after:.3f} with temperature {calibration.temperature:.2f}, "
-        f"{how}"
+        f"{error.before:.3f}, and {error.after:.3f} with temperature "
+        f"{calibration.temperature:.2f}, {how}"
     )
     for of in calibration.thresholds:
         if of.threshold is None:
