@@ -263,8 +263,10 @@ def _compute_missing(
     paths = [image_dir / path for path in missing["path"]]
     digests, variants = missing["digest"].to_numpy(object), missing["variant"].to_numpy(np.int8)
     sizes, times = missing["size"].to_numpy(), missing["mtime_ns"].to_numpy()
-    seeds = np.stack([augmentation.seed(*of) for of in zip(digests, variants, strict=True)])
-    copies = recipe.augmentation if variants.any() else None
+    copies, seeds = None, None
+    if variants.any():
+        copies = recipe.augmentation
+        seeds = np.stack([augmentation.seed(*of) for of in zip(digests, variants, strict=True)])
     waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     rejected: dict[str, str] = {}
     done = computed = 0

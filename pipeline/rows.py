@@ -50,17 +50,12 @@ def read(directories: list[Path], split: str) -> Rows:
     return _rows(pa.concat_tables(_tables(directories, split)))
 
 
-def batches(directories: list[Path], split: str) -> Iterator[Rows]:
-    """As `read`, and in the same order, but a row group at a time: no more than 1,024 rows."""
-    for table in _tables(directories, split):
-        if len(table):
-            yield _rows(table)
-
-
 def labelled(
     directories: list[Path], split: str, copies: bool = False
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """As `batches`, but only the vectors [n, features], in the stored type, and the labels [n].
+    """The vectors [n, features], in the stored type, and the labels [n], in the order of `read`.
+
+    They come a row group at a time: no more than 1,024 rows.
 
     For those who go through the photos again and again: texts take longer to read than vectors.
     With `copies`, the distorted copies of training photos come as well.

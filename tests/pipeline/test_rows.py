@@ -30,11 +30,11 @@ def test_batches_are_the_same_rows_in_the_same_order(
     monkeypatch.setattr(bottlenecks, "GROUP_ROWS", 5)
     store.run()
     whole = rows.read(store.directories(), "training")
-    parts = list(rows.batches(store.directories(), "training"))
+    parts = list(rows.labelled(store.directories(), "training"))
     assert len(parts) > 4
-    assert max(len(part.paths) for part in parts) <= 5
-    assert np.array_equal(np.concatenate([part.vectors for part in parts]), whole.vectors)
-    assert [digest for part in parts for digest in part.digests] == whole.digests
+    assert max(len(vectors) for vectors, _ in parts) <= 5
+    assert np.array_equal(np.concatenate([vectors for vectors, _ in parts]), whole.vectors)
+    assert [label for _, labels in parts for label in labels] == whole.labels.tolist()
 
 
 def test_labelled_vectors_are_the_same_rows_as_they_are_stored(store: Store) -> None:
@@ -49,7 +49,7 @@ def test_labelled_vectors_are_the_same_rows_as_they_are_stored(store: Store) -> 
 def test_a_split_without_photos_is_read_as_no_rows(store: Store) -> None:
     store.run()
     assert rows.read(store.directories(), "no such split").vectors.shape == (0, 12)
-    assert list(rows.batches(store.directories(), "no such split")) == []
+    assert list(rows.labelled(store.directories(), "no such split")) == []
     assert list(rows.labelled(store.directories(), "no such split")) == []
 
 
