@@ -1,12 +1,10 @@
 """Turn the photos of each class into vectors."""
 
 from collections.abc import Iterable
-from functools import partial
 
 import luigi
 
 from pipeline import bottlenecks, features, manifest, photos, rows
-from pipeline.examples import Pass
 from pipeline.recipe import Recipe
 from tasks.messages import logger
 from tasks.options import BottleneckOptions
@@ -61,14 +59,9 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         precision = features.resolve_precision(self.precision)
         return Recipe(module, precision, self.vector_type, self.augmentation)
 
-    def read(self, part: str) -> rows.Rows:
+    def part(self, split: str) -> rows.Part:
         """The photos of one part of the split, once they are computed."""
-        return rows.read([path(target) for target in self.output()], part)
-
-    def passes(self, part: str, copies: bool = False) -> Pass:
-        """The same photos to go through again and again, however many they are."""
-        directories = [path(target) for target in self.output()]
-        return partial(rows.labelled, directories, part, copies)
+        return rows.Part([path(target) for target in self.output()], split)
 
     def work(self) -> None:
         split = self.clone(SplitDataset)
