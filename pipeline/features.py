@@ -4,7 +4,7 @@ import functools
 import importlib.util
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import augmentation, images, modules, quiet
+from pipeline import augmentation, frozen, images, modules, quiet
 from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
 from pipeline.modules import Module
 
 BATCH = 32  # photos; twice as many were no faster on two cores
+AHEAD = 8  # batches that are decoded in advance: while the module is loaded, there is time for them
 AUTO, FLOAT32, BFLOAT16, FLOAT16 = "auto", "float32", "bfloat16", "float16"
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 _CPU_FLAGS, _GPUS = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
@@ -99,17 +100,21 @@ def extract(
     import tensorflow as tf
 
     height, width = module.height, module.width
-    call, _ = modules.load(module)
-    shape = tf.TensorSpec([BATCH, height, width, 3], tf.float32)
-    # One shape for all batches: nothing is traced twice, and a photo's vector does not depend on
-    # how full its batch was.
-    forward = tf.function(call, input_signature=[shape])
+
+    def load() -> Callable[[Any], Any]:
+        # One shape for all batches: nothing is traced twice, and a photo's vector does not depend
+        # on how full its batch was.
+        shape = tf.TensorSpec([BATCH, height, width, 3], tf.float32)
+        return frozen.load(module) or tf.function(modules.load(module)[0], input_signature=[shape])
 
     def run(part: Decoded) -> Batch:
-        return Batch(part.indices, forward(part.pixels).numpy()[: len(part.indices)], part.rejected)
+        vectors = forward.result()(part.pixels).numpy()
+        return Batch(part.indices, vectors[: len(part.indices)], part.rejected)
 
-    # In a thread of its own, so that the module has work while others do theirs with a batch.
+    # In a thread of its own, so that photos are decoded while the module is loaded, and the module
+    # has work while others do theirs with a batch.
     with using(precision), ThreadPoolExecutor(1) as worker:
+        forward = worker.submit(load)
         running: Future[Batch] | None = None
         for part in decode(paths, height, width, how, seeds):
             following = worker.submit(run, part)
@@ -157,7 +162,7 @@ def decode(
 
     decoded = files.map(read, tf.data.AUTOTUNE).ignore_errors()
     following = 0
-    for indices, pixels in decoded.batch(BATCH).prefetch(2):
+    for indices, pixels in decoded.batch(BATCH).prefetch(AHEAD):
         empty = BATCH - len(indices)
         positions = indices.numpy()
         missing = sorted(set(range(following, positions[-1] + 1)).difference(positions))
