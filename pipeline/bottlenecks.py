@@ -37,6 +37,7 @@ PART_ROWS = 16_384  # rows a file: 40 MB of 1,280 float16
 GROUP_ROWS = 1024  # rows read at once when vectors are looked up
 JOURNAL_ROWS = 256  # photos whose work a killed run may lose
 _METADATA_KEY = b"retrain"
+_TEXTS = ("digest", "label", "path", "split")  # columns of a class's rows
 
 
 @dataclass
@@ -108,12 +109,14 @@ def compute(
     unique = wanted.drop_duplicates("key", ignore_index=True)
     needed = pd.Index(unique["key"])
     positions = wanted.groupby("label").indices
+    # A class is a few rows: of one block of objects, these are taken in one go.
+    written = wanted[[*_TEXTS, "variant", "key"]].astype(object)
     while True:
         vectors = _Vectors.find(directory, needed, counts)
         rejected = _read_rejected(directory)
         missing = unique[(vectors.file < 0) & ~unique["digest"].isin(rejected)]
         if missing.empty:
-            of = (wanted.iloc[positions.get(of_class.label, [])] for of_class in classes)
+            of = (written.iloc[positions.get(of_class.label, [])] for of_class in classes)
             try:
                 with ThreadPoolExecutor() as threads:
                     write = partial(_write_class, vectors=vectors, recipe=recipe)
@@ -335,7 +338,7 @@ def _write_journal(
 def _clear_journal(directory: Path, published: pd.Index) -> None:
     """Delete the journal files of which every vector now stands in a finished class."""
     for path in filter(_opens, (directory / "partial").glob("*.parquet")):
-        if pd.Index(_read_keys(path)).isin(published).all():
+        if (published.get_indexer(pd.Index(_read_keys(path))) >= 0).all():
             path.unlink(missing_ok=True)
 
 
@@ -348,8 +351,7 @@ def _write_class(directory: Path, rows: pd.DataFrame, vectors: _Vectors, recipe:
             part = rows.iloc[start : start + PART_ROWS]
             have, matrix = vectors.take(part["key"], recipe)
             part = part[have]
-            texts = ("digest", "label", "path", "split")
-            columns = {name: pa.array(part[name], pa.string()) for name in texts}
+            columns = {name: pa.array(part[name], pa.string()) for name in _TEXTS}
             columns["variant"] = pa.array(part["variant"], pa.int8())
             columns["vector"] = _column(matrix)
             _write(pa.table(columns), temporary / f"part-{number:05}.parquet", recipe)

@@ -91,4 +91,5 @@ class ComputeBottlenecks(BottleneckOptions, Step):
             logger.warning(line)
 
     def _classes(self, summary: manifest.Summary) -> list[manifest.ClassSummary]:
-        return [c for c in summary.classes if not self.labels or c.label in self.labels]
+        known = summary.by_label
+        return [known[label] for label in self.labels or known if label in known]
