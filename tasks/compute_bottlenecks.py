@@ -67,7 +67,10 @@ class ComputeBottlenecks(BottleneckOptions, Step):
 
     def passes(self, part: str, copies: bool = False) -> Pass:
         """The same photos to go through again and again, however many they are."""
-        directories = [path(target) for target in self.output()]
+        summary = self.clone(SplitDataset).summary()
+        assert summary is not None
+        classes = zip(self._classes(summary), self.output(), strict=True)
+        directories = [path(target) for of_class, target in classes if getattr(of_class, part)]
         return partial(rows.labelled, directories, part, copies)
 
     def work(self) -> None:
