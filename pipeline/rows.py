@@ -7,11 +7,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from pyarrow import dataset
 
 from pipeline.errors import UserError
 
 UNREADABLE = (OSError, pa.ArrowException)  # what a damaged file raises
+_BATCH_ROWS = 1024
+_FORMAT = dataset.ParquetFileFormat(
+    default_fragment_scan_options=dataset.ParquetFragmentScanOptions(
+        page_checksum_verification=True, pre_buffer=False
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ def labelled(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The vectors [n, features], in the stored type, and the labels [n], in the order of `read`.
 
-    They come a row group at a time: no more than 1,024 rows.
+    They come a few at a time: no more than 1,024 rows.
 
     For those who go through the photos again and again: texts take longer to read than vectors.
     With `copies`, the distorted copies of training photos come as well.
@@ -71,22 +77,35 @@ def _tables(
     columns: tuple[str, ...] = ("label", "path", "digest", "vector"),
     copies: bool = False,
 ) -> Iterator[pa.Table]:
-    for directory in directories:
-        for part in sorted(directory.glob("*.parquet")):
-            try:
-                with pq.ParquetFile(part, page_checksum_verification=True) as file:
-                    for number in range(file.num_row_groups):
-                        table = file.read_row_group(number, columns=["split", "variant", *columns])
-                        wanted = pc.equal(table["split"], split)
-                        if not copies:
-                            wanted = pc.and_(wanted, pc.equal(table["variant"], 0))
-                        yield table.filter(wanted).replace_schema_metadata(None)
-            except UNREADABLE as error:
-                give_up(directory, part)
-                raise UserError(
-                    f"{part} is damaged ({error}) and was deleted; run again, and its photos, "
-                    "but no others, are computed again"
-                ) from None
+    """Small tables, in order. Arrow reads some files ahead: of many classes, each file is tiny."""
+    parts = [part for directory in directories for part in sorted(directory.glob("*.parquet"))]
+    if not parts:
+        return
+    wanted = pc.field("split") == split
+    if not copies:
+        wanted &= pc.field("variant") == 0
+    try:
+        batches = dataset.dataset(parts, format=_FORMAT).to_batches(
+            columns=list(columns), filter=wanted, batch_size=_BATCH_ROWS
+        )
+        for batch in batches:
+            yield pa.table(batch).replace_schema_metadata(None)
+    except UNREADABLE:
+        _name_damaged(parts)
+        raise
+
+
+def _name_damaged(parts: list[Path]) -> None:
+    """Say which file is damaged, and give it up."""
+    for part in parts:
+        try:
+            dataset.dataset(part, format=_FORMAT).to_table()
+        except UNREADABLE as error:
+            give_up(part.parent, part)
+            raise UserError(
+                f"{part} is damaged ({error}) and was deleted; run again, and its photos, "
+                "but no others, are computed again"
+            ) from None
 
 
 def _rows(table: pa.Table) -> Rows:
