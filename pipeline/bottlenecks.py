@@ -13,10 +13,10 @@ may have are found by their number as well, and by how they were distorted.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from itertools import filterfalse
 from pathlib import Path
 
@@ -35,8 +35,10 @@ from pipeline.rows import UNREADABLE, give_up, matrix
 
 PART_ROWS = 16_384  # rows a file: 40 MB of 1,280 float16
 GROUP_ROWS = 1024  # rows read at once when vectors are looked up
+GROUPS_KEPT = 8  # 21 MB of 1,280 float16
 JOURNAL_ROWS = 256  # photos whose work a killed run may lose
 _METADATA_KEY = b"retrain"
+_TEXTS = ("digest", "label", "path", "split")  # columns of a class's rows
 
 
 @dataclass
@@ -108,12 +110,14 @@ def compute(
     unique = wanted.drop_duplicates("key", ignore_index=True)
     needed = pd.Index(unique["key"])
     positions = wanted.groupby("label").indices
+    # A class is a few rows: of one block of objects, these are taken in one go.
+    written = wanted[[*_TEXTS, "variant", "key"]].astype(object)
     while True:
         vectors = _Vectors.find(directory, needed, counts)
         rejected = _read_rejected(directory)
         missing = unique[(vectors.file < 0) & ~unique["digest"].isin(rejected)]
         if missing.empty:
-            of = (wanted.iloc[positions.get(of_class.label, [])] for of_class in classes)
+            of = (written.iloc[positions.get(of_class.label, [])] for of_class in classes)
             try:
                 with ThreadPoolExecutor() as threads:
                     write = partial(_write_class, vectors=vectors, recipe=recipe)
@@ -189,12 +193,16 @@ class _Vectors:
         needed: the keys.
         files: that hold some.
         file, row: int32 [needed], position in `files` and row in that file; -1 where not found.
+        read: as `_read_group`; the last few are kept, since small classes share them.
     """
 
     needed: pd.Index
     files: list[Path]
     file: np.ndarray
     row: np.ndarray
+    read: Callable[[Path, int], np.ndarray] = field(
+        default_factory=lambda: lru_cache(GROUPS_KEPT)(_read_group)
+    )
 
     @classmethod
     def find(cls, directory: Path, needed: pd.Index, counts: Counts) -> "_Vectors":
@@ -220,10 +228,10 @@ class _Vectors:
         position = self.needed.get_indexer(pd.Index(keys))
         file, row = self.file[position], self.row[position]
         vectors = np.empty((len(keys), recipe.module.features), recipe.vector_type)
-        for number in np.unique(file[file >= 0]):
-            wanted = np.flatnonzero(file == number)
-            for rows, group in _groups(self.files[number], row[wanted]):
-                vectors[wanted[rows]] = group
+        group, inside = np.divmod(row, GROUP_ROWS)
+        for number, of in np.unique(np.stack([file, group])[:, file >= 0], axis=1).T:
+            wanted = np.flatnonzero((file == number) & (group == of))
+            vectors[wanted] = self.read(self.files[number], int(of))[inside[wanted]]
         return file >= 0, vectors[file >= 0]
 
 
@@ -240,18 +248,11 @@ def _age(path: Path) -> int:
     return path.stat().st_mtime_ns
 
 
-def _groups(path: Path, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Read some rows of a file, a row group at a time: positions in `rows`, and their vectors."""
+def _read_group(path: Path, number: int) -> np.ndarray:
+    """The vectors of one row group of a file: GROUP_ROWS, fewer in the last one."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            start = 0
-            for number in range(file.num_row_groups):
-                end = start + file.metadata.row_group(number).num_rows
-                inside = np.flatnonzero((rows >= start) & (rows < end))
-                if len(inside):
-                    table = file.read_row_group(number, columns=["vector"])
-                    yield inside, matrix(table["vector"])[rows[inside] - start]
-                start = end
+            return matrix(file.read_row_group(number, columns=["vector"])["vector"])
     except UNREADABLE:
         raise _DamagedError(path) from None
 
@@ -335,7 +336,7 @@ def _write_journal(
 def _clear_journal(directory: Path, published: pd.Index) -> None:
     """Delete the journal files of which every vector now stands in a finished class."""
     for path in filter(_opens, (directory / "partial").glob("*.parquet")):
-        if pd.Index(_read_keys(path)).isin(published).all():
+        if (published.get_indexer(pd.Index(_read_keys(path))) >= 0).all():
             path.unlink(missing_ok=True)
 
 
@@ -348,8 +349,7 @@ def _write_class(directory: Path, rows: pd.DataFrame, vectors: _Vectors, recipe:
             part = rows.iloc[start : start + PART_ROWS]
             have, matrix = vectors.take(part["key"], recipe)
             part = part[have]
-            texts = ("digest", "label", "path", "split")
-            columns = {name: pa.array(part[name], pa.string()) for name in texts}
+            columns = {name: pa.array(part[name], pa.string()) for name in _TEXTS}
             columns["variant"] = pa.array(part["variant"], pa.int8())
             columns["vector"] = _column(matrix)
             _write(pa.table(columns), temporary / f"part-{number:05}.parquet", recipe)

@@ -9,12 +9,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from pyarrow import dataset
 
 from pipeline.errors import UserError
 
 UNREADABLE = (OSError, pa.ArrowException)  # what a damaged file raises
 TEXTS = ("label", "path", "digest")
+_BATCH_ROWS = 1024
+_FORMAT = dataset.ParquetFileFormat(
+    default_fragment_scan_options=dataset.ParquetFragmentScanOptions(
+        page_checksum_verification=True, pre_buffer=False
+    )
+)
 
 
 class Photos(Protocol):
@@ -59,7 +65,7 @@ class Rows:
 class Part:
     """The photos of one part of the split, read from finished classes whenever they are asked for.
 
-    They come a row group at a time, no more than 1,024 rows, so that it does not matter how many
+    They come a few at a time, no more than 1,024 rows, so that it does not matter how many
     there are. Each way to go through them raises UserError for a damaged file, which is deleted,
     so that the next run computes it again.
 
@@ -93,24 +99,36 @@ class Part:
         return texts
 
     def _tables(self, columns: tuple[str, ...], copies: bool = False) -> Iterator[pa.Table]:
-        for directory in self.directories:
-            for part in sorted(directory.glob("*.parquet")):
-                try:
-                    with pq.ParquetFile(part, page_checksum_verification=True) as file:
-                        for number in range(file.num_row_groups):
-                            table = file.read_row_group(number, ["split", "variant", *columns])
-                            wanted = pc.equal(table["split"], self.split)
-                            if not copies:
-                                wanted = pc.and_(wanted, pc.equal(table["variant"], 0))
-                            found = table.filter(wanted).select(columns)
-                            if len(found):
-                                yield found.replace_schema_metadata(None)
-                except UNREADABLE as error:
-                    give_up(directory, part)
-                    raise UserError(
-                        f"{part} is damaged ({error}) and was deleted; run again, and its photos, "
-                        "but no others, are computed again"
-                    ) from None
+        """In order. Arrow reads some files ahead: of many classes, each file is tiny."""
+        parts = [part for where in self.directories for part in sorted(where.glob("*.parquet"))]
+        if not parts:
+            return
+        wanted = pc.field("split") == self.split
+        if not copies:
+            wanted &= pc.field("variant") == 0
+        try:
+            batches = dataset.dataset(parts, format=_FORMAT).to_batches(
+                columns=list(columns), filter=wanted, batch_size=_BATCH_ROWS
+            )
+            for batch in batches:
+                if len(batch):
+                    yield pa.table(batch).replace_schema_metadata(None)
+        except UNREADABLE:
+            _name_damaged(parts)
+            raise
+
+
+def _name_damaged(parts: list[Path]) -> None:
+    """Say which file is damaged, and give it up."""
+    for part in parts:
+        try:
+            dataset.dataset(part, format=_FORMAT).to_table()
+        except UNREADABLE as error:
+            give_up(part.parent, part)
+            raise UserError(
+                f"{part} is damaged ({error}) and was deleted; run again, and its photos, "
+                "but no others, are computed again"
+            ) from None
 
 
 def lowest(batches: Iterator[Rows], most: int) -> Rows | None:

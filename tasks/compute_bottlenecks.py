@@ -61,7 +61,10 @@ class ComputeBottlenecks(BottleneckOptions, Step):
 
     def part(self, split: str) -> rows.Part:
         """The photos of one part of the split, once they are computed."""
-        return rows.Part([path(target) for target in self.output()], split)
+        summary = self.clone(SplitDataset).summary()
+        assert summary is not None
+        classes = zip(self._classes(summary), self.output(), strict=True)
+        return rows.Part([path(t) for of, t in classes if getattr(of, split)], split)
 
     def work(self) -> None:
         split = self.clone(SplitDataset)
@@ -84,4 +87,5 @@ class ComputeBottlenecks(BottleneckOptions, Step):
             logger.warning(line)
 
     def _classes(self, summary: manifest.Summary) -> list[manifest.ClassSummary]:
-        return [c for c in summary.classes if not self.labels or c.label in self.labels]
+        known = summary.by_label
+        return [known[label] for label in self.labels or known if label in known]

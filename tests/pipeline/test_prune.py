@@ -49,7 +49,7 @@ def result(number: int) -> str:
 
 def of_class(out: Path, number: int, label: str) -> str:
     path = out / "manifests" / f"{storage.digest(number)}.parquet"
-    summary = manifest.read_summary(path).of(label)
+    summary = manifest.read_summary(path).by_label[label]
     return bottlenecks.class_name(summary, Augmentation())
 
 
