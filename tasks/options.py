@@ -174,6 +174,11 @@ class BottleneckOptions(AugmentationOptions, DataOptions, ModuleOptions):
         choices=_VECTOR_TYPES,
         description="how vectors are stored; float32 for modules whose values pass 65504",
     )
+    shard_size = luigi.IntParameter(
+        default=configured("bottlenecks", "shard_size", 10_000),
+        significant=False,
+        description="vectors that a worker computes as one task, where more are missing",
+    )
 
 
 _OPTIMIZERS = (head_settings.LBFGS, head_settings.SGD)
