@@ -182,10 +182,7 @@ def _compute_missing(
     paths = [image_dir / path for path in missing["path"]]
     digests, variants = missing["digest"].to_numpy(object), missing["variant"].to_numpy(np.int8)
     sizes, times = missing["size"].to_numpy(), missing["mtime_ns"].to_numpy()
-    copies, seeds = None, None
-    if variants.any():
-        copies = recipe.augmentation
-        seeds = np.stack([augmentation.seed(*of) for of in zip(digests, variants, strict=True)])
+    copies, seeds = distortion(digests, variants, recipe)
     waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     rejected: dict[str, str] = {}
     done = computed = 0
@@ -193,7 +190,7 @@ def _compute_missing(
     try:
         for batch in features.extract(paths, recipe.module, recipe.precision, copies, seeds):
             for i in (*batch.indices, *batch.rejected):
-                _refuse_changed(paths[i], sizes[i], times[i])
+                refuse_changed(paths[i], sizes[i], times[i])
             kept = stored(batch.vectors, recipe)
             waiting.append((digests[batch.indices], variants[batch.indices], kept))
             rejected |= {digests[i]: reason for i, reason in batch.rejected.items()}
@@ -209,8 +206,22 @@ def _compute_missing(
     return computed
 
 
-def _refuse_changed(path: Path, size: int, mtime_ns: int) -> None:
-    """The manifest's digest must be that of the bytes that were just decoded."""
+def distortion(
+    digests: np.ndarray, variants: np.ndarray, recipe: Recipe
+) -> tuple[Augmentation | None, np.ndarray | None]:
+    """What `features.extract` needs to know of copies; nothing where there are none."""
+    if not variants.any():
+        return None, None
+    seeds = [augmentation.seed(*of) for of in zip(digests, variants, strict=True)]
+    return recipe.augmentation, np.stack(seeds)
+
+
+def refuse_changed(path: Path, size: int, mtime_ns: int) -> None:
+    """The manifest's digest must be that of the bytes that were just decoded.
+
+    Raises:
+        UserError: where the photo has changed since the manifest was written.
+    """
     try:
         stat = path.stat()
         changed = (stat.st_size, stat.st_mtime_ns) != (size, mtime_ns)

@@ -180,10 +180,15 @@ def _reason(path: Path, height: int, width: int) -> str:
     except OSError as error:
         raise UserError(f"{path} cannot be read any more ({error.strerror}); run again") from None
     except tf.errors.OpError as error:
-        # TensorFlow says where the op was before it says what was wrong.
-        reason = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message or "").strip()
-        return f"cannot be decoded ({reason.splitlines()[0][:100]}); replace or delete it"
+        return reason(error)
     raise UserError(f"{path} changed while it was being read; run again")
+
+
+def reason(error: Any) -> str:
+    """What a user should know of TensorFlow's refusal to decode a photo."""
+    # TensorFlow says where the op was before it says what was wrong.
+    text = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message or "").strip()
+    return f"cannot be decoded ({text.splitlines()[0][:100]}); replace or delete it"
 
 
 @contextmanager
