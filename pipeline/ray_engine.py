@@ -86,15 +86,12 @@ def extract(
             num_gpus=1 if gpus else 0,
         )
         for part in extracted.iter_batches(batch_size=None, batch_format="numpy"):
+            for mistake in filter(None, part["mistake"]):
+                raise UserError(mistake)
             index, reason = part["index"], part["reason"]
-            for i in index[reason == _GONE]:
-                raise UserError(f"{paths[i]} cannot be read any more; run again")
             good = reason == ""
             rejected = dict(zip(index[~good].tolist(), reason[~good].tolist(), strict=True))
             yield Batch(index[good], part["vector"][good], rejected)
-
-
-_GONE = "gone"  # in the place of a reason: the file cannot be read
 
 
 def _block(start: int, files: list[str], seeds: np.ndarray) -> Any:
@@ -135,19 +132,18 @@ def _decode(
     for start in range(0, len(block["index"]), BATCH):
         part = {name: column[start : start + BATCH] for name, column in block.items()}
         pixels = np.zeros((len(part["index"]), height, width, 3), np.float32)
-        reasons = []
-        for i, (path, *seed) in enumerate(
-            zip(part["path"], part["seed"], part["copy"], strict=True)
-        ):
-            reason = ""
+        reasons, mistakes = ([""] * len(pixels) for _ in range(2))
+        seeds = np.stack([part["seed"], part["copy"]], axis=1)
+        for i, path in enumerate(map(Path, part["path"])):
             try:
-                pixels[i] = decode(Path(path).read_bytes(), np.array(seed, np.int64)).numpy()
-            except OSError:
-                reason = _GONE
-            except tf.errors.OpError as error:
-                reason = features.reason(error)
-            reasons.append(reason)
-        yield {"index": part["index"], "reason": np.array(reasons, object), "pixels": pixels}
+                pixels[i] = decode(path.read_bytes(), seeds[i]).numpy()
+            except (OSError, tf.errors.OpError):
+                try:
+                    reasons[i] = features.reason(path, height, width)
+                except UserError as error:
+                    mistakes[i] = str(error)
+        said = {"reason": np.array(reasons), "mistake": np.array(mistakes)}
+        yield {"index": part["index"], "pixels": pixels, **said}
 
 
 class _Extractor:

@@ -69,6 +69,8 @@ def main(store: Store, options: dict[str, object]) -> None:
     task = ComputeBottlenecks(**options, engine="ray")
     built = luigi.build([task], local_scheduler=True, no_lock=True)
     found = {"killed_at": killed_at, "alive": alive, "counts": asdict(counts), "built": built}
+    ray.shutdown()
+    cluster.shutdown()
     print(json.dumps(found))
 
 

@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,25 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from pipeline import ray_engine
 from pipeline.augmentation import Augmentation
 from pipeline.bottlenecks import Counts
+from pipeline.errors import UserError
 from tests import ray_cluster
 from tests.conftest import PhotoMaker, Store
 from tests.pipeline.test_bottlenecks import spoil
 
-pytestmark = pytest.mark.skipif(
-    not ray_cluster.available(), reason="needs unshare --net, as Ray listens on all addresses"
-)
+
+def test_without_ray_it_says_what_to_install(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"pip install 'retrain\[ray\]'"):
+        list(ray_engine.extract([], store.recipe.module, "float32"))
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    not ray_cluster.available(), reason="needs unshare --net, as Ray listens on all addresses"
+)
 def test_a_node_that_dies_costs_no_row_and_the_rows_are_those_of_local_work(
     store: Store, options: dict[str, Any], make_photo: PhotoMaker, tmp_path: Path
 ) -> None:
@@ -47,6 +55,7 @@ def test_a_node_that_dies_costs_no_row_and_the_rows_are_those_of_local_work(
     assert store.run() == Counts(reused=len(local), rejected=found["counts"]["rejected"])
     pd.testing.assert_frame_equal(store.frame(), local)
     assert found["built"]
+    assert "cannot be decoded (Invalid PNG data" in found["counts"]["rejected"]["red_rose/0.png"]
     assert re.findall(r"Ray\. (.*)", done.stderr) == ["Bottlenecks: 48 computed, 0 reused"]
     parts = sorted(options["output_dir"].glob("bottlenecks/*/*-*/*.parquet"))
     rows = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from pipeline import bottlenecks, features, manifest, shards
 from pipeline.augmentation import Augmentation
 from pipeline.bottlenecks import Counts
 from pipeline.errors import UserError
+from pipeline.features import Batch
+from pipeline.progress import Progress, silent
 from tests.conftest import PhotoMaker, Store
 from tests.pipeline.test_bottlenecks import spoil
 
@@ -133,3 +136,54 @@ def test_shards_go_when_all_classes_have_their_rows(store: Store) -> None:
     assert store.run() == Counts(reused=48)
     whole = bottlenecks.class_directory(store.path, store.recipe, store.summary().classes[0])
     assert bottlenecks.is_whole(whole)
+
+
+def backwards(paths: list[Path], *how: object) -> Iterator[Batch]:
+    """An engine that gives the last photos first."""
+    batches = list(features.extract(paths, *how))
+    yield from reversed(batches)
+
+
+def test_many_shards_at_once_in_any_order(
+    store: Store, make_photo: PhotoMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "BATCH", 8)
+    monkeypatch.setattr(shards, "JOURNAL_ROWS", 4)
+    spoil(make_photo(store.image_dir / "red_rose/0.png"))
+    store.run()
+    whole = store.frame()
+    shutil.rmtree(store.recipe.directory(store.path))
+    directory = divide(store)
+    counts = shards.compute_all(
+        directory, numbers(directory), store.image_dir, store.recipe, backwards
+    )
+    assert (counts.computed, counts.reused, *counts.rejected) == (48, 0, "red_rose/0.png")
+    assert sorted(path.stem for path in directory.glob("*.parquet")) == [
+        "00000",
+        "00001",
+        "00002",
+        "00003",
+        "00004",
+    ]
+    assert not list(store.recipe.directory(store.path).glob("partial/*"))
+    assert store.run() == Counts(reused=48, rejected=counts.rejected)
+    pd.testing.assert_frame_equal(store.frame(), whole)
+
+
+def test_many_shards_go_on_after_a_kill(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "BATCH", 8)
+    directory = divide(store)
+
+    def interrupt(done: int, _total: int, _message: str) -> None:
+        if done >= 24:
+            raise KeyboardInterrupt
+
+    def compute(progress: Progress = silent) -> Counts:
+        left = [n for n in numbers(directory) if not shards.file(directory, n).exists()]
+        given = (store.image_dir, store.recipe, features.extract, progress)
+        return shards.compute_all(directory, left, *given)
+
+    with pytest.raises(KeyboardInterrupt):
+        compute(interrupt)
+    assert [path.stem for path in sorted(directory.glob("*.parquet"))] == ["00000", "00001"]
+    assert compute() == Counts(computed=24, reused=4)
