@@ -166,18 +166,22 @@ def decode(
         empty = BATCH - len(indices)
         positions = indices.numpy()
         missing = sorted(set(range(following, positions[-1] + 1)).difference(positions))
-        rejected = {i: _reason(paths[i], height, width) for i in missing}
+        rejected = {i: reason(paths[i], height, width) for i in missing}
         following = int(positions[-1]) + 1
         if empty:
             pixels = tf.pad(pixels, [[0, empty], [0, 0], [0, 0], [0, 0]])
         yield Decoded(positions, pixels, rejected)
-    left = {i: _reason(paths[i], height, width) for i in range(following, len(paths))}
+    left = {i: reason(paths[i], height, width) for i in range(following, len(paths))}
     if left:
         yield Decoded(np.empty(0, np.int64), tf.zeros((BATCH, height, width, 3)), left)
 
 
-def _reason(path: Path, height: int, width: int) -> str:
-    """Why a photo could not be decoded."""
+def reason(path: Path, height: int, width: int) -> str:
+    """Why a photo could not be decoded.
+
+    Raises:
+        UserError: where it is no longer there, or can be decoded now.
+    """
     import tensorflow as tf
 
     try:
@@ -186,8 +190,8 @@ def _reason(path: Path, height: int, width: int) -> str:
         raise UserError(f"{path} cannot be read any more ({error.strerror}); run again") from None
     except tf.errors.OpError as error:
         # TensorFlow says where the op was before it says what was wrong.
-        reason = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message or "").strip()
-        return f"cannot be decoded ({reason.splitlines()[0][:100]}); replace or delete it"
+        text = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message or "").strip()
+        return f"cannot be decoded ({text.splitlines()[0][:100]}); replace or delete it"
     raise UserError(f"{path} changed while it was being read; run again")
 
 

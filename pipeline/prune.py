@@ -16,8 +16,10 @@ from pathlib import Path
 from pipeline import bottlenecks, history, manifest, promotion, recipe, storage
 from pipeline.augmentation import Augmentation
 from pipeline.rows import UNREADABLE
+from pipeline.vectors import PARTIAL, SHARDS
 
 YOUNG = 3 * 24 * 3600.0  # seconds
+_OF_ALL_CLASSES = (PARTIAL, SHARDS, "rejected.json")
 _OURS = re.compile(r"[0-9a-f]{12}(\.parquet)?")  # a digest, as storage.digest makes them
 
 
@@ -103,9 +105,10 @@ def _unneeded(output_dir: Path, keep: int, before: float) -> Iterator[Path]:
     }
     for home in (output_dir / "bottlenecks").glob("*"):
         for path in home.glob("*"):
-            if path.name not in classes and path.name not in ("partial", "rejected.json"):
+            if path.name not in classes and path.name not in _OF_ALL_CLASSES:
                 yield path
-        yield from (home / "partial").glob("*")
+        yield from (home / PARTIAL).glob("*")
+        yield from (home / SHARDS).glob("*")
 
 
 def _newest(manifests: Path, before: float) -> set[str]:

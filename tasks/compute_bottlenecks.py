@@ -4,10 +4,12 @@ from collections.abc import Iterable
 
 import luigi
 
-from pipeline import bottlenecks, features, manifest, photos, rows
+from pipeline import bottlenecks, manifest, photos, rows, shards
 from pipeline.recipe import Recipe
+from tasks.compute_shards import ComputeShards
 from tasks.messages import logger
 from tasks.options import BottleneckOptions
+from tasks.plan_shards import PlanShards
 from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
 from tasks.step import Pending, Step, path
@@ -36,7 +38,9 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         return [self.clone(labels=(label,)) for label in labels] or [self]
 
     def requires(self) -> list[luigi.Task]:
-        return [self.clone(SplitDataset), self.clone(PrepareModule)]
+        steps = [self.clone(SplitDataset), self.clone(PrepareModule)]
+        divided = self.clone(ComputeShards)
+        return [*steps, divided] if divided.worthwhile() else steps
 
     def output(self) -> list[luigi.Target]:
         summary, recipe = self.clone(SplitDataset).summary(), self.recipe()
@@ -53,11 +57,8 @@ class ComputeBottlenecks(BottleneckOptions, Step):
 
     def recipe(self) -> Recipe | None:
         """How vectors are made, once the module is ready."""
-        module = self.clone(PrepareModule).module()
-        if module is None:
-            return None
-        precision = features.resolve_precision(self.precision)
-        return Recipe(module, precision, self.vector_type, self.augmentation)
+        recipe: Recipe | None = self.clone(PlanShards).recipe()
+        return recipe
 
     def part(self, split: str) -> rows.Part:
         """The photos of one part of the split, once they are computed."""
@@ -73,14 +74,17 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         assert recipe is not None
         classes = self._classes(summary)
         usable = manifest.read(path(split.output()), tuple(c.label for c in classes))
+        store = self.output_dir / "bottlenecks"
         counts = bottlenecks.compute(
             usable[usable["status"] == photos.OK],
             classes,
             self.image_dir,
             recipe,
-            self.output_dir / "bottlenecks",
+            store,
             self.reporter,
         )
+        if shards.finished(store, recipe, summary):
+            shards.clear(shards.directory(store, recipe, summary, self.shard_size))
         counted, *warnings = bottlenecks.remarks(counts)
         logger.info(counted)
         for line in warnings:

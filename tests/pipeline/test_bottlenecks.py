@@ -315,7 +315,7 @@ def test_a_class_without_photos_has_an_empty_data_set(store: Store) -> None:
 
 def test_vectors_too_large_for_float16_are_refused_with_the_remedy(store: Store) -> None:
     with pytest.raises(UserError, match="set vector_type to float32"):
-        bottlenecks._stored(np.array([[1e6]], np.float32), store.recipe)
+        bottlenecks.stored(np.array([[1e6]], np.float32), store.recipe)
 
 
 def test_remarks_tell_the_counts_and_name_what_went_wrong() -> None:

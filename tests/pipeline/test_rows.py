@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline import bottlenecks, rows
+from pipeline import rows, vectors
 from pipeline.augmentation import Augmentation
 from pipeline.bottlenecks import Counts
 from pipeline.errors import UserError
@@ -27,7 +27,7 @@ def test_a_part_is_one_split_of_all_classes(store: Store) -> None:
 def test_batches_are_the_same_rows_in_the_same_order(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bottlenecks, "GROUP_ROWS", 5)
+    monkeypatch.setattr(vectors, "GROUP_ROWS", 5)
     store.run()
     whole = store.rows("training")
     parts = list(store.part("training").labelled())
@@ -57,7 +57,7 @@ def test_texts_are_those_of_the_same_photos(store: Store) -> None:
 def test_the_photos_of_the_lowest_digests_are_drawn_from_all_batches(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bottlenecks, "GROUP_ROWS", 5)
+    monkeypatch.setattr(vectors, "GROUP_ROWS", 5)
     store.run()
     drawn, whole = rows.lowest(store.part("training").batches(), 7), store.rows("training")
     assert drawn is not None
