@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline import bottlenecks, rows
+from pipeline import rows, vectors
 from pipeline.augmentation import Augmentation
 from pipeline.bottlenecks import Counts
 from pipeline.errors import UserError
@@ -27,7 +27,7 @@ def test_read_gives_one_split_of_all_classes(store: Store) -> None:
 def test_batches_are_the_same_rows_in_the_same_order(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bottlenecks, "GROUP_ROWS", 5)
+    monkeypatch.setattr(vectors, "GROUP_ROWS", 5)
     store.run()
     whole = rows.read(store.directories(), "training")
     parts = list(rows.labelled(store.directories(), "training"))
@@ -79,3 +79,13 @@ def test_reading_a_damaged_file_names_it_and_gives_it_up(store: Store) -> None:
     with pytest.raises(UserError, match=f"{part} is damaged"):
         rows.read(store.directories(), "training")
     assert store.run() == Counts(computed=24, reused=24)
+
+
+def test_a_damaged_class_may_be_given_up_by_several_processes(store: Store) -> None:
+    store.run()
+    directory = store.directories()[0]
+    for _ in range(2):
+        rows.give_up(directory, directory / "part-00000.parquet")
+    assert store.run() == Counts(computed=24, reused=24)
+    rows.give_up(directory, directory / "a file that is gone")  # and the class is there again
+    assert store.run() == Counts(computed=0, reused=48)
