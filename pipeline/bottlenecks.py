@@ -12,6 +12,7 @@ Below the store's folder for one way of making vectors (module, size, precision)
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import filterfalse
@@ -98,7 +99,8 @@ def compute(
         for part in filterfalse(opens, parts):
             vectors.drop(part, counts.damaged)
         if not parts and class_dir.is_dir():  # somebody has deleted them
-            class_dir.rmdir()
+            with suppress(OSError):  # another process has just put it in its place again
+                class_dir.rmdir()
     wanted = vectors.with_copies(rows, recipe)
     unique = wanted.drop_duplicates("key", ignore_index=True)
     positions = wanted.groupby("label").indices

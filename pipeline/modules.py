@@ -158,7 +158,8 @@ def _resolve(handle: str, module_dir: Path, progress: Progress, again: bool = Fa
     if again or not directory.is_dir():
         with storage.publish(directory) as temporary:
             efficientnet_lite.save(handle, temporary)
-            shutil.rmtree(directory, ignore_errors=True)
+            if again:  # else what is there now is another process's, which may be reading it
+                shutil.rmtree(directory, ignore_errors=True)
     return directory
 
 

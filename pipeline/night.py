@@ -8,7 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import changes, drift, history, manifest, promotion, rows, split, storage, timing
+from pipeline import (
+    changes,
+    drift,
+    history,
+    manifest,
+    promotion,
+    prune,
+    rows,
+    split,
+    storage,
+    timing,
+)
 from pipeline.comparison import Comparison
 from pipeline.history import Night
 from pipeline.promotion import Gate
@@ -102,7 +113,7 @@ def close(results: Results, date: datetime.date, gate: Gate) -> Night:
         drift=drifted,
         flags=tuple(_flags(history.drop(earlier, correct, count), drifted, since)),
         seconds=_seconds(results, earlier),
-        disk_bytes=sum(p.lstat().st_size for p in out.rglob("*") if p.is_file()),
+        disk_bytes=prune.size(out),
         model=results.model.name,
         evaluation=results.evaluation.name,
         head=results.head.name,

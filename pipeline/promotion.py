@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline import comparison, export, head, history
+from pipeline import comparison, export, head, history, lock
 from pipeline.comparison import Comparison
 from pipeline.errors import UserError
 from pipeline.history import Promotion
@@ -98,6 +98,8 @@ def judge(
 def promote(output_dir: Path, model: Path, how: str) -> Promotion | None:
     """Let `current` lead to a model, in one step, and say what is to be written down of it.
 
+    To be called, until that is done, by whoever holds `lock.PROMOTION`.
+
     Returns:
         For `history.add`; None where `current` leads there already, and the history says so.
     """
@@ -145,14 +147,16 @@ def rollback(output_dir: Path) -> tuple[str, str]:
     Raises:
         UserError: where there is no earlier model.
     """
-    now = current(output_dir)
-    names = [name for name in _stack(history.promotions(output_dir)) if now and name != now.name]
-    there = [name for name in names if (output_dir / "models" / name).is_dir()]
-    if now is None or not there:
-        raise UserError(f"{output_dir} has no earlier model to go back to")
-    # Written down first: killed in between, the same command ends what it began.
-    history.add(output_dir, promotion=Promotion(history.now(), there[-1], ROLLBACK, now.name))
-    export.release(output_dir / "models" / there[-1], output_dir)
+    with lock.turn(output_dir / lock.PROMOTION):
+        now = current(output_dir)
+        stack = _stack(history.promotions(output_dir))
+        names = [name for name in stack if now and name != now.name]
+        there = [name for name in names if (output_dir / "models" / name).is_dir()]
+        if now is None or not there:
+            raise UserError(f"{output_dir} has no earlier model to go back to")
+        # Written down first: killed in between, the same command ends what it began.
+        history.add(output_dir, promotion=Promotion(history.now(), there[-1], ROLLBACK, now.name))
+        export.release(output_dir / "models" / there[-1], output_dir)
     return now.name, there[-1]
 
 

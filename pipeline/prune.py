@@ -6,10 +6,12 @@ younger than three days: a run that is going on may have made it, or a killed on
 What this project did not write is left alone.
 """
 
+import os
 import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,9 +59,15 @@ def delete(leftovers: list[Leftover]) -> None:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.lstat().st_size for file in files if not file.is_dir())
+    """Bytes of a file, or of all files in a folder; others may be at work in it."""
+    if not path.is_dir():
+        return path.lstat().st_size
+    total = 0
+    for folder, _, files in os.walk(path):  # which passes over folders that are gone meanwhile
+        for name in files:
+            with suppress(FileNotFoundError):
+                total += Path(folder, name).lstat().st_size
+    return total
 
 
 def remarks(leftovers: list[Leftover], deleted: bool) -> Iterator[str]:

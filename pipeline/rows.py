@@ -1,6 +1,7 @@
 """Rows of finished bottlenecks: photos with their vectors, as the later steps read them."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -168,9 +169,14 @@ def matrix(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def give_up(directory: Path, damaged: Path) -> None:
-    """Delete a class with a damaged file, but keep the rows of its other files."""
+    """Delete a class with a damaged file, but keep the rows of its other files.
+
+    Another process may be doing so as well, or have put the class in its place again.
+    """
     for part in directory.glob("*.parquet"):
         if part != damaged:
-            part.rename(directory.parent / "partial" / f"{directory.name}-{part.name}")
+            with suppress(FileNotFoundError):
+                part.rename(directory.parent / "partial" / f"{directory.name}-{part.name}")
     damaged.unlink(missing_ok=True)
-    directory.rmdir()
+    with suppress(OSError):
+        directory.rmdir()

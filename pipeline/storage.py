@@ -127,7 +127,12 @@ def _in_use(temporary: Path, machine: str, pid: int) -> bool:
 
 @functools.cache
 def _machine() -> str:
-    return digest(platform.node())
+    """This machine, or container, within which process numbers mean something."""
+    try:
+        numbers = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:  # no Linux
+        numbers = ""
+    return digest(platform.node(), numbers)
 
 
 def _alive(pid: int) -> bool:

@@ -1,6 +1,7 @@
 """Turn the photos of each class into vectors."""
 
 from collections.abc import Iterable
+from uuid import uuid4
 
 import luigi
 
@@ -19,6 +20,11 @@ def _together(labels: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(label for some in labels for label in some)
 
 
+# luigid keeps to the worker that ran a batch of this name before, even if it has ended: its second
+# run would never count as done.
+_THIS_PROCESS = uuid4().hex[:8]
+
+
 class ComputeBottlenecks(BottleneckOptions, Step):
     """Write the bottlenecks of some classes, one Parquet data set a class.
 
@@ -29,6 +35,11 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         default=tuple[str, ...](),
         batch_method=_together,
         description="class folders; empty means all of them",
+    )
+    batch = luigi.Parameter(
+        default="",
+        batch_method=lambda _: _THIS_PROCESS,
+        description="set by Luigi alone, where one task stands for several",
     )
 
     def one_a_class(self) -> list[luigi.Task]:

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -324,3 +326,25 @@ def test_remarks_tell_the_counts_and_name_what_went_wrong() -> None:
     assert first == "Bottlenecks: 12 computed, 48,211 reused"
     assert "x.parquet" in damaged
     assert "a/b.jpg: cannot be decoded" in rejected
+
+
+def test_workers_at_the_same_time_disturb_each_other_in_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bottlenecks, "JOURNAL_ROWS", 4)  # many files that others take away
+    classes = list(store.summary().classes)
+    rows = manifest.read(store.path / "manifest.parquet")
+    for number in range(5):
+        home = tmp_path / f"store {number}"
+        delays = (0, 0.01 * number, 0.02 * number)
+
+        def work(delay: float, home: Path = home) -> Counts:
+            time.sleep(delay)
+            return bottlenecks.compute(rows, classes, store.image_dir, store.recipe, home)
+
+        with ThreadPoolExecutor() as threads:
+            done = list(threads.map(work, delays))
+        assert [counts.damaged for counts in done] == [[], [], []]
+        assert list(home.glob("*/partial/*")) == []
+        found = [bottlenecks.class_directory(home, store.recipe, c) for c in classes]
+        assert sum(len(pd.read_parquet(d)) for d in found) == 48

@@ -104,3 +104,13 @@ def test_reading_a_damaged_file_names_it_and_gives_it_up(store: Store) -> None:
     with pytest.raises(UserError, match=f"{part} is damaged"):
         store.rows("training")
     assert store.run() == Counts(computed=24, reused=24)
+
+
+def test_a_damaged_class_may_be_given_up_by_several_processes(store: Store) -> None:
+    store.run()
+    directory = store.directories()[0]
+    for _ in range(2):
+        rows.give_up(directory, directory / "part-00000.parquet")
+    assert store.run() == Counts(computed=24, reused=24)
+    rows.give_up(directory, directory / "a file that is gone")  # and the class is there again
+    assert store.run() == Counts(computed=0, reused=48)

@@ -1,6 +1,7 @@
 """Names that carry a digest, and publication that is whole or not at all."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -209,6 +210,26 @@ def test_publishing_keeps_what_other_machines_write_until_a_week_has_passed(
     with storage.publish(tmp_path / "result") as temporary:
         temporary.write_text("whole")
     assert names(tmp_path) == [fresh.name, "result"]
+
+
+def test_a_container_of_the_same_name_has_process_numbers_of_its_own(tmp_path: Path) -> None:
+    code = "import sys, pathlib; from pipeline import storage; print(storage.temporary(*map("
+    command = [
+        "unshare",
+        "--pid",
+        "--fork",
+        sys.executable,
+        "-c",
+        code + "pathlib.Path, sys.argv[1:])))",
+    ]
+    told = subprocess.run([*command, str(tmp_path / "r")], capture_output=True, text=True)
+    if told.returncode:
+        pytest.skip("only root may give a process a number space of its own")
+    theirs = Path(re.sub(r"\.1\.", ".999999999.", told.stdout.strip()))  # no such process here
+    theirs.write_text("half")
+    with storage.publish(tmp_path / "result") as temporary:
+        temporary.write_text("whole")
+    assert names(tmp_path) == [theirs.name, "result"]
 
 
 def test_a_temporary_is_known_as_one(tmp_path: Path) -> None:
