@@ -25,13 +25,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import augmentation, features, split, storage
+from pipeline import augmentation, features, source, split, storage
 from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
 from pipeline.manifest import ClassSummary
 from pipeline.progress import Progress, silent
 from pipeline.recipe import Recipe
 from pipeline.rows import UNREADABLE, give_up, matrix
+from pipeline.source import Place
 
 PART_ROWS = 16_384  # rows a file: 40 MB of 1,280 float16
 GROUP_ROWS = 1024  # rows read at once when vectors are looked up
@@ -72,7 +73,7 @@ def class_name(of_class: ClassSummary, copies: Augmentation) -> str:
 def compute(
     rows: pd.DataFrame,
     classes: list[ClassSummary],
-    image_dir: Path,
+    image_dir: Place,
     recipe: Recipe,
     store: Path,
     progress: Progress = silent,
@@ -257,7 +258,7 @@ def _groups(path: Path, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarr
 
 
 def _compute_missing(
-    missing: pd.DataFrame, image_dir: Path, recipe: Recipe, directory: Path, progress: Progress
+    missing: pd.DataFrame, image_dir: Place, recipe: Recipe, directory: Path, progress: Progress
 ) -> int:
     """Send photos through the module, and write their vectors to the journal as they come."""
     paths = [image_dir / path for path in missing["path"]]
@@ -272,9 +273,12 @@ def _compute_missing(
     done = computed = 0
     progress(done, len(paths), "photos through the module")
     try:
-        for batch in features.extract(paths, recipe.module, recipe.precision, copies, seeds):
+        for batch in features.extract(
+            paths, recipe.module, recipe.precision, copies, seeds, digests.tolist()
+        ):
             for i in (*batch.indices, *batch.rejected):
-                _refuse_changed(paths[i], sizes[i], times[i])
+                if source.is_file(file := paths[i]):  # else its bytes were looked at
+                    _refuse_changed(file, sizes[i], times[i])
             stored = _stored(batch.vectors, recipe)
             waiting.append((digests[batch.indices], variants[batch.indices], stored))
             rejected |= {digests[i]: reason for i, reason in batch.rejected.items()}

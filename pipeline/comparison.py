@@ -11,6 +11,7 @@ from pipeline import evaluation, features, recipe
 from pipeline import head as heads
 from pipeline.recipe import Recipe
 from pipeline.rows import Rows
+from pipeline.source import Place
 
 SIGNIFICANT = 0.05  # a smaller p-value is taken for more than chance
 
@@ -58,7 +59,7 @@ class Comparison:
         return self.p_value < SIGNIFICANT
 
 
-def score(model: Path, test: Rows, image_dir: Path, made_by: Recipe) -> pd.DataFrame | None:
+def score(model: Path, test: Rows, image_dir: Place, made_by: Recipe) -> pd.DataFrame | None:
     """What a finished model says of photos.
 
     Args:
@@ -128,7 +129,7 @@ def p_value(fixed: int, broken: int) -> float:
 
 
 def with_model(
-    model: Path, predictions: pd.DataFrame, test: Rows, image_dir: Path, made_by: Recipe
+    model: Path, predictions: pd.DataFrame, test: Rows, image_dir: Place, made_by: Recipe
 ) -> Comparison | None:
     """Compare an evaluation's predictions with what the model in a folder says of the same photos.
 
@@ -147,7 +148,7 @@ def with_model(
     return compare(before, predictions, earlier)
 
 
-def _anew(test: Rows, image_dir: Path, made_by: Recipe) -> Rows:
+def _anew(test: Rows, image_dir: Place, made_by: Recipe) -> Rows:
     """The photos with the vectors of another recipe."""
     paths = [image_dir / path for path in test.paths]
     vectors = np.zeros((len(paths), made_by.module.features), np.float32)

@@ -13,9 +13,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import photos, split, storage
+from pipeline import photos, source, split, storage
 from pipeline.errors import UserError
 from pipeline.progress import Progress, silent
+from pipeline.source import Place
 from pipeline.split import SplitRule
 
 FORMAT_VERSION = 2  # raise it when the meaning of a column or of a status changes
@@ -27,8 +28,8 @@ SCHEMA = pa.schema(
         ("label", pa.string()),  # name of the class folder, unchanged
         ("path", pa.string()),  # relative to the data set's folder
         ("size", pa.int64()),  # bytes
-        ("mtime_ns", pa.int64()),  # last change of content
-        ("ctime_ns", pa.int64()),  # last change of the file's entry
+        ("mtime_ns", pa.int64()),  # last change of content; in a store: its version, as a number
+        ("ctime_ns", pa.int64()),  # last change of the file's entry; in a store: 0
         ("digest", pa.string()),  # SHA-256 of the content, in hex
         ("width", pa.int32()),  # pixels, as stored
         ("height", pa.int32()),
@@ -52,11 +53,13 @@ class Listing:
     Attributes:
         photos: one row a file: label, path, size, mtime_ns, ctime_ns, problem.
         labels: the class folders, in order.
-        digest: of all of it; equal digests mean that no photo was touched.
+        stray: photos that lie beside the class folders.
+        digest: of the photos and labels; equal digests mean that no photo was touched.
     """
 
     photos: pd.DataFrame
     labels: tuple[str, ...]
+    stray: int
     digest: str
 
 
@@ -99,33 +102,33 @@ class Summary:
         return f"Photos of {len(self.classes)} classes: {', '.join(parts)}, {aside:,} set aside"
 
 
-def list_photos(image_dir: Path) -> Listing:
-    """Walk the data set's folder without opening a photo.
+def list_photos(image_dir: Place) -> Listing:
+    """List the data set's folder without opening a photo.
 
     Raises:
         UserError: where there is no such folder, no class folder in it, or no photo.
     """
     columns: dict[str, list[object]] = {name: [] for name in ["label", *_STAT, "problem"]}
     hasher = hashlib.sha256()
-    labels = photos.labels(image_dir)
-    for photo in photos.find(image_dir):
+    contents = source.contents(image_dir)
+    for photo in contents.found:
         row = (photo.label, photo.path, photo.size, photo.mtime_ns, photo.ctime_ns, photo.problem)
         hasher.update(repr(row).encode())
         for column, value in zip(columns.values(), row, strict=True):
             column.append(value)
-    hasher.update(repr(labels).encode())
+    hasher.update(repr(contents.labels).encode())
     frame = pd.DataFrame(columns)
     if frame.empty:
         raise UserError(
             f"image_dir: the class folders of {image_dir} hold no photo; "
             "put JPEG, PNG, GIF, BMP or WebP files into them"
         )
-    return Listing(frame, labels, hasher.hexdigest())
+    return Listing(frame, contents.labels, contents.stray, hasher.hexdigest())
 
 
 def build(
     listing: Listing,
-    image_dir: Path,
+    image_dir: Place,
     rule: SplitRule,
     known: pd.DataFrame | None = None,
     progress: Progress = silent,
@@ -158,20 +161,24 @@ def build(
     rows.loc[rows["status"] != photos.OK, "split"] = ""
     summary = _summarise(rows, listing.labels)
     _refuse_hopeless(summary, rows, image_dir)
-    fields = {"version": FORMAT_VERSION, "image_dir": str(image_dir.absolute()), **asdict(summary)}
+    where = source.absolute(image_dir)
+    fields = {"version": FORMAT_VERSION, "image_dir": where, **asdict(summary)}
     table = pa.Table.from_pandas(rows[SCHEMA.names], SCHEMA, preserve_index=False)
     return table.replace_schema_metadata({_METADATA_KEY: json.dumps(fields)})
 
 
-def _inspect(rows: pd.DataFrame, image_dir: Path, progress: Progress) -> None:
+def _inspect(rows: pd.DataFrame, image_dir: Place, progress: Progress) -> None:
     """Fill in the inspection of the rows that have none yet."""
     new = rows.index[rows["status"].isna()]
     found: list[photos.Inspection] = []
-    with ThreadPoolExecutor() as threads:
+
+    def inspect(path: str, size: int, problem: str) -> photos.Inspection:
+        return source.inspect(image_dir / path, size, problem)
+
+    with ThreadPoolExecutor(source.readers(image_dir)) as threads:
         for start in range(0, len(new), _CHUNK):
             chunk = rows.loc[new[start : start + _CHUNK]]
-            problems = (chunk["path"], chunk["problem"])
-            found += threads.map(lambda p, why: photos.inspect(image_dir / p, why), *problems)
+            found += threads.map(inspect, chunk["path"], chunk["size"], chunk["problem"])
             progress(len(found), len(new), "photos inspected")
     for column in _INSPECTION:
         values = [getattr(inspection, column) for inspection in found]
@@ -200,7 +207,7 @@ def _summarise(rows: pd.DataFrame, labels: tuple[str, ...]) -> Summary:
     return Summary(usable_digest, storage.digest(aside), tuple(classes))
 
 
-def _refuse_hopeless(summary: Summary, rows: pd.DataFrame, image_dir: Path) -> None:
+def _refuse_hopeless(summary: Summary, rows: pd.DataFrame, image_dir: Place) -> None:
     trainable = [c.label for c in summary.classes if c.training]
     if len(trainable) >= 2:
         return
@@ -234,11 +241,11 @@ def read_summary(path: Path) -> Summary:
 
 
 def image_dir(path: Path) -> str:
-    """The folder of photos that a manifest describes, as an absolute path."""
+    """The folder of photos that a manifest describes, as an absolute path or a URL."""
     return str(_fields(pq.read_schema(path))["image_dir"])
 
 
-def newest(directory: Path, image_dir: Path) -> pd.DataFrame | None:
+def newest(directory: Path, image_dir: Place) -> pd.DataFrame | None:
     """The rows of the latest manifest of `image_dir` in `directory`, if there is one.
 
     Left out are the photos that could not be read, so that they are tried again.
@@ -247,7 +254,7 @@ def newest(directory: Path, image_dir: Path) -> pd.DataFrame | None:
     for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         try:
             fields = _fields(pq.read_schema(path))
-            same = fields["image_dir"] == str(image_dir.absolute())
+            same = fields["image_dir"] == source.absolute(image_dir)
             if same and fields["version"] == FORMAT_VERSION:
                 rows = read(path)
                 return rows[rows["digest"] != ""]
@@ -256,9 +263,14 @@ def newest(directory: Path, image_dir: Path) -> pd.DataFrame | None:
     return None
 
 
-def remarks(table: pa.Table, image_dir: Path) -> Iterator[str]:
-    """What a user should know of the data set before training: one line each."""
-    stray = photos.stray(image_dir)
+def remarks(table: pa.Table, image_dir: Place, stray: int) -> Iterator[str]:
+    """What a user should know of the data set before training: one line each.
+
+    Args:
+        table: the manifest.
+        image_dir: that it describes.
+        stray: photos that lie directly in there.
+    """
     if stray:
         yield (
             f"{stray} photos lie directly in {image_dir} and belong to no class; move them into "

@@ -14,6 +14,7 @@ from pipeline.history import Night
 from pipeline.promotion import Gate
 from pipeline.recipe import Recipe
 from pipeline.rows import Rows
+from pipeline.source import Place
 
 DRIFT_DAYS = 7  # photos that arrived within so many days are compared with those before
 
@@ -30,7 +31,7 @@ class Results:
         head, evaluation, model: folders.
     """
 
-    image_dir: Path
+    image_dir: Place
     output_dir: Path
     manifest: Path
     classes: list[Path]

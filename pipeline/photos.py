@@ -89,8 +89,8 @@ def find(image_dir: Path) -> Iterator[Found]:
         UserError: as `labels`.
     """
     for folder in _class_folders(image_dir):
-        if folder.name.splitlines() != [folder.name]:  # labels are written one a line
-            yield _unusable(folder.name, folder.name, "folder's name has a line break; rename it")
+        if problem := problem_of(folder.name):
+            yield _unusable(folder.name, folder.name, problem)
             continue
         yield from _walk(folder.path, folder.name, folder.name, set())
 
@@ -123,18 +123,27 @@ def _class_folders(image_dir: Path) -> list[os.DirEntry[str]]:
         raise UserError(f"image_dir: {image_dir} cannot be read: {error.strerror}") from None
     folders = [e for e in entries if not e.name.startswith(".") and _is_dir(e)]
     if not folders:
-        photos = stray(image_dir)
-        found = f"{photos} photos but no class folder" if photos else "no class folder"
-        raise UserError(
-            f"image_dir: {image_dir} holds {found}; put the photos of each class into a folder "
-            "of its own, named as the class, such as photos/daisy/1.jpg and photos/rose/2.jpg"
-        )
+        raise no_class(image_dir, stray(image_dir))
     return folders
+
+
+def no_class(image_dir: object, stray: int) -> UserError:
+    """What to say of a data set's folder without class folders, and with so many photos."""
+    found = f"{stray} photos but no class folder" if stray else "no class folder"
+    return UserError(
+        f"image_dir: {image_dir} holds {found}; put the photos of each class into a folder "
+        "of its own, named as the class, such as photos/daisy/1.jpg and photos/rose/2.jpg"
+    )
+
+
+def problem_of(label: str) -> str:
+    """Why a class folder's name cannot be used; empty where it can: labels stand one a line."""
+    return "" if label.splitlines() == [label] else "folder's name has a line break; rename it"
 
 
 def stray(image_dir: Path) -> int:
     """How many photos lie directly in `image_dir`, where they belong to no class."""
-    return sum(_may_be_photo(e.name) and not _is_dir(e) for e in os.scandir(image_dir))
+    return sum(may_be_photo(e.name) and not _is_dir(e) for e in os.scandir(image_dir))
 
 
 def _walk(directory: str, label: str, prefix: str, seen: set[tuple[int, int]]) -> Iterator[Found]:
@@ -153,7 +162,7 @@ def _walk(directory: str, label: str, prefix: str, seen: set[tuple[int, int]]) -
                 continue
             shown = (e for e in entries if not e.name.startswith("."))
             waiting += [(e.path, f"{path}/{e.name}", e) for e in shown]
-        elif _may_be_photo(entry.name):
+        elif may_be_photo(entry.name):
             try:
                 status = entry.stat()
             except OSError as error:
@@ -172,7 +181,8 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _may_be_photo(name: str) -> bool:
+def may_be_photo(name: str) -> bool:
+    """Whether a file may be a photo, going by its name, without the folders that it is in."""
     suffix = Path(name).suffix.lower()
     return (
         not name.startswith(".")
@@ -202,11 +212,21 @@ def inspect(path: Path, problem: str = "") -> Inspection:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             return _aside("not a regular file; delete it")  # opening a pipe would wait for ever
-        if status.st_size > MAX_BYTES:
-            return _aside(f"larger than {MAX_BYTES >> 20} MB; make it smaller")
+        if large := too_large(status.st_size):
+            return _aside(large)
         data = path.read_bytes()
     except OSError as error:
         return _aside(f"cannot be read: {error.strerror}")
+    return inspect_bytes(data)
+
+
+def too_large(size: int) -> str:
+    """Why a photo of so many bytes cannot be used; empty where it can."""
+    return f"larger than {MAX_BYTES >> 20} MB; make it smaller" if size > MAX_BYTES else ""
+
+
+def inspect_bytes(data: bytes) -> Inspection:
+    """`inspect`, of a file's bytes."""
     if not data:
         return _aside("empty file; replace or delete it", hashlib.sha256().hexdigest())
     return _read_header(data, hashlib.sha256(data).hexdigest())

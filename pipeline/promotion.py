@@ -22,6 +22,7 @@ from pipeline.errors import UserError
 from pipeline.history import Promotion
 from pipeline.recipe import Recipe
 from pipeline.rows import Rows
+from pipeline.source import Place
 
 CHANCE = 0.05  # how often a model that is as good may be refused
 NIGHTLY, BY_HAND, ROLLBACK = "nightly", "by hand", "rollback"
@@ -54,7 +55,7 @@ class Verdict:
 
 
 def judge(
-    model: Path, current: Path | None, test: Rows, image_dir: Path, recipe: Recipe, gate: Gate
+    model: Path, current: Path | None, test: Rows, image_dir: Place, recipe: Recipe, gate: Gate
 ) -> Verdict:
     """Decide whether a model may replace the current one.
 
@@ -194,7 +195,7 @@ def _worse(measured: Comparison, tolerance: float, how: str) -> Iterator[str]:
 
 
 def _compare(
-    current: Path, model: Path, test: Rows, image_dir: Path, recipe: Recipe
+    current: Path, model: Path, test: Rows, image_dir: Place, recipe: Recipe
 ) -> Comparison | None:
     if not len(test.labels):
         return None

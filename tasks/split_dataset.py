@@ -4,7 +4,7 @@ import functools
 
 import luigi
 
-from pipeline import manifest, split, storage
+from pipeline import manifest, source, split, storage
 from pipeline.errors import UserError
 from pipeline.rows import UNREADABLE
 from tasks.fetch_dataset import FetchDataset
@@ -27,7 +27,7 @@ class SplitDataset(DataOptions, Step):
     def requires(self) -> list[luigi.Task]:
         if self.dataset:
             return [FetchDataset(dataset=self.dataset)]
-        samples = self.image_dir.absolute() == SAMPLE_DIR.absolute()
+        samples = source.absolute(self.image_dir) == source.absolute(SAMPLE_DIR)
         return [SamplePhotos()] if samples else []
 
     def output(self) -> luigi.Target:
@@ -47,7 +47,7 @@ class SplitDataset(DataOptions, Step):
         known = manifest.newest(target.parent, self.image_dir)
         table = manifest.build(listing, self.image_dir, rule, known, self.reporter)
         manifest.write(table, target)
-        for line in manifest.remarks(table, self.image_dir):
+        for line in manifest.remarks(table, self.image_dir, listing.stray):
             logger.warning(line)
         logger.info("%s; they are listed in %s", self.summary(), target)
 

@@ -27,6 +27,8 @@ from pipeline.head import Head
 from pipeline.recipe import Recipe
 from pipeline.rows import Rows
 from pipeline.split import SplitRule
+from tests import objects as s3
+from tests.objects import Objects, moto, proxy
 from tests.web import Web, serve
 
 PhotoMaker = Callable[..., Path]
@@ -218,6 +220,26 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with serve() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Moto's S3 server on loopback."""
+    with moto(tmp_path_factory.mktemp("moto")) as url:
+        yield url
+
+
+@pytest.fixture
+def objects(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Objects]:
+    """An empty bucket, which this process and those that it starts find in the environment."""
+    import s3fs
+
+    with proxy(s3_server) as (given, url):
+        for name, value in s3.environment(url).items():
+            monkeypatch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()  # these know the address of another proxy
+        given.empty()
+        yield given
 
 
 def points(

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from pipeline.progress import Progress, silent
 from pipeline.quality import neighbours
 from pipeline.quality.neighbours import Nearest
 from pipeline.rows import Rows
+from pipeline.source import Place
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Subject:
     listed: pd.DataFrame
     photos: pd.DataFrame
     vectors: np.ndarray
-    image_dir: Path
+    image_dir: Place
     height: int
     width: int
     progress: Progress = field(default=silent)
@@ -52,7 +52,7 @@ class Subject:
 def subject(
     listed: pd.DataFrame,
     parts: Mapping[str, Rows],
-    image_dir: Path,
+    image_dir: Place,
     module: Module,
     progress: Progress = silent,
 ) -> Subject:
