@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import photos, source, split, storage
+from pipeline import packing, photos, shards, source, split, storage
 from pipeline.errors import UserError
 from pipeline.progress import Progress, silent
 from pipeline.source import Place
@@ -52,12 +52,15 @@ class Listing:
 
     Attributes:
         photos: one row a file: label, path, size, mtime_ns, ctime_ns, problem.
+        shards: the same of the tar files, which are opened by `build`; label is empty where the
+            labels are in there.
         labels: the class folders, in order.
         stray: photos that lie beside the class folders.
-        digest: of the photos and labels; equal digests mean that no photo was touched.
+        digest: of all but these; equal digests mean that no photo was touched.
     """
 
     photos: pd.DataFrame
+    shards: pd.DataFrame
     labels: tuple[str, ...]
     stray: int
     digest: str
@@ -123,7 +126,9 @@ def list_photos(image_dir: Place) -> Listing:
             f"image_dir: the class folders of {image_dir} hold no photo; "
             "put JPEG, PNG, GIF, BMP or WebP files into them"
         )
-    return Listing(frame, contents.labels, contents.stray, hasher.hexdigest())
+    packed = frame["path"].map(photos.is_shard)
+    rows, shards = (frame[of].reset_index(drop=True) for of in (~packed, packed))
+    return Listing(rows, shards, contents.labels, contents.stray, hasher.hexdigest())
 
 
 def build(
@@ -153,23 +158,29 @@ def build(
     """
     rows = listing.photos
     if known is None:
-        known = pd.DataFrame(columns=_STAT + _INSPECTION)
+        known = pd.DataFrame(columns=["label", *_STAT, *_INSPECTION])
     # That a photo was on no list was the rule's finding, not the inspection's.
     known = known.replace({"status": {UNLISTED: photos.OK}})
     rows = rows.merge(known[_STAT + _INSPECTION], how="left", on=_STAT)
     where = source.absolute(image_dir)
+    packed: list[pd.DataFrame] = []
     try:
         _inspect(rows, image_dir, progress)
+        packed += packing.rows(listing.shards, image_dir, known, progress)
     except BaseException:
         if unfinished:
-            done = rows[rows["status"].notna()].assign(split="")
+            done = pd.concat([rows[rows["status"].notna()], *packed]).assign(split="")
             write(_table(done, {"version": FORMAT_VERSION, "image_dir": where}), unfinished)
         raise
+    labels = listing.labels
+    if packed:
+        rows = pd.concat([rows, *packed], ignore_index=True)
+        labels = tuple(sorted({*labels, *rows["label"]} - {""}))
     digests = rows["digest"].where(rows["status"] == photos.OK, "")
-    rows["split"] = split.assign_all(rule, rows["path"].to_list(), digests.to_list())
+    rows["split"] = split.assign_all(rule, unpacked(rows["path"]), digests.to_list())
     rows.loc[rows["split"].isna() & (rows["status"] == photos.OK), "status"] = UNLISTED
     rows.loc[rows["status"] != photos.OK, "split"] = ""
-    summary = _summarise(rows, listing.labels)
+    summary = _summarise(rows, labels)
     _refuse_hopeless(summary, rows, image_dir)
     return _table(rows, {"version": FORMAT_VERSION, "image_dir": where, **asdict(summary)})
 
@@ -177,6 +188,11 @@ def build(
 def _table(rows: pd.DataFrame, fields: dict[str, Any]) -> pa.Table:
     table = pa.Table.from_pandas(rows[SCHEMA.names], SCHEMA, preserve_index=False)
     return table.replace_schema_metadata({_METADATA_KEY: json.dumps(fields)})
+
+
+def unpacked(paths: "pd.Series[str]") -> list[str]:
+    """The paths that photos have on lists of a given split, where they stand as files."""
+    return [shards.unpacked(path) for path in paths]
 
 
 def _inspect(rows: pd.DataFrame, image_dir: Place, progress: Progress) -> None:
@@ -263,7 +279,7 @@ def image_dir(path: Path) -> str:
 def newest(directory: Path, image_dir: Place) -> pd.DataFrame | None:
     """The rows of the latest manifest of `image_dir` in `directory`, if there is one.
 
-    Left out are the photos that could not be read, so that they are tried again.
+    Left out are the files that could not be read, so that they are tried again.
     """
     paths = directory.glob("*.parquet")
     for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
@@ -272,7 +288,7 @@ def newest(directory: Path, image_dir: Place) -> pd.DataFrame | None:
             same = fields["image_dir"] == source.absolute(image_dir)
             if same and fields["version"] == FORMAT_VERSION:
                 rows = read(path)
-                return rows[rows["digest"] != ""]
+                return rows[(rows["digest"] != "") | (rows["path"].map(packing.shard_of) != "")]
         except (OSError, pa.ArrowException, KeyError):
             continue  # damaged, or not ours: the photos are read again
     return None
