@@ -288,7 +288,9 @@ def newest(directory: Path, image_dir: Place) -> pd.DataFrame | None:
             same = fields["image_dir"] == source.absolute(image_dir)
             if same and fields["version"] == FORMAT_VERSION:
                 rows = read(path)
-                return rows[(rows["digest"] != "") | (rows["path"].map(packing.shard_of) != "")]
+                unread = rows["digest"] == ""
+                packed = rows["path"][unread].map(packing.shard_of) != ""
+                return rows.drop(index=packed.index[~packed])
         except (OSError, pa.ArrowException, KeyError):
             continue  # damaged, or not ours: the photos are read again
     return None

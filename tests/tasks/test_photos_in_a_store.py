@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import remote, shards, source
 from tasks import ComputeBottlenecks, ExportModel, PredictImages, SplitDataset
-from tests.conftest import PhotoMaker, Store
+from tests.conftest import PhotoMaker, Store, luigi
 from tests.objects import Fault, Objects
 from tests.packed import pack_folder
 from tests.tasks.test_identity import ALL, STEPS, Pipeline
@@ -159,3 +159,11 @@ def test_the_vectors_of_a_shard_take_one_request(
     there = replace(store, image_dir=source.at(objects.put_folder(packed, "packed")))
     assert there.run().computed == 48
     assert len(objects.asked) == 1 + 4 + 4  # the listing, a look at each shard, and its vectors
+
+
+def test_workers_that_fork_read_a_bucket(photo_dir: Path, tmp_path: Path, objects: Objects) -> None:
+    url = objects.put_folder(photo_dir, "photos")
+    options = ("--image-dir", url, "--output-dir", tmp_path / "out", "--workers", 2)
+    done = luigi("SplitDataset", *options)
+    assert done.returncode == 0, done.stderr
+    assert "40 training, 4 validation, 4 testing, 0 set aside" in done.stderr
