@@ -22,12 +22,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pipeline import augmentation, features, storage, vectors
+from pipeline import augmentation, features, source, storage, vectors
 from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
 from pipeline.manifest import ClassSummary
 from pipeline.progress import Progress, silent
 from pipeline.recipe import Recipe
+from pipeline.source import Place
 from pipeline.vectors import PARTIAL, DamagedError, Vectors, opens
 
 PART_ROWS = 16_384  # rows a file: 40 MB of 1,280 float16
@@ -68,7 +69,7 @@ def class_name(of_class: ClassSummary, copies: Augmentation) -> str:
 def compute(
     rows: pd.DataFrame,
     classes: list[ClassSummary],
-    image_dir: Path,
+    image_dir: Place,
     recipe: Recipe,
     store: Path,
     progress: Progress = silent,
@@ -132,7 +133,7 @@ def compute(
 def fill(
     unique: pd.DataFrame,
     where: Callable[[], Iterable[Path]],
-    image_dir: Path,
+    image_dir: Place,
     recipe: Recipe,
     directory: Path,
     counts: Counts,
@@ -181,7 +182,7 @@ def remarks(counts: Counts) -> Iterator[str]:
 
 
 def _compute_missing(
-    missing: pd.DataFrame, image_dir: Path, recipe: Recipe, directory: Path, progress: Progress
+    missing: pd.DataFrame, image_dir: Place, recipe: Recipe, directory: Path, progress: Progress
 ) -> int:
     """Send photos through the module, and write their vectors to the journal as they come."""
     paths = [image_dir / path for path in missing["path"]]
@@ -193,7 +194,9 @@ def _compute_missing(
     done = computed = 0
     progress(done, len(paths), "photos through the module")
     try:
-        for batch in features.extract(paths, recipe.module, recipe.precision, copies, seeds):
+        for batch in features.extract(
+            paths, recipe.module, recipe.precision, copies, seeds, digests.tolist()
+        ):
             for i in (*batch.indices, *batch.rejected):
                 refuse_changed(paths[i], sizes[i], times[i])
             kept = stored(batch.vectors, recipe)
@@ -221,19 +224,23 @@ def distortion(
     return recipe.augmentation, np.stack(seeds)
 
 
-def refuse_changed(path: Path, size: int, mtime_ns: int) -> None:
+def refuse_changed(photo: Place, size: int, mtime_ns: int) -> None:
     """The manifest's digest must be that of the bytes that were just decoded.
+
+    Where these were no file of their own, the digest itself was compared.
 
     Raises:
         UserError: where the photo has changed since the manifest was written.
     """
+    if not source.is_file(photo):
+        return
     try:
-        stat = path.stat()
+        stat = photo.stat()
         changed = (stat.st_size, stat.st_mtime_ns) != (size, mtime_ns)
     except OSError:
         changed = True
     if changed:
-        raise UserError(f"{path} changed while the run was going on; run again")
+        raise UserError(f"{photo} changed while the run was going on; run again")
 
 
 def stored(computed: np.ndarray, recipe: Recipe) -> np.ndarray:

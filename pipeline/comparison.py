@@ -12,6 +12,7 @@ from pipeline import evaluation, features, recipe
 from pipeline import head as heads
 from pipeline.recipe import Recipe
 from pipeline.rows import Photos, Rows
+from pipeline.source import Place
 
 SIGNIFICANT = 0.05  # a smaller p-value is taken for more than chance
 
@@ -59,7 +60,7 @@ class Comparison:
         return self.p_value < SIGNIFICANT
 
 
-def score(model: Path, test: Photos, image_dir: Path, made_by: Recipe) -> pd.DataFrame | None:
+def score(model: Path, test: Photos, image_dir: Place, made_by: Recipe) -> pd.DataFrame | None:
     """What a finished model says of photos.
 
     Args:
@@ -129,7 +130,7 @@ def p_value(fixed: int, broken: int) -> float:
 
 
 def with_model(
-    model: Path, predictions: pd.DataFrame, test: Photos, image_dir: Path, made_by: Recipe
+    model: Path, predictions: pd.DataFrame, test: Photos, image_dir: Place, made_by: Recipe
 ) -> Comparison | None:
     """Compare an evaluation's predictions with what the model in a folder says of the same photos.
 
@@ -153,7 +154,7 @@ class _Anew:
     """The photos with the vectors of another recipe."""
 
     photos: Photos
-    image_dir: Path
+    image_dir: Place
     made_by: Recipe
 
     def batches(self) -> Iterator[Rows]:

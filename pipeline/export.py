@@ -35,6 +35,7 @@ from pipeline.errors import UserError
 from pipeline.head import Head
 from pipeline.modules import Module
 from pipeline.recipe import Recipe
+from pipeline.source import Place
 
 FORMAT_VERSION = 3  # raise it when the exported files change
 INPUT_TENSOR = "Placeholder"
@@ -71,7 +72,7 @@ class Source:
     evaluation: Path
     recipe: Recipe
     manifest: Path
-    image_dir: Path
+    image_dir: Place
 
 
 def publish(source: Source, options: Options, directory: Path) -> None:

@@ -25,6 +25,7 @@ from pipeline.history import Night
 from pipeline.promotion import Gate
 from pipeline.recipe import Recipe
 from pipeline.rows import Part, Rows
+from pipeline.source import Place
 
 DRIFT_DAYS = 7  # photos that arrived within so many days are compared with those before
 
@@ -41,7 +42,7 @@ class Results:
         head, evaluation, model: folders.
     """
 
-    image_dir: Path
+    image_dir: Place
     output_dir: Path
     manifest: Path
     classes: list[Path]

@@ -22,6 +22,7 @@ from pipeline.errors import UserError
 from pipeline.history import Promotion
 from pipeline.recipe import Recipe
 from pipeline.rows import Photos
+from pipeline.source import Place
 
 CHANCE = 0.05  # how often a model that is as good may be refused
 NIGHTLY, BY_HAND, ROLLBACK = "nightly", "by hand", "rollback"
@@ -54,7 +55,7 @@ class Verdict:
 
 
 def judge(
-    model: Path, current: Path | None, test: Photos, image_dir: Path, recipe: Recipe, gate: Gate
+    model: Path, current: Path | None, test: Photos, image_dir: Place, recipe: Recipe, gate: Gate
 ) -> Verdict:
     """Decide whether a model may replace the current one.
 

@@ -12,16 +12,16 @@ import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline import augmentation, features, images, modules, quiet
+from pipeline import augmentation, features, images, modules, quiet, source
 from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
 from pipeline.features import BATCH, Batch
 from pipeline.modules import Module
+from pipeline.source import Place
 
 BLOCK = 128  # photos that a task decodes: what is done again where a node is lost
 
@@ -37,11 +37,12 @@ def require() -> None:
 
 
 def extract(
-    paths: Sequence[Path],
+    paths: Sequence[Place],
     module: Module,
     precision: str,
     how: Augmentation | None = None,
     seeds: np.ndarray | None = None,
+    digests: Sequence[str] = (),
     actors: int = 0,
 ) -> Iterator[Batch]:
     """Vectors of the photos at `paths`, in whatever order they come.
@@ -49,23 +50,25 @@ def extract(
     Each node must find the photos and the module's folder under the same paths.
 
     Args:
-        paths, module, precision, how, seeds: as `features.extract`.
+        paths, module, precision, how, seeds, digests: as `features.extract`.
         actors: how many hold the module; 0: one for each GPU, or for each node without any.
 
     Raises:
         UserError: where a photo is no longer there, or Ray is not installed or does not answer.
     """
     with _cluster():
+        import pyarrow as pa
         import ray.data
         from ray.data import ActorPoolStrategy
 
-        files = [str(path.absolute()) for path in paths]
+        photos = {"path": [source.absolute(path) for path in paths]}
+        photos["digest"] = list(digests) or [""] * len(paths)
         if seeds is None:
             seeds = np.zeros((len(paths), 2), np.int64)
-        blocks = [
-            _block(start, files[start : start + BLOCK], seeds[start : start + BLOCK])
-            for start in range(0, len(files), BLOCK)
-        ]
+        table = pa.table(
+            {"index": range(len(paths)), **photos, "seed": seeds[:, 0], "copy": seeds[:, 1]}
+        )
+        blocks = [table.slice(start, BLOCK) for start in range(0, len(paths), BLOCK)]
         gpus = int(ray.cluster_resources().get("GPU", 0))
         nodes = sum(node["Alive"] for node in ray.nodes())
         most = actors or gpus or nodes
@@ -92,13 +95,6 @@ def extract(
             good = reason == ""
             rejected = dict(zip(index[~good].tolist(), reason[~good].tolist(), strict=True))
             yield Batch(index[good], part["vector"][good], rejected)
-
-
-def _block(start: int, files: list[str], seeds: np.ndarray) -> Any:
-    import pyarrow as pa
-
-    index = np.arange(start, start + len(files))
-    return pa.table({"index": index, "path": files, "seed": seeds[:, 0], "copy": seeds[:, 1]})
 
 
 @functools.lru_cache(maxsize=1)
@@ -134,12 +130,16 @@ def _decode(
         pixels = np.zeros((len(part["index"]), height, width, 3), np.float32)
         reasons, mistakes = ([""] * len(pixels) for _ in range(2))
         seeds = np.stack([part["seed"], part["copy"]], axis=1)
-        for i, path in enumerate(map(Path, part["path"])):
+        places = [source.at(path) for path in part["path"]]
+        for i, content in enumerate(source.stream(places, part["digest"].tolist())):
+            if isinstance(content, UserError):
+                mistakes[i] = str(content)
+                continue
             try:
-                pixels[i] = decode(path.read_bytes(), seeds[i]).numpy()
-            except (OSError, tf.errors.OpError):
+                pixels[i] = decode(content, seeds[i]).numpy()
+            except tf.errors.OpError:
                 try:
-                    reasons[i] = features.reason(path, height, width)
+                    reasons[i] = features.reason(places[i], height, width)
                 except UserError as error:
                     mistakes[i] = str(error)
         said = {"reason": np.array(reasons), "mistake": np.array(mistakes)}

@@ -28,6 +28,7 @@ from pipeline.features import Batch
 from pipeline.manifest import Summary
 from pipeline.progress import Progress, silent
 from pipeline.recipe import Recipe
+from pipeline.source import Place
 from pipeline.vectors import PARTIAL, SHARDS, DamagedError, Vectors
 
 WINDOW = 100  # shards whose lists are in memory at once
@@ -89,7 +90,7 @@ def divide(rows: pd.DataFrame, recipe: Recipe, store: Path, shards: Path, shard_
 
 
 def compute(
-    shards: Path, number: int, image_dir: Path, recipe: Recipe, progress: Progress = silent
+    shards: Path, number: int, image_dir: Place, recipe: Recipe, progress: Progress = silent
 ) -> Counts:
     """Compute the vectors of one shard; what a killed run left of it is taken over.
 
@@ -124,7 +125,7 @@ def compute(
 def compute_all(
     shards: Path,
     numbers: list[int],
-    image_dir: Path,
+    image_dir: Place,
     recipe: Recipe,
     extract: Callable[..., Iterator[Batch]],
     progress: Progress = silent,
@@ -160,7 +161,7 @@ def compute_all(
 def _stream(
     listed: pd.DataFrame,
     shards: Path,
-    image_dir: Path,
+    image_dir: Place,
     recipe: Recipe,
     extract: Callable[..., Iterator[Batch]],
     counts: Counts,
@@ -190,7 +191,9 @@ def _stream(
     done = 0
     progress(done, len(paths), "photos through the module")
     try:
-        for batch in extract(paths, recipe.module, recipe.precision, copies, seeds):
+        for batch in extract(
+            paths, recipe.module, recipe.precision, copies, seeds, digests.tolist()
+        ):
             both = np.array([*batch.indices, *batch.rejected])
             for i in both:
                 bottlenecks.refuse_changed(paths[i], sizes[i], times[i])

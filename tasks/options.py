@@ -13,9 +13,11 @@ from typing import Any
 import luigi
 from luigi.parameter import ParameterVisibility
 
-from pipeline import datasets, features, head_settings, interface, tflite
+from pipeline import datasets, features, head_settings, interface, source, tflite
 from pipeline.augmentation import Augmentation
 from pipeline.head_settings import Settings, Sgd
+from pipeline.remote import Remote
+from pipeline.source import Place
 from tasks.configuration import configured
 
 DATA_DIR = Path("data")
@@ -27,6 +29,16 @@ class FolderParameter(luigi.PathParameter):
 
     def normalize(self, x: str | Path) -> Path:
         return Path(x).expanduser()
+
+
+class PlaceParameter(luigi.Parameter[Place]):
+    """A folder of this machine, in which `~` stands for the user's own, or the URL of one."""
+
+    def parse(self, x: str) -> Place:
+        return source.at(x)
+
+    def normalize(self, x: str | Place) -> Place:
+        return x if isinstance(x, Remote) else source.at(str(x))
 
 
 class TFLiteParameter(luigi.StrParameter):
@@ -57,9 +69,9 @@ class DataOptions(OutputOptions):
         description="a public data set, fetched from its publisher, in place of image_dir: "
         "flower_photos, or food101 with its official split",
     )
-    image_dir = FolderParameter(
-        default=Path(configured("data", "image_dir", str(SAMPLE_DIR))),
-        description="folder with a folder of photos for each class",
+    image_dir = PlaceParameter(
+        default=source.at(configured("data", "image_dir", str(SAMPLE_DIR))),
+        description="folder with a folder of photos for each class, or the URL of one (s3://, gs://)",
     )
     split_file = luigi.StrParameter(
         default=configured("data", "split_file", ""),

@@ -26,6 +26,8 @@ from pipeline.head import Head
 from pipeline.recipe import Recipe
 from pipeline.rows import Photos, Rows
 from pipeline.split import SplitRule
+from tests import objects as s3
+from tests.objects import Objects, moto, proxy
 from tests.web import Web, serve
 
 PhotoMaker = Callable[..., Path]
@@ -161,7 +163,7 @@ def write_figures(trained: Head, test: Photos, directory: Path) -> None:
 class Store:
     """A folder of photos with its store, run as often as one likes."""
 
-    image_dir: Path
+    image_dir: Any  # a path, or a place in a store
     recipe: Recipe
     path: Path
     rule: SplitRule = field(default_factory=SplitRule)
@@ -218,6 +220,25 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with serve() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Objects, str]]:
+    """Moto's S3 server on loopback, behind what counts and fails; and the address."""
+    with moto(tmp_path_factory.mktemp("moto")) as server, proxy(server) as given:
+        yield given
+
+
+@pytest.fixture
+def objects(s3_proxy: tuple[Objects, str], monkeypatch: pytest.MonkeyPatch) -> Objects:
+    """An empty bucket, which this process and those that it starts find in the environment."""
+    given, url = s3_proxy
+    for name, value in s3.environment(url).items():
+        monkeypatch.setenv(name, value)
+    given.empty()
+    given.asked.clear()
+    given.faults.clear()
+    return given
 
 
 def points(

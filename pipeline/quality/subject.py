@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from pipeline.progress import Progress, silent
 from pipeline.quality import neighbours
 from pipeline.quality.neighbours import Nearest
 from pipeline.rows import Part
+from pipeline.source import Place
 
 MOST = 200_000  # photos whose vectors are kept: 1 GB of 1,280 features
 _GROUP = 8  # photos of a class that are kept or left out together
@@ -34,7 +34,7 @@ class Subject:
     listed: pd.DataFrame
     photos: pd.DataFrame
     read: Callable[[], Iterator[np.ndarray]]
-    image_dir: Path
+    image_dir: Place
     height: int
     width: int
     progress: Progress = field(default=silent)
@@ -89,7 +89,7 @@ class Subject:
 def subject(
     listed: pd.DataFrame,
     parts: list[Part],
-    image_dir: Path,
+    image_dir: Place,
     module: Module,
     progress: Progress = silent,
 ) -> Subject:
