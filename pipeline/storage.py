@@ -58,7 +58,8 @@ def publish(path: Path) -> Iterator[Path]:
             if unfinished.is_symlink() or not (unfinished.is_dir() and path.is_dir()):
                 raise
             _remove(unfinished)
-    except BaseException:
+    except BaseException as error:
+        error.add_note(f"while writing {path}")
         _remove(unfinished)
         raise
 

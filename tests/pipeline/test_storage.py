@@ -127,6 +127,12 @@ def test_a_directory_that_failed_leaves_nothing(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_a_failure_says_what_was_being_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as caught, storage.publish(tmp_path / "result"):
+        raise ValueError
+    assert caught.value.__notes__ == [f"while writing {tmp_path / 'result'}"]
+
+
 def test_a_failure_keeps_the_file_that_was_there(tmp_path: Path) -> None:
     path = tmp_path / "result"
     path.write_text("old")
