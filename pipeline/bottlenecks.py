@@ -110,8 +110,8 @@ def compute(
     unique = wanted.drop_duplicates("key", ignore_index=True)
     needed = pd.Index(unique["key"])
     positions = wanted.groupby("label").indices
-    # A class is a few rows: of one block of objects, these are taken in one go.
-    written = wanted[[*_TEXTS, "variant", "key"]].astype(object)
+    written = wanted[[*_TEXTS, "variant"]].assign(position=needed.get_indexer(wanted["key"]))
+    written = written.astype(object)  # one block, of which the rows of a class are taken in one go
     while True:
         vectors = _Vectors.find(directory, needed, counts)
         rejected = _read_rejected(directory)
@@ -223,11 +223,10 @@ class _Vectors:
             found.files.append(path)
         return found
 
-    def take(self, keys: "pd.Series[str]", recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors of those keys that have one: the mask of these, and the array."""
-        position = self.needed.get_indexer(pd.Index(keys))
+    def take(self, position: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors at those positions in `needed`, where there are: this mask, and the array."""
         file, row = self.file[position], self.row[position]
-        vectors = np.empty((len(keys), recipe.module.features), recipe.vector_type)
+        vectors = np.empty((len(position), recipe.module.features), recipe.vector_type)
         group, inside = np.divmod(row, GROUP_ROWS)
         for number, of in np.unique(np.stack([file, group])[:, file >= 0], axis=1).T:
             wanted = np.flatnonzero((file == number) & (group == of))
@@ -347,7 +346,7 @@ def _write_class(directory: Path, rows: pd.DataFrame, vectors: _Vectors, recipe:
         temporary.mkdir()
         for number, start in enumerate(range(0, max(len(rows), 1), PART_ROWS)):
             part = rows.iloc[start : start + PART_ROWS]
-            have, matrix = vectors.take(part["key"], recipe)
+            have, matrix = vectors.take(part["position"].to_numpy(np.int64), recipe)
             part = part[have]
             columns = {name: pa.array(part[name], pa.string()) for name in _TEXTS}
             columns["variant"] = pa.array(part["variant"], pa.int8())
