@@ -104,9 +104,10 @@ def compute(
                 class_dir.rmdir()
     wanted = vectors.with_copies(rows, recipe)
     unique = wanted.drop_duplicates("key", ignore_index=True)
+    needed = pd.Index(unique["key"])
     positions = wanted.groupby("label").indices
-    # A class is a few rows: of one block of objects, these are taken in one go.
-    written = wanted[[*_TEXTS, "variant", "key"]].astype(object)
+    written = wanted[[*_TEXTS, "variant"]].assign(position=needed.get_indexer(wanted["key"]))
+    written = written.astype(object)  # one block, of which the rows of a class are taken in one go
     while True:
         where = partial(vectors.files, directory)
         found = fill(unique, where, image_dir, recipe, directory, counts, progress)
@@ -268,7 +269,7 @@ def _write_class(directory: Path, rows: pd.DataFrame, found: Vectors, recipe: Re
         temporary.mkdir()
         for number, start in enumerate(range(0, max(len(rows), 1), PART_ROWS)):
             part = rows.iloc[start : start + PART_ROWS]
-            have, matrix = found.take(part["key"], recipe)
+            have, matrix = found.take(part["position"].to_numpy(np.int64), recipe)
             part = part[have]
             columns = {name: pa.array(part[name], pa.string()) for name in _TEXTS}
             columns["variant"] = pa.array(part["variant"], pa.int8())

@@ -105,7 +105,7 @@ def compute(
     while True:
         found = bottlenecks.fill(missing, where, image_dir, recipe, home, counts, progress)
         try:
-            have, matrix = found.take(missing["key"], recipe)
+            have, matrix = found.take(np.arange(len(missing)), recipe)
             break
         except DamagedError as error:
             vectors.drop(error.path, counts.damaged)

@@ -101,15 +101,14 @@ class Vectors:
             found.files.append(path)
         return found
 
-    def take(self, keys: "pd.Series[str]", recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors of those keys that have one: the mask of these, and the array.
+    def take(self, position: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors at those positions in `needed`, where there are: this mask, and the array.
 
         Raises:
             DamagedError: where a file cannot be read any more.
         """
-        position = self.needed.get_indexer(pd.Index(keys))
         file, row = self.file[position], self.row[position]
-        vectors = np.empty((len(keys), recipe.module.features), recipe.vector_type)
+        vectors = np.empty((len(position), recipe.module.features), recipe.vector_type)
         group, inside = np.divmod(row, GROUP_ROWS)
         for number, of in np.unique(np.stack([file, group])[:, file >= 0], axis=1).T:
             wanted = np.flatnonzero((file == number) & (group == of))

@@ -26,7 +26,8 @@ try:
     from tasks.split_dataset import SplitDataset
     from tasks.train_head import TrainHead
 
-    configuration.refuse_unknown()
+    for line in configuration.refuse_unknown():
+        logger.warning(line)
 except UserError as error:
     raise SystemExit(str(error)) from None
 

@@ -24,7 +24,7 @@ def journal(store: Store, *digests: str) -> list[Path]:
 def test_a_vector_is_found_by_its_digest(store: Store) -> None:
     files = journal(store, "a", "b")
     found = Vectors.find(files, pd.Index(["b", "c", "a"]), [])
-    have, matrix = found.take(pd.Series(["a", "b", "c"]), store.recipe)
+    have, matrix = found.take(found.needed.get_indexer(["a", "b", "c"]), store.recipe)
     assert have.tolist() == [True, True, False]
     assert matrix[:, 0].tolist() == [0, 1]
 
@@ -35,7 +35,7 @@ def test_a_file_that_another_worker_took_away_is_no_damage(store: Store) -> None
     for path in files:
         path.unlink()
     with pytest.raises(DamagedError) as error:
-        found.take(pd.Series(["a"]), store.recipe)
+        found.take(found.needed.get_indexer(["a"]), store.recipe)
     damaged: list[Path] = []
     vectors.drop(error.value.path, damaged)
     assert damaged == []

@@ -54,9 +54,11 @@ def test_work_grows_with_the_classes_and_not_with_their_square(
 ) -> None:
     picked, looked_up = count(pd.DataFrame, "take"), count(luigi.Parameter, "__get__")
     asked = [count(modules, "stamp"), count(modules, "read")]
+    found = count(pd.Index, "get_indexer")  # whose cost grows with all that there is to find
     groups = count(pq.ParquetFile, "read_row_group")
     run(ComputeBottlenecks(**many))
     assert picked() < 1.1 * CLASSES  # rows of each class, once
+    assert found() < CLASSES / 10
     assert groups() < CLASSES / 10  # of the journal, each of which has photos of many classes
     checked, scans = count(pq, "read_metadata"), count(dataset, "dataset")
     run(TrainHead(**many))
