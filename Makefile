@@ -121,6 +121,9 @@ bench-augmentation: setup ## measure what distorted copies bring, on IMAGE_DIR o
 bench-head: setup ## measure the head against scikit-learn, and on a million rows
 	$(BIN)/python -m benchmarks.head $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
+bench-engine: setup ## measure local work, Luigi workers and Ray, on IMAGE_DIR or on photos made for it
+	$(BIN)/python -m benchmarks.engine $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
+
 bench-manifest: setup ## measure the manifest of up to a million photos
 	$(BIN)/python -m benchmarks.manifest
 

@@ -172,24 +172,24 @@ def _cluster() -> Iterator[None]:
     """Be connected to the cluster at RAY_ADDRESS, else to one on this machine for so long."""
     require()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    address = os.environ.get("RAY_ADDRESS", "")
+    if not address:
+        # Ray listens on all addresses; who has not this token is refused.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", uuid.uuid4().hex)
     import ray
     import ray.data
 
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     if ray.is_initialized():
         yield
         return
-    address = os.environ.get("RAY_ADDRESS", "")
     given: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     try:
         if address:
             ray.init(address, **given)
         else:
-            # Ray listens on all addresses; who has not this token is refused.
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
-            os.environ.setdefault("RAY_AUTH_TOKEN", uuid.uuid4().hex)
             ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", **given)
     except (ConnectionError, RuntimeError) as error:
         raise UserError(
