@@ -61,10 +61,7 @@ class ComputeShards(BottleneckOptions, Step):
             functools.partial(ray_engine.extract, actors=self.ray_actors),
             self.reporter,
         )
-        counted, *warnings = bottlenecks.remarks(counts)
-        logger.info("Ray. %s", counted)
-        for line in warnings:
-            logger.warning(line)
+        logger.info("Ray. %s", next(bottlenecks.remarks(counts)))
 
     def _most(self) -> int:
         listed = _listed(self.clone(SplitDataset))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks import ComputeBottlenecks, ComputeShards, compute_shards
+from tasks import ComputeBottlenecks, ComputeShards, compute_bottlenecks, compute_shards
 from tests.conftest import PhotoMaker
 from tests.tasks.test_identity import Pipeline
 
@@ -84,3 +84,12 @@ def test_a_lost_class_is_divided_anew(pipeline: Bottlenecks, tmp_path: Path) -> 
 def test_finished_classes_need_no_shards(pipeline: Bottlenecks) -> None:
     pipeline.run()
     assert ComputeShards(**pipeline.options, shard_size=20).complete()
+
+
+def test_classes_are_put_together_as_many_at_a_time_as_memory_allows(
+    pipeline: Bottlenecks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compute_bottlenecks, "GROUP_PHOTOS", 24)
+    pipeline.run()
+    assert pipeline.said("Bottlenecks: ") == ["Bottlenecks: 0 computed, 24 reused"] * 2
+    assert len(pipeline.rows()) == 48
