@@ -1,5 +1,6 @@
 """Work divided into shards, by one worker: the same rows, and no more is done than before."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +80,20 @@ def test_a_lost_class_is_divided_anew(pipeline: Bottlenecks, tmp_path: Path) -> 
     shutil.rmtree(lost)
     assert pipeline.run() == ["ComputeBottlenecks", *["ComputeShard"] * 2, "PlanShards"]
     assert pipeline.said("Vectors: ") == ["Vectors: 24 to compute, in 2 shards"]
+
+
+def test_a_damaged_file_is_named_when_the_work_is_divided(
+    pipeline: Bottlenecks, make_photo: PhotoMaker, tmp_path: Path
+) -> None:
+    pipeline.run()
+    make_photo(pipeline.options["image_dir"] / "red_rose/new.jpg", 1, 100)
+    (part,) = tmp_path.glob("out/bottlenecks/*/red*/part-00000.parquet")
+    os.truncate(part, part.stat().st_size // 2)
+    pipeline.run()
+    assert pipeline.said("Vectors: ") == ["Vectors: 25 to compute, in 2 shards"]
+    assert pipeline.said("Damaged and deleted, its photos were computed again: ") == [
+        f"Damaged and deleted, its photos were computed again: {part}"
+    ]
 
 
 def test_finished_classes_need_no_shards(pipeline: Bottlenecks) -> None:
