@@ -81,17 +81,26 @@ def extract(
             batch_format="numpy",
             fn_constructor_args=(module, precision),
             compute=ActorPoolStrategy(min_size=min(most, actors or 1), max_size=most),
-            # An actor may start again on any node that is left, whatever decoding goes on there.
-            num_cpus=0,
-            num_gpus=1 if gpus else 0,
+            # Without CPUs of its own, an actor may start again on whatever node is left.
+            **({"num_gpus": 1} if gpus else {"num_cpus": 0}),
         )
-        for part in extracted.iter_batches(batch_size=None, batch_format="numpy"):
-            for mistake in filter(None, part["mistake"]):
-                raise UserError(mistake)
-            index, reason = part["index"], part["reason"]
-            good = reason == ""
-            rejected = dict(zip(index[~good].tolist(), reason[~good].tolist(), strict=True))
-            yield Batch(index[good], part["vector"][good], rejected)
+        try:
+            for part in extracted.iter_batches(batch_size=None, batch_format="numpy"):
+                yield _batch(part)
+        except ray.exceptions.RayError as error:
+            cause = str(error).strip().splitlines()[-1]
+            raise UserError(
+                f"the Ray cluster failed: {cause}; run again: what came is kept"
+            ) from error
+
+
+def _batch(part: dict[str, np.ndarray]) -> Batch:
+    for mistake in filter(None, part["mistake"]):
+        raise UserError(mistake)
+    index, reason = part["index"], part["reason"]
+    good = reason == ""
+    rejected = dict(zip(index[~good].tolist(), reason[~good].tolist(), strict=True))
+    return Batch(index[good], part["vector"][good], rejected)
 
 
 def _block(start: int, files: list[str], seeds: np.ndarray) -> Any:
