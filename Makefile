@@ -37,8 +37,8 @@ train: setup ## everything: from photos to an exported model
 	@$(LUIGI) ExportModel $(DATA) $(MODULE) $(HEAD) $(HOW)
 	@echo "The model is in $(MODEL)"
 
-worker: setup ## the same as train, as one of many workers: SCHEDULER=http://... is their luigid
-	@$(BIN)/python -m tasks.worker ExportModel $(DATA) $(MODULE) $(HEAD) \
+worker: setup ## train as one of many workers, whose luigid is SCHEDULER=http://...; or TASK=ComputeBottlenecks
+	@$(BIN)/python -m tasks.worker $(or $(TASK),ExportModel) $(DATA) $(MODULE) \
 		--scheduler-url "$(or $(SCHEDULER),$(error say where luigid is: make worker SCHEDULER=http://127.0.0.1:8082))" $(OPTIONS)
 
 split: setup ## find the photos and split them
@@ -120,6 +120,9 @@ bench-augmentation: setup ## measure what distorted copies bring, on IMAGE_DIR o
 	$(BIN)/python -m benchmarks.augmentation $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 bench-head: setup ## measure the head against scikit-learn, and on a million rows
 	$(BIN)/python -m benchmarks.head $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
+
+bench-engine: setup ## measure local work, Luigi workers and Ray, on IMAGE_DIR or on photos made for it
+	$(BIN)/python -m benchmarks.engine $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
 bench-manifest: setup ## measure the manifest of up to a million photos
 	$(BIN)/python -m benchmarks.manifest

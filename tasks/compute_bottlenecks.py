@@ -1,6 +1,6 @@
 """Turn the photos of each class into vectors."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from uuid import uuid4
 
 import luigi
@@ -15,9 +15,23 @@ from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
 from tasks.step import Pending, Step, path
 
+GROUP_PHOTOS = 1_000_000  # whose rows of the manifest are in memory at once
+
 
 def _together(labels: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(label for some in labels for label in some)
+
+
+def _groups(classes: list[manifest.ClassSummary]) -> Iterator[list[manifest.ClassSummary]]:
+    """Some classes at a time, but those that are larger than a group."""
+    group, held = list[manifest.ClassSummary](), 0
+    for of_class in classes:
+        if group and held + of_class.usable > GROUP_PHOTOS:
+            yield group
+            group, held = [], 0
+        group.append(of_class)
+        held += of_class.usable
+    yield group
 
 
 # luigid keeps to the worker that ran a batch of this name before, even if it has ended: its second
@@ -83,23 +97,17 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         summary, recipe = split.summary(), self.recipe()
         assert summary is not None
         assert recipe is not None
-        classes = self._classes(summary)
-        usable = manifest.read(path(split.output()), tuple(c.label for c in classes))
         store = self.output_dir / "bottlenecks"
-        counts = bottlenecks.compute(
-            usable[usable["status"] == photos.OK],
-            classes,
-            self.image_dir,
-            recipe,
-            store,
-            self.reporter,
-        )
+        for classes in _groups(self._classes(summary)):
+            labelled = manifest.read(path(split.output()), tuple(c.label for c in classes))
+            usable = labelled[labelled["status"] == photos.OK]
+            given = (usable, classes, self.image_dir, recipe, store, self.reporter)
+            counted, *warnings = bottlenecks.remarks(bottlenecks.compute(*given))
+            logger.info(counted)
+            for line in warnings:
+                logger.warning(line)
         if shards.finished(store, recipe, summary):
             shards.clear(shards.directory(store, recipe, summary, self.shard_size))
-        counted, *warnings = bottlenecks.remarks(counts)
-        logger.info(counted)
-        for line in warnings:
-            logger.warning(line)
 
     def _classes(self, summary: manifest.Summary) -> list[manifest.ClassSummary]:
         known = summary.by_label

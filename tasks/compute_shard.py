@@ -37,7 +37,4 @@ class ComputeShard(BottleneckOptions, Step):
         target, recipe = path(self.output()), self.clone(PlanShards).recipe()
         assert recipe is not None
         counts = shards.compute(target.parent, self.shard, self.image_dir, recipe, self.reporter)
-        counted, *warnings = bottlenecks.remarks(counts)
-        logger.info("Shard %s. %s", self.shard, counted)
-        for line in warnings:
-            logger.warning(line)
+        logger.info("Shard %s. %s", self.shard, next(bottlenecks.remarks(counts)))

@@ -47,24 +47,21 @@ class ComputeShards(BottleneckOptions, Step):
         plan: PlanShards = self.clone(PlanShards)
         if not plan.output().exists():
             return plan.finished()
-        return all(target.exists() for target in self.output())
+        return not shards.left(path(plan.output()).parent)
 
     def work(self) -> None:
         recipe = self.clone(PlanShards).recipe()
         assert recipe is not None
-        missing = [path(target) for target in self.output() if not target.exists()]
+        directory = path(self.clone(PlanShards).output()).parent
         counts = shards.compute_all(
-            missing[0].parent,
-            [int(target.stem) for target in missing],
+            directory,
+            shards.left(directory),
             self.image_dir,
             recipe,
             functools.partial(ray_engine.extract, actors=self.ray_actors),
             self.reporter,
         )
-        counted, *warnings = bottlenecks.remarks(counts)
-        logger.info("Ray. %s", counted)
-        for line in warnings:
-            logger.warning(line)
+        logger.info("Ray. %s", next(bottlenecks.remarks(counts)))
 
     def _most(self) -> int:
         listed = _listed(self.clone(SplitDataset))

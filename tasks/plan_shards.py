@@ -3,6 +3,7 @@
 import luigi
 
 from pipeline import bottlenecks, features, manifest, photos, shards
+from pipeline.bottlenecks import Counts
 from pipeline.recipe import Recipe
 from tasks.messages import logger
 from tasks.options import BottleneckOptions
@@ -57,6 +58,9 @@ class PlanShards(BottleneckOptions, Step):
         rows = manifest.read(path(split.output()), lacking)
         usable = rows[rows["status"] == photos.OK]
         directory = path(self.output()).parent
-        missing = shards.divide(usable, recipe, store, directory, self.shard_size)
+        missing, damaged = shards.divide(usable, recipe, store, directory, self.shard_size)
         parts = -(-missing // self.shard_size)
         logger.info("Vectors: %s to compute, in %s shards", f"{missing:,}", f"{parts:,}")
+        _, *warnings = bottlenecks.remarks(Counts(damaged=damaged))
+        for line in warnings:
+            logger.warning(line)
