@@ -3,9 +3,11 @@
 import hashlib
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import packing, photos, shards, source, split, storage
+from pipeline import packing, photos, source, split, storage, tars
 from pipeline.errors import UserError
 from pipeline.progress import Progress, silent
 from pipeline.source import Place
@@ -96,8 +98,9 @@ class Summary:
     aside_digest: str
     classes: tuple[ClassSummary, ...]
 
-    def of(self, label: str) -> ClassSummary:
-        return next(c for c in self.classes if c.label == label)
+    @cached_property
+    def by_label(self) -> dict[str, ClassSummary]:
+        return {of_class.label: of_class for of_class in self.classes}
 
     def __str__(self) -> str:
         parts = (f"{sum(getattr(c, p) for c in self.classes):,} {p}" for p in split.SPLITS)
@@ -192,7 +195,7 @@ def _table(rows: pd.DataFrame, fields: dict[str, Any]) -> pa.Table:
 
 def unpacked(paths: "pd.Series[str]") -> list[str]:
     """The paths that photos have on lists of a given split, where they stand as files."""
-    return [shards.unpacked(path) for path in paths]
+    return [tars.unpacked(path) for path in paths]
 
 
 def _inspect(rows: pd.DataFrame, image_dir: Place, progress: Progress) -> None:
@@ -218,24 +221,22 @@ def _inspect(rows: pd.DataFrame, image_dir: Place, progress: Progress) -> None:
 
 
 def _summarise(rows: pd.DataFrame, labels: tuple[str, ...]) -> Summary:
-    classes = []
-    positions = rows.groupby("label").indices
-    for label in labels:
-        of_class = rows.iloc[positions.get(label, [])]
-        usable = of_class[of_class["status"] == photos.OK]
-        counts = usable["split"].value_counts()
-        content = usable[["path", "digest", "split"]].to_numpy().tolist()
-        classes.append(
-            ClassSummary(
-                label=label,
-                digest=storage.digest(label, content),
-                **{part: int(counts.get(part, 0)) for part in split.SPLITS},
-                set_aside=len(of_class) - len(usable),
-            )
+    usable, aside = rows[rows["status"] == photos.OK], rows[rows["status"] != photos.OK]
+    content: dict[str, list[list[str]]] = {label: [] for label in labels}
+    for label, *of_photo in usable[["label", "path", "digest", "split"]].to_numpy().tolist():
+        content.setdefault(label, []).append(of_photo)
+    counts = Counter(zip(rows["label"], rows["split"], strict=True))  # no split: set aside
+    classes = tuple(
+        ClassSummary(
+            label,
+            storage.digest(label, content[label]),
+            *(counts[label, part] for part in (*split.SPLITS, "")),
         )
-    aside = rows[rows["status"] != photos.OK][["path", "status"]].to_numpy().tolist()
+        for label in labels
+    )
     usable_digest = storage.digest([c.digest for c in classes if c.usable])
-    return Summary(usable_digest, storage.digest(aside), tuple(classes))
+    aside_digest = storage.digest(aside[["path", "status"]].to_numpy().tolist())
+    return Summary(usable_digest, aside_digest, classes)
 
 
 def _refuse_hopeless(summary: Summary, rows: pd.DataFrame, image_dir: Place) -> None:

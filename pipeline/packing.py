@@ -7,7 +7,7 @@ from functools import partial
 
 import pandas as pd
 
-from pipeline import shards, source
+from pipeline import source, tars
 from pipeline.photos import Found, Inspection
 from pipeline.progress import Progress
 from pipeline.source import Place
@@ -51,7 +51,7 @@ def rows(
 
 def shard_of(path: str) -> str:
     """The path of the shard that a photo is in; empty for a photo that is a file of its own."""
-    place = shards.place(path)
+    place = tars.place(path)
     return place[0] if place else ""
 
 

@@ -10,11 +10,11 @@ from typing import TypeGuard
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from pipeline import photos, remote, shards
+from pipeline import photos, remote, tars
 from pipeline.errors import UserError
 from pipeline.photos import Found, Inspection
 from pipeline.remote import BLOCK, READERS, Listed, Remote
-from pipeline.shards import Member
+from pipeline.tars import Member
 
 _GAP = 2**19  # bytes of a shard that are read for nothing, rather than with a request more
 
@@ -134,7 +134,7 @@ def readers(place: Place) -> int | None:
 
 
 def members(image_dir: Place, shard: Found) -> list[Member]:
-    """The photos in a shard, as `shards.members`.
+    """The photos in a shard, as `tars.members`.
 
     Raises:
         OSError: where it is not there, or this machine cannot read it.
@@ -143,12 +143,12 @@ def members(image_dir: Place, shard: Found) -> list[Member]:
     place = image_dir / shard.path
     file = place.open("rb") if isinstance(place, Path) else remote.open_file(place, shard.size)
     with file:
-        return list(shards.members(file, shard.path, shard.label))
+        return list(tars.members(file, shard.path, shard.label))
 
 
 def is_file(place: Place) -> TypeGuard[Path]:
     """Whether TensorFlow can read a photo by itself."""
-    return isinstance(place, Path) and shards.place(str(place)) is None
+    return isinstance(place, Path) and tars.place(str(place)) is None
 
 
 def read(place: Place) -> bytes:
@@ -163,7 +163,7 @@ def read(place: Place) -> bytes:
 
 def _span(place: Place) -> tuple[Place, int, int | None]:
     """The file that holds a photo, and from where to where; None is the file's end."""
-    packed = shards.place(str(place) if isinstance(place, Path) else place.path)
+    packed = tars.place(str(place) if isinstance(place, Path) else place.path)
     if packed is None:
         return place, 0, None
     name, start, end = packed

@@ -1,15 +1,16 @@
 """Turn the photos of each class into vectors."""
 
 from collections.abc import Iterable
-from functools import partial
+from uuid import uuid4
 
 import luigi
 
-from pipeline import bottlenecks, features, manifest, photos, rows
-from pipeline.examples import Pass
+from pipeline import bottlenecks, manifest, photos, rows, shards
 from pipeline.recipe import Recipe
+from tasks.compute_shards import ComputeShards
 from tasks.messages import logger
 from tasks.options import BottleneckOptions
+from tasks.plan_shards import PlanShards
 from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
 from tasks.step import Pending, Step, path
@@ -17,6 +18,11 @@ from tasks.step import Pending, Step, path
 
 def _together(labels: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(label for some in labels for label in some)
+
+
+# luigid keeps to the worker that ran a batch of this name before, even if it has ended: its second
+# run would never count as done.
+_THIS_PROCESS = uuid4().hex[:8]
 
 
 class ComputeBottlenecks(BottleneckOptions, Step):
@@ -30,6 +36,11 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         batch_method=_together,
         description="class folders; empty means all of them",
     )
+    batch = luigi.Parameter(
+        default="",
+        batch_method=lambda _: _THIS_PROCESS,
+        description="set by Luigi alone, where one task stands for several",
+    )
 
     def one_a_class(self) -> list[luigi.Task]:
         """What a step that needs all classes requires."""
@@ -38,7 +49,9 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         return [self.clone(labels=(label,)) for label in labels] or [self]
 
     def requires(self) -> list[luigi.Task]:
-        return [self.clone(SplitDataset), self.clone(PrepareModule)]
+        steps = [self.clone(SplitDataset), self.clone(PrepareModule)]
+        divided = self.clone(ComputeShards)
+        return [*steps, divided] if divided.worthwhile() else steps
 
     def output(self) -> list[luigi.Target]:
         summary, recipe = self.clone(SplitDataset).summary(), self.recipe()
@@ -55,20 +68,15 @@ class ComputeBottlenecks(BottleneckOptions, Step):
 
     def recipe(self) -> Recipe | None:
         """How vectors are made, once the module is ready."""
-        module = self.clone(PrepareModule).module()
-        if module is None:
-            return None
-        precision = features.resolve_precision(self.precision)
-        return Recipe(module, precision, self.vector_type, self.augmentation)
+        recipe: Recipe | None = self.clone(PlanShards).recipe()
+        return recipe
 
-    def read(self, part: str) -> rows.Rows:
+    def part(self, split: str) -> rows.Part:
         """The photos of one part of the split, once they are computed."""
-        return rows.read([path(target) for target in self.output()], part)
-
-    def passes(self, part: str, copies: bool = False) -> Pass:
-        """The same photos to go through again and again, however many they are."""
-        directories = [path(target) for target in self.output()]
-        return partial(rows.labelled, directories, part, copies)
+        summary = self.clone(SplitDataset).summary()
+        assert summary is not None
+        classes = zip(self._classes(summary), self.output(), strict=True)
+        return rows.Part([path(t) for of, t in classes if getattr(of, split)], split)
 
     def work(self) -> None:
         split = self.clone(SplitDataset)
@@ -77,18 +85,22 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         assert recipe is not None
         classes = self._classes(summary)
         usable = manifest.read(path(split.output()), tuple(c.label for c in classes))
+        store = self.output_dir / "bottlenecks"
         counts = bottlenecks.compute(
             usable[usable["status"] == photos.OK],
             classes,
             self.image_dir,
             recipe,
-            self.output_dir / "bottlenecks",
+            store,
             self.reporter,
         )
+        if shards.finished(store, recipe, summary):
+            shards.clear(shards.directory(store, recipe, summary, self.shard_size))
         counted, *warnings = bottlenecks.remarks(counts)
         logger.info(counted)
         for line in warnings:
             logger.warning(line)
 
     def _classes(self, summary: manifest.Summary) -> list[manifest.ClassSummary]:
-        return [c for c in summary.classes if not self.labels or c.label in self.labels]
+        known = summary.by_label
+        return [known[label] for label in self.labels or known if label in known]

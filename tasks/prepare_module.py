@@ -1,10 +1,11 @@
 """Get the module ready."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import luigi
 
-from pipeline import modules, storage
+from pipeline import features, frozen, modules, storage
 from pipeline.errors import UserError
 from tasks.options import ModuleOptions
 from tasks.step import Pending, Step, path
@@ -12,6 +13,8 @@ from tasks.step import Pending, Step, path
 
 class PrepareModule(ModuleOptions, Step):
     """Build or fetch the module, and write down what it is: size, width, content digest."""
+
+    _ready: modules.Module | None = None  # once it is: each class asks for it
 
     def output(self) -> luigi.Target:
         try:
@@ -27,14 +30,13 @@ class PrepareModule(ModuleOptions, Step):
 
     def module(self) -> modules.Module | None:
         """What is known of the module, once it is ready and written down whole."""
-        target = self.output()
-        if not target.exists():
-            return None
-        try:
-            module = modules.read(path(target))
-        except (ValueError, TypeError):
-            return None
-        return module if Path(module.directory).is_dir() else None
+        if self._ready is None:
+            target = self.output()
+            with suppress(ValueError, TypeError):
+                module = modules.read(path(target)) if target.exists() else None
+                if module and Path(module.directory).is_dir():
+                    self._ready = module
+        return self._ready
 
     def work(self) -> None:
         module_dir = self.output_dir / "modules"
@@ -46,4 +48,6 @@ class PrepareModule(ModuleOptions, Step):
             self.module_sha256,
             self.reporter,
         )
-        modules.write(module, path(self.output()))  # whose name only now knows what was fetched
+        written = path(self.output())  # whose name only now knows what was fetched
+        module = frozen.freeze(module, features.BATCH, written.with_suffix(".pb"))
+        modules.write(module, written)

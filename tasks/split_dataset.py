@@ -66,6 +66,13 @@ class SplitDataset(DataOptions, Step):
         summary = self.summary()
         return tuple(c.label for c in summary.classes) if summary else ()
 
+    def count(self) -> int:
+        """The files that may be photos; none where they cannot be known yet."""
+        try:
+            return len(self._listing().photos)
+        except UserError:
+            return 0
+
     def summary(self) -> manifest.Summary | None:
         """What the manifest says, once it is there and whole."""
         target = self.output()

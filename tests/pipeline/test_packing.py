@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline import manifest, shards, source
+from pipeline import manifest, source, tars
 from pipeline.source import Place
 from pipeline.split import SplitRule
 from tests.conftest import PhotoMaker
@@ -21,9 +21,7 @@ def build(image_dir: Place, known: pd.DataFrame | None = None) -> pd.DataFrame:
 def content(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows without what tells shards from files."""
     rows = rows.drop(columns=["mtime_ns", "ctime_ns"])
-    return rows.assign(path=rows["path"].map(shards.unpacked)).sort_values(
-        "path", ignore_index=True
-    )
+    return rows.assign(path=rows["path"].map(tars.unpacked)).sort_values("path", ignore_index=True)
 
 
 def test_shards_give_the_rows_that_files_give(

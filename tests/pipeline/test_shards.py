@@ -1,161 +1,189 @@
-"""Tar shards: every photo found in place, labelled by one rule; nothing lost silently."""
+"""Shards: each missing vector in one list, each list computed once, the same rows in the end."""
 
-import gzip
-import io
-import json
-import tarfile
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from pipeline import photos, shards
-from pipeline.shards import Member
-from tests.conftest import PhotoMaker
-from tests.packed import pack
+from pipeline import bottlenecks, features, manifest, shards
+from pipeline.augmentation import Augmentation
+from pipeline.bottlenecks import Counts
+from pipeline.errors import UserError
+from pipeline.features import Batch
+from pipeline.progress import Progress, silent
+from tests.conftest import PhotoMaker, Store
+from tests.pipeline.test_bottlenecks import spoil
+
+SIZE = 10
 
 
-@pytest.fixture
-def photo(tmp_path: Path, make_photo: PhotoMaker) -> bytes:
-    return make_photo(tmp_path / "photo.jpg").read_bytes()
+def divide(store: Store, shard_size: int = SIZE) -> Path:
+    """Divide what the store lacks; the shards' folder."""
+    summary = store.summary()
+    rows = manifest.read(store.path / "manifest.parquet")
+    usable = rows[rows["status"] == "ok"]
+    directory = shards.directory(store.path, store.recipe, summary, shard_size)
+    shards.divide(usable, store.recipe, store.path, directory, shard_size)
+    return directory
 
 
-def members(content: bytes, label: str = "") -> list[Member]:
-    return list(shards.members(io.BytesIO(content), "a.tar", label))
+def numbers(directory: Path) -> list[int]:
+    return [int(path.stem) for path in sorted(shards.todo(directory).iterdir())]
 
 
-def labels(files: dict[str, bytes], label: str = "") -> dict[str, str]:
-    found = members(pack(files), label)
-    return {shards.unpacked(m.path): m.label for m in found if m.inspection.status == photos.OK}
-
-
-def test_a_path_says_where_its_photo_is(photo: bytes) -> None:
-    shard = pack({"rose/1.jpg": photo, "daisy/2.jpg": photo + b"2"})
-    for member, content in zip(members(shard), (photo, photo + b"2"), strict=True):
-        place = shards.place(f"folder/{member.path}")
-        assert place is not None
-        file, start, end = place
-        assert file == "folder/a.tar"
-        assert shard[start:end] == content
-        assert member.size == len(content)
-        assert member.inspection == photos.inspect_bytes(content)
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("a.tar:512:9/rose/1.jpg", "rose/1.jpg"),
-        ("rose/a.TAR:512:9/2019/1.jpg", "rose/2019/1.jpg"),
-        ("rose/1.jpg", "rose/1.jpg"),
-        ("rose.tar/1:2/1.jpg", "rose.tar/1:2/1.jpg"),
-    ],
-)
-def test_a_path_without_its_shard(path: str, expected: str) -> None:
-    assert shards.unpacked(path) == expected
-    assert (shards.place(path) is None) == (path == expected)
-
-
-def test_a_label_is_the_first_folder_of_the_name(photo: bytes) -> None:
-    files = {"rose/1.jpg": photo, "./daisy/2019/2.jpg": photo, "/tulip/3": photo}
-    assert labels(files) == {"rose/1.jpg": "rose", "daisy/2019/2.jpg": "daisy", "tulip/3": "tulip"}
-
-
-def test_the_class_folder_comes_before_folders_in_the_shard(photo: bytes) -> None:
-    assert labels({"other/1.jpg": photo, "2.jpg": photo}, "rose") == {
-        "other/1.jpg": "rose",
-        "2.jpg": "rose",
-    }
-
-
-def test_what_stands_beside_a_photo_comes_first_wherever_it_stands(photo: bytes) -> None:
-    files = {
-        "train/1.cls": b"rose\n",
-        "train/1.jpg": photo,
-        "train/2.jpg": photo,
-        "train/2.json": json.dumps({"label": "tulip", "caption": "a tulip"}).encode(),
-        "train/3.jpg": photo,
-        "train/3.json": json.dumps({"label": 7}).encode(),
-        "train/4.jpg": photo,
-        "train/4.json": b"no JSON",
-        "train/5.jpg": photo,
-        "train/5.json": b"[]",
-        "train/6.json": b"[" * 60_000,
-        "train/6.jpg": photo,
-        "train/7.cls": b"long" * 20_000,
-        "train/7.jpg": photo,
-    }
-    expected = ["rose", "tulip", "7", "train", "train", "train", "train"]
-    assert list(labels(files).values()) == expected
-    assert list(labels(files, "folder").values()) == [*expected[:3], *["folder"] * 4]
-
-
-def test_a_photo_without_a_label_is_set_aside(photo: bytes) -> None:
-    (member,) = members(pack({"1.jpg": photo}))
-    assert (member.label, member.inspection.status) == (
-        "",
-        "its shard names no label for it; see docs/stores.md",
-    )
-
-
-def test_a_label_of_two_lines_is_set_aside(photo: bytes) -> None:
-    (member,) = members(pack({"1.jpg": photo, "1.cls": b"a\nb"}))
-    assert "line break" in member.inspection.status
-
-
-def test_what_is_no_photo_is_passed_over(photo: bytes) -> None:
-    files = {"rose/1.txt": b"text", "rose/._1.jpg": photo, ".git/1.jpg": photo, "../x/1.jpg": photo}
-    assert members(pack(files)) == []
-
-
-def test_damaged_photos_are_set_aside_for_the_same_reasons_as_files() -> None:
-    empty, fake = members(pack({"rose/1.jpg": b"", "rose/2.jpg": b"no photo"}))
-    assert empty.inspection == photos.inspect_bytes(b"")
-    assert fake.inspection == photos.inspect_bytes(b"no photo")
-
-
-def test_links_large_files_and_strange_names_are_set_aside(
-    photo: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(photos, "MAX_BYTES", len(photo))
-    link = tarfile.TarInfo("rose/2.jpg")
-    link.type, link.linkname = tarfile.LNKTYPE, "rose/1.jpg"
-    files = {"rose/1.jpg": photo, "rose/3.jpg": photo + b"1", "rose/\udcff.jpg": photo}
-    found = members(pack(files, link))
-    assert [member.inspection.status for member in found] == [
-        "ok",
-        "larger than 0 MB; make it smaller",
-        "file name is not UTF-8; rename the file",
-        "no plain file in its shard; pack the file itself (tar --hard-dereference -h)",
+def compute(store: Store, directory: Path) -> list[Counts]:
+    return [
+        shards.compute(directory, number, store.image_dir, store.recipe)
+        for number in numbers(directory)
     ]
-    assert found[2].path.endswith(r"/rose/\udcff.jpg")
 
 
-@pytest.mark.parametrize("end", [700, 2560, 2600, 3072])
-def test_a_shard_that_breaks_off_says_so_and_keeps_what_is_whole(end: int) -> None:
-    shard = pack({"rose/1.jpg": bytes(2000), "rose/2.jpg": bytes(500)})
-    found = members(shard[:end])
-    whole = sum(end >= needed for needed in (2560, 3584))
-    assert [m.size for m in found] == [*[2000, 500][:whole], 0]
-    assert found[-1].inspection.status == (
-        "the shard breaks off here; copy it again"
-        if whole
-        else "not a tar file, or a compressed one; pack the photos without compression"
+def test_photos_become_shards() -> None:
+    assert shards.most(0, Augmentation(), 10) == 0
+    assert shards.most(10, Augmentation(), 10) == 1
+    assert shards.most(11, Augmentation(), 10) == 2
+    assert shards.most(10, Augmentation(4, True), 10) == 5
+    with pytest.raises(UserError, match="shard_size is 0; it must be 1 or more"):
+        shards.most(10, Augmentation(), 0)
+
+
+def test_each_missing_vector_is_in_one_list(store: Store) -> None:
+    shutil.copy(store.image_dir / "red_rose/0.jpg", store.image_dir / "green leaf/copy.jpg")
+    directory = divide(store)
+    lists = [pd.read_parquet(path) for path in sorted(shards.todo(directory).iterdir())]
+    assert [len(of) for of in lists] == [10, 10, 10, 10, 8]
+    assert pd.concat(lists)["key"].is_unique
+
+
+def test_classes_take_their_rows_from_shards_and_compute_nothing(store: Store) -> None:
+    store.run()
+    whole = store.frame()
+    shutil.rmtree(store.recipe.directory(store.path))
+    directory = divide(store)
+    assert compute(store, directory) == [Counts(computed=n) for n in (10, 10, 10, 10, 8)]
+    assert not list(store.recipe.directory(store.path).glob("partial/*"))
+    assert store.run() == Counts(reused=48)
+    pd.testing.assert_frame_equal(store.frame(), whole)
+
+
+def test_what_the_store_has_is_on_no_list(store: Store, make_photo: PhotoMaker) -> None:
+    store.run()
+    for seed in (100, 101, 102):
+        make_photo(store.image_dir / "red_rose" / f"{seed}.jpg", 1, seed)
+    directory = divide(store, 2)
+    assert compute(store, directory) == [Counts(computed=2), Counts(computed=1)]
+    assert store.run() == Counts(reused=51)
+
+
+def test_a_shard_that_was_killed_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "BATCH", 8)
+    directory = divide(store, 24)
+
+    def interrupt(done: int, _total: int, _message: str) -> None:
+        if done >= 16:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shards.compute(directory, 0, store.image_dir, store.recipe, interrupt)
+    assert not shards.file(directory, 0).exists()
+    assert compute(store, directory) == [Counts(computed=8, reused=16), Counts(computed=24)]
+
+
+def test_a_damaged_shard_is_named_and_its_photos_are_computed_again(store: Store) -> None:
+    directory = divide(store)
+    compute(store, directory)
+    damaged = shards.file(directory, 1)
+    os.truncate(damaged, damaged.stat().st_size // 2)
+    assert store.run() == Counts(computed=10, reused=38, damaged=[damaged])
+
+
+def test_photos_that_cannot_be_decoded_are_set_aside_once(
+    store: Store, make_photo: PhotoMaker
+) -> None:
+    spoil(make_photo(store.image_dir / "red_rose/0.png"))
+    directory = divide(store, 100)
+    (counts,) = compute(store, directory)
+    assert counts.computed == 48
+    assert counts.rejected.keys() == {"red_rose/0.png"}
+    assert store.run() == Counts(reused=48, rejected=counts.rejected)
+    assert numbers(divide(store, 50)) == []
+
+
+def test_copies_are_divided_as_well(store: Store) -> None:
+    store.recipe = replace(store.recipe, augmentation=Augmentation(2, True, random_crop=10))
+    store.run()
+    whole = store.frame()
+    shutil.rmtree(store.recipe.directory(store.path))
+    counts = compute(store, divide(store))
+    assert sum(of.computed for of in counts) == len(whole) > 2 * 48
+    assert store.run() == Counts(reused=len(whole))
+    pd.testing.assert_frame_equal(store.frame(), whole)
+
+
+def test_shards_go_when_all_classes_have_their_rows(store: Store) -> None:
+    directory = divide(store)
+    compute(store, directory)
+    assert not shards.finished(store.path, store.recipe, store.summary())
+    store.run()
+    assert shards.finished(store.path, store.recipe, store.summary())
+    shards.clear(directory)
+    shards.clear(directory)
+    assert list(directory.parent.iterdir()) == []
+    assert store.run() == Counts(reused=48)
+    whole = bottlenecks.class_directory(store.path, store.recipe, store.summary().classes[0])
+    assert bottlenecks.is_whole(whole)
+
+
+def backwards(paths: list[Path], *how: object) -> Iterator[Batch]:
+    """An engine that gives the last photos first."""
+    batches = list(features.extract(paths, *how))
+    yield from reversed(batches)
+
+
+def test_many_shards_at_once_in_any_order(
+    store: Store, make_photo: PhotoMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "BATCH", 8)
+    monkeypatch.setattr(shards, "JOURNAL_ROWS", 4)
+    spoil(make_photo(store.image_dir / "red_rose/0.png"))
+    store.run()
+    whole = store.frame()
+    shutil.rmtree(store.recipe.directory(store.path))
+    directory = divide(store)
+    counts = shards.compute_all(
+        directory, numbers(directory), store.image_dir, store.recipe, backwards
     )
+    assert (counts.computed, counts.reused, *counts.rejected) == (48, 0, "red_rose/0.png")
+    assert sorted(path.stem for path in directory.glob("*.parquet")) == [
+        "00000",
+        "00001",
+        "00002",
+        "00003",
+        "00004",
+    ]
+    assert not list(store.recipe.directory(store.path).glob("partial/*"))
+    assert store.run() == Counts(reused=48, rejected=counts.rejected)
+    pd.testing.assert_frame_equal(store.frame(), whole)
 
 
-def test_a_shard_that_is_overwritten_in_the_middle_says_so() -> None:
-    shard = bytearray(pack({f"rose/{i}.jpg": bytes(2000) for i in range(3)}))
-    shard[2560:3072] = b"?" * 512
-    _, rest = members(bytes(shard))
-    assert rest.path == "a.tar:2560:0/(the rest)"
-    assert rest.inspection.status == "the shard breaks off here; copy it again"
+def test_many_shards_go_on_after_a_kill(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "BATCH", 8)
+    directory = divide(store)
 
+    def interrupt(done: int, _total: int, _message: str) -> None:
+        if done >= 24:
+            raise KeyboardInterrupt
 
-@pytest.mark.parametrize("content", [b"", b"no tar", gzip.compress(pack({"rose/1.jpg": b"1"}))])
-def test_what_is_no_tar_file_says_so(content: bytes) -> None:
-    (member,) = members(content, "rose")
-    assert member.label == "rose"
-    assert member.inspection.status.startswith("not a tar file, or a compressed one; pack the")
+    def compute(progress: Progress = silent) -> Counts:
+        left = [n for n in numbers(directory) if not shards.file(directory, n).exists()]
+        given = (store.image_dir, store.recipe, features.extract, progress)
+        return shards.compute_all(directory, left, *given)
 
-
-def test_an_empty_tar_file_is_no_fault() -> None:
-    assert members(pack({})) == []
+    with pytest.raises(KeyboardInterrupt):
+        compute(interrupt)
+    assert [path.stem for path in sorted(directory.glob("*.parquet"))] == ["00000", "00001"]
+    assert compute() == Counts(computed=24, reused=4)

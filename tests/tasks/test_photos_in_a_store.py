@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline import remote, shards, source
+from pipeline import remote, source, tars
 from tasks import ComputeBottlenecks, ExportModel, PredictImages, SplitDataset
 from tests.conftest import PhotoMaker, Store, luigi
 from tests.objects import Fault, Objects
@@ -153,7 +153,7 @@ def test_shards_give_what_files_give(
         assert "SplitDataset" not in pipeline.run()
         found = tables(out)
         for name in ("manifest", "predictions"):
-            paths = found[name]["path"].map(shards.unpacked)
+            paths = found[name]["path"].map(tars.unpacked)
             pd.testing.assert_frame_equal(found[name].assign(path=paths), expected[name])
         rows = [pd.concat([t for n, t in all_.items() if "-" in n]) for all_ in (found, expected)]
         by_digest = [r.set_index("digest").sort_index() for r in rows]
