@@ -127,6 +127,9 @@ bench-engine: setup ## measure local work, Luigi workers and Ray, on IMAGE_DIR o
 bench-manifest: setup ## measure the manifest of up to a million photos
 	$(BIN)/python -m benchmarks.manifest
 
+bench-source: setup ## measure photos on disk, on S3 (a server on this machine), and in tar files
+	$(BIN)/python -m benchmarks.source
+
 bench-export: setup ## measure each exported file: size, accuracy, speed
 	$(BIN)/python -m benchmarks.export $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 

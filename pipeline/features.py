@@ -161,7 +161,8 @@ def decode(
     else:
         contents = partial(_contents, paths, digests, failures)
         one = tf.TensorSpec([], tf.string)
-        files, load = tf.data.Dataset.from_generator(contents, output_signature=one), tf.identity
+        coming = tf.data.Dataset.from_generator(contents, output_signature=one)
+        files, load = coming.prefetch(BATCH), tf.identity
     seeded = tf.data.Dataset.zip(files, tf.data.Dataset.from_tensor_slices(seeds)).enumerate()
 
     def read(index: Any, file: tuple[Any, Any]) -> tuple[Any, Any]:
