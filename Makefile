@@ -37,6 +37,10 @@ train: setup ## everything: from photos to an exported model
 	@$(LUIGI) ExportModel $(DATA) $(MODULE) $(HEAD) $(HOW)
 	@echo "The model is in $(MODEL)"
 
+worker: setup ## train as one of many workers, whose luigid is SCHEDULER=http://...; or TASK=ComputeBottlenecks
+	@$(BIN)/python -m tasks.worker $(or $(TASK),ExportModel) $(DATA) $(MODULE) \
+		--scheduler-url "$(or $(SCHEDULER),$(error say where luigid is: make worker SCHEDULER=http://127.0.0.1:8082))" $(OPTIONS)
+
 split: setup ## find the photos and split them
 	@$(LUIGI) SplitDataset $(DATA) $(HOW)
 
@@ -125,8 +129,14 @@ bench-augmentation: setup ## measure what distorted copies bring, on IMAGE_DIR o
 bench-head: setup ## measure the head against scikit-learn, and on a million rows
 	$(BIN)/python -m benchmarks.head $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
+bench-engine: setup ## measure local work, Luigi workers and Ray, on IMAGE_DIR or on photos made for it
+	$(BIN)/python -m benchmarks.engine $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
+
 bench-manifest: setup ## measure the manifest of up to a million photos
 	$(BIN)/python -m benchmarks.manifest
+
+bench-source: setup ## measure photos on disk, on S3 (a server on this machine), and in tar files
+	$(BIN)/python -m benchmarks.source
 
 bench-export: setup ## measure each exported file: size, accuracy, speed
 	$(BIN)/python -m benchmarks.export $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")

@@ -35,6 +35,7 @@ from pipeline.errors import UserError
 from pipeline.head import Head
 from pipeline.modules import Module
 from pipeline.recipe import Recipe
+from pipeline.source import Place
 
 FORMAT_VERSION = 3  # raise it when the exported files change
 INPUT_TENSOR = "Placeholder"
@@ -71,7 +72,7 @@ class Source:
     evaluation: Path
     recipe: Recipe
     manifest: Path
-    image_dir: Path
+    image_dir: Place
 
 
 def publish(source: Source, options: Options, directory: Path) -> None:
@@ -186,7 +187,7 @@ def export(head: Head, module: Module, directory: Path, final_tensor_name: str) 
     tf.saved_model.save(model, str(directory / "saved_model"), signatures=signatures)
     (directory / "output_labels.txt").write_text("\n".join(head.labels) + "\n", encoding="utf-8")
     graph = _frozen(logits, size, final_tensor_name)
-    (directory / "output_graph.pb").write_bytes(graph.SerializeToString())
+    (directory / "output_graph.pb").write_bytes(graph.SerializeToString(deterministic=True))
 
 
 def _frozen(logits: Any, size: list[int | None], final_tensor_name: str) -> Any:

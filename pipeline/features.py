@@ -4,21 +4,24 @@ import functools
 import importlib.util
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline import augmentation, images, modules, quiet
+from pipeline import augmentation, frozen, images, modules, quiet, source
 from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
 from pipeline.modules import Module
+from pipeline.source import Place
 
 BATCH = 32  # photos; twice as many were no faster on two cores
+AHEAD = 8  # batches that are decoded in advance: while the module is loaded, there is time for them
 AUTO, FLOAT32, BFLOAT16, FLOAT16 = "auto", "float32", "bfloat16", "float16"
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 _CPU_FLAGS, _GPUS = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
@@ -76,11 +79,12 @@ def resolve_precision(precision: str) -> str:
 
 
 def extract(
-    paths: Sequence[Path],
+    paths: Sequence[Place],
     module: Module,
     precision: str,
     how: Augmentation | None = None,
     seeds: np.ndarray | None = None,
+    digests: Sequence[str] | None = None,
 ) -> Iterator[Batch]:
     """Vectors of the photos at `paths`, in order.
 
@@ -91,6 +95,7 @@ def extract(
         how: how copies are distorted, where some of `paths` stand for copies.
         seeds: int64 [len(paths), 2], as `augmentation.seed` gives them; by default all of `paths`
             stand for the photos themselves.
+        digests: as `decode`.
 
     Raises:
         UserError: where a file is no longer there, or the module cannot be loaded.
@@ -99,19 +104,23 @@ def extract(
     import tensorflow as tf
 
     height, width = module.height, module.width
-    call, _ = modules.load(module)
-    shape = tf.TensorSpec([BATCH, height, width, 3], tf.float32)
-    # One shape for all batches: nothing is traced twice, and a photo's vector does not depend on
-    # how full its batch was.
-    forward = tf.function(call, input_signature=[shape])
+
+    def load() -> Callable[[Any], Any]:
+        # One shape for all batches: nothing is traced twice, and a photo's vector does not depend
+        # on how full its batch was.
+        shape = tf.TensorSpec([BATCH, height, width, 3], tf.float32)
+        return frozen.load(module) or tf.function(modules.load(module)[0], input_signature=[shape])
 
     def run(part: Decoded) -> Batch:
-        return Batch(part.indices, forward(part.pixels).numpy()[: len(part.indices)], part.rejected)
+        vectors = forward.result()(part.pixels).numpy()
+        return Batch(part.indices, vectors[: len(part.indices)], part.rejected)
 
-    # In a thread of its own, so that the module has work while others do theirs with a batch.
+    # In a thread of its own, so that photos are decoded while the module is loaded, and the module
+    # has work while others do theirs with a batch.
     with using(precision), ThreadPoolExecutor(1) as worker:
+        forward = worker.submit(load)
         running: Future[Batch] | None = None
-        for part in decode(paths, height, width, how, seeds):
+        for part in decode(paths, height, width, how, seeds, digests):
             following = worker.submit(run, part)
             if running:
                 yield running.result()
@@ -121,11 +130,12 @@ def extract(
 
 
 def decode(
-    paths: Sequence[Path],
+    paths: Sequence[Place],
     height: int,
     width: int,
     how: Augmentation | None = None,
     seeds: np.ndarray | None = None,
+    digests: Sequence[str] | None = None,
 ) -> Iterator[Decoded]:
     """Pixels of the photos at `paths`, in order, decoded ahead of whoever takes them.
 
@@ -133,20 +143,30 @@ def decode(
         paths: of the files.
         height, width: wanted size in pixels.
         how, seeds: as `extract`.
+        digests: that the photos must have, SHA-256 in hex. Only photos of a store are looked at:
+            of files, `bottlenecks` asks for the time of the last change.
 
     Raises:
-        UserError: where a file is no longer there.
+        UserError: where a file is no longer there, or a store fails.
     """
     quiet.import_tensorflow()
     import tensorflow as tf
 
-    names = tf.constant([str(path) for path in paths], tf.string)
     if seeds is None:
         seeds = np.zeros((len(paths), 2), np.int64)
-    files = tf.data.Dataset.from_tensor_slices((names, seeds)).enumerate()
+    failures: list[Exception] = []
+    if all(source.is_file(path) for path in paths):
+        names = tf.constant([str(path) for path in paths], tf.string)
+        files, load = tf.data.Dataset.from_tensor_slices(names), tf.io.read_file
+    else:
+        contents = partial(_contents, paths, digests, failures)
+        one = tf.TensorSpec([], tf.string)
+        coming = tf.data.Dataset.from_generator(contents, output_signature=one)
+        files, load = coming.prefetch(BATCH), tf.identity
+    seeded = tf.data.Dataset.zip(files, tf.data.Dataset.from_tensor_slices(seeds)).enumerate()
 
     def read(index: Any, file: tuple[Any, Any]) -> tuple[Any, Any]:
-        encoded, seed = tf.io.read_file(file[0]), file[1]
+        encoded, seed = load(file[0]), file[1]
         if how is None:
             return index, images.decode(encoded, height, width)
         return index, tf.cond(
@@ -155,34 +175,56 @@ def decode(
             lambda: augmentation.decode(encoded, height, width, how, seed),
         )
 
-    decoded = files.map(read, tf.data.AUTOTUNE).ignore_errors()
+    decoded = seeded.map(read, tf.data.AUTOTUNE).ignore_errors()
     following = 0
-    for indices, pixels in decoded.batch(BATCH).prefetch(2):
+    for indices, pixels in decoded.batch(BATCH).prefetch(AHEAD):
         empty = BATCH - len(indices)
         positions = indices.numpy()
         missing = sorted(set(range(following, positions[-1] + 1)).difference(positions))
-        rejected = {i: _reason(paths[i], height, width) for i in missing}
+        rejected = {i: reason(paths[i], height, width) for i in missing}
         following = int(positions[-1]) + 1
         if empty:
             pixels = tf.pad(pixels, [[0, empty], [0, 0], [0, 0], [0, 0]])
         yield Decoded(positions, pixels, rejected)
-    left = {i: _reason(paths[i], height, width) for i in range(following, len(paths))}
+    if failures:
+        raise failures[0]
+    left = {i: reason(paths[i], height, width) for i in range(following, len(paths))}
     if left:
         yield Decoded(np.empty(0, np.int64), tf.zeros((BATCH, height, width, 3)), left)
 
 
-def _reason(path: Path, height: int, width: int) -> str:
-    """Why a photo could not be decoded."""
+def _contents(
+    paths: Sequence[Place], digests: Sequence[str] | None, failures: list[Exception]
+) -> Iterator[bytes]:
+    """Bytes of the photos, in order, up to the first that cannot be read, which goes to `failures`.
+
+    The data set that takes them would not say what was raised in here.
+    """
+    try:
+        for content in source.stream(paths, digests):
+            if isinstance(content, Exception):
+                raise content
+            yield content
+    except Exception as error:
+        failures.append(error)
+
+
+def reason(path: Place, height: int, width: int) -> str:
+    """Why a photo could not be decoded.
+
+    Raises:
+        UserError: where it is no longer there, or can be decoded now.
+    """
     import tensorflow as tf
 
     try:
-        images.decode(path.read_bytes(), height, width)
+        images.decode(source.read(path), height, width)
     except OSError as error:
         raise UserError(f"{path} cannot be read any more ({error.strerror}); run again") from None
     except tf.errors.OpError as error:
         # TensorFlow says where the op was before it says what was wrong.
-        reason = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message or "").strip()
-        return f"cannot be decoded ({reason.splitlines()[0][:100]}); replace or delete it"
+        text = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message or "").strip()
+        return f"cannot be decoded ({text.splitlines()[0][:100]}); replace or delete it"
     raise UserError(f"{path} changed while it was being read; run again")
 
 

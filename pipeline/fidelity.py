@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from pipeline import features, runtimes
 from pipeline.runtimes import Answering
+from pipeline.source import Place
 
 MOST_PHOTOS = 500  # enough to tell a difference of a point or two, in two or three seconds a file
 LEAST_AGREEMENT = 0.98
@@ -30,7 +31,7 @@ class Fidelity:
 
 
 def measure(
-    directory: Path, image_dir: Path, size: tuple[int, int], tensors: tuple[str, str]
+    directory: Path, image_dir: Place, size: tuple[int, int], tensors: tuple[str, str]
 ) -> dict[str, Fidelity]:
     """Ask each exported file in a model's folder about its test photos, `MOST_PHOTOS` at most.
 

@@ -10,9 +10,8 @@ import os
 import shutil
 import urllib.parse
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from pipeline import archive, download, storage
+from pipeline import archive, download, remote, storage
 from pipeline.errors import UserError
 from pipeline.progress import Progress, silent
 
@@ -22,7 +21,6 @@ _WEB = ("http://", "https://")
 _COMPRESSED = "tf-hub-format=compressed"
 _MIRROR = "https://hub.tensorflow.google.cn/"  # has its archives at another address
 _MIRRORED = "https://gcs.tensorflow.google.cn/tfhub-modules/{}.tar.gz"
-_LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 _MB = 2**20
 
 _BY_HAND = "or get the module by hand and give its folder"
@@ -157,7 +155,7 @@ def _address(handle: str) -> str:
 
 def _copy(handle: str, target: Path, progress: Progress) -> None:
     """Copy a file, or a folder with all that is in it, out of an object store."""
-    store, root = _store(handle)
+    store, root = remote.store(handle)
     try:
         sizes = {path: int(facts["size"]) for path, facts in store.find(root, detail=True).items()}
         done, total = 0, sum(sizes.values())
@@ -172,29 +170,11 @@ def _copy(handle: str, target: Path, progress: Progress) -> None:
     except UserError:
         raise
     except Exception as error:  # each store's library raises errors of its own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise UserError(f"{handle} cannot be fetched: {reason}; check your access to it") from None
+        raise UserError(
+            f"{handle} cannot be fetched: {remote.reason(error)}; check your access to it"
+        ) from None
     if not sizes:
         raise UserError(f"{handle} cannot be fetched: nothing is there; check the address")
-
-
-def _store(handle: str) -> tuple[Any, str]:
-    """The file system of an address, and the path in it."""
-    scheme = handle.partition("://")[0]
-    try:
-        import fsspec
-
-        store, root = fsspec.url_to_fs(handle)
-    except ImportError:
-        library = _LIBRARIES.get(scheme, "fsspec")
-        raise UserError(
-            f"{handle} needs a library for {scheme}:// addresses; get it (pip install {library})"
-        ) from None
-    except ValueError:
-        raise UserError(
-            f"{handle} begins with {scheme}://, which is not known here; use https://"
-        ) from None
-    return store, str(root)
 
 
 def _relative(source: str, root: str) -> str:

@@ -15,10 +15,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import photos, split, storage
+from pipeline import packing, photos, source, split, storage, tars
 from pipeline.errors import UserError
 from pipeline.progress import Progress, silent
 from pipeline.rows import UNREADABLE
+from pipeline.source import Place
 from pipeline.split import SplitRule
 
 FORMAT_VERSION = 2  # raise it when the meaning of a column or of a status changes
@@ -30,8 +31,8 @@ SCHEMA = pa.schema(
         ("label", pa.string()),  # name of the class folder, unchanged
         ("path", pa.string()),  # relative to the data set's folder
         ("size", pa.int64()),  # bytes
-        ("mtime_ns", pa.int64()),  # last change of content
-        ("ctime_ns", pa.int64()),  # last change of the file's entry
+        ("mtime_ns", pa.int64()),  # last change of content; in a store: its version, as a number
+        ("ctime_ns", pa.int64()),  # last change of the file's entry; in a store: 0
         ("digest", pa.string()),  # SHA-256 of the content, in hex
         ("width", pa.int32()),  # pixels, as stored
         ("height", pa.int32()),
@@ -54,12 +55,17 @@ class Listing:
 
     Attributes:
         photos: one row a file: label, path, size, mtime_ns, ctime_ns, problem.
+        shards: the same of the tar files, which are opened by `build`; label is empty where the
+            labels are in there.
         labels: the class folders, in order.
-        digest: of all of it; equal digests mean that no photo was touched.
+        stray: photos that lie beside the class folders.
+        digest: of all but these; equal digests mean that no photo was touched.
     """
 
     photos: pd.DataFrame
+    shards: pd.DataFrame
     labels: tuple[str, ...]
+    stray: int
     digest: str
 
 
@@ -103,36 +109,39 @@ class Summary:
         return f"Photos of {len(self.classes)} classes: {', '.join(parts)}, {aside:,} set aside"
 
 
-def list_photos(image_dir: Path) -> Listing:
-    """Walk the data set's folder without opening a photo.
+def list_photos(image_dir: Place) -> Listing:
+    """List the data set's folder without opening a photo.
 
     Raises:
         UserError: where there is no such folder, no class folder in it, or no photo.
     """
     columns: dict[str, list[object]] = {name: [] for name in ["label", *_STAT, "problem"]}
     hasher = hashlib.sha256()
-    labels = photos.labels(image_dir)
-    for photo in photos.find(image_dir):
+    contents = source.contents(image_dir)
+    for photo in contents.found:
         row = (photo.label, photo.path, photo.size, photo.mtime_ns, photo.ctime_ns, photo.problem)
         hasher.update(repr(row).encode())
         for column, value in zip(columns.values(), row, strict=True):
             column.append(value)
-    hasher.update(repr(labels).encode())
+    hasher.update(repr(contents.labels).encode())
     frame = pd.DataFrame(columns)
     if frame.empty:
         raise UserError(
             f"image_dir: the class folders of {image_dir} hold no photo; "
             "put JPEG, PNG, GIF, BMP or WebP files into them"
         )
-    return Listing(frame, labels, hasher.hexdigest())
+    packed = frame["path"].map(photos.is_shard)
+    rows, shards = (frame[of].reset_index(drop=True) for of in (~packed, packed))
+    return Listing(rows, shards, contents.labels, contents.stray, hasher.hexdigest())
 
 
 def build(
     listing: Listing,
-    image_dir: Path,
+    image_dir: Place,
     rule: SplitRule,
     known: pd.DataFrame | None = None,
     progress: Progress = silent,
+    unfinished: Path | None = None,
 ) -> pa.Table:
     """Inspect what is new, split, and describe the data set.
 
@@ -142,45 +151,74 @@ def build(
         known: rows of an earlier manifest of the same folder; a photo whose path, size and
             times are still the same is not read again.
         progress: told of the photos inspected.
+        unfinished: file for what was inspected, should that break off; `newest` finds it beside
+            the manifests.
 
     Returns:
         A table of SCHEMA in the order of the listing, with its Summary in the metadata.
 
     Raises:
-        UserError: where fewer than two classes have a usable photo.
+        UserError: where fewer than two classes have a usable photo, or a store fails.
     """
     rows = listing.photos
     if known is None:
-        known = pd.DataFrame(columns=_STAT + _INSPECTION)
+        known = pd.DataFrame(columns=["label", *_STAT, *_INSPECTION])
     # That a photo was on no list was the rule's finding, not the inspection's.
     known = known.replace({"status": {UNLISTED: photos.OK}})
     rows = rows.merge(known[_STAT + _INSPECTION], how="left", on=_STAT)
-    _inspect(rows, image_dir, progress)
+    where = source.absolute(image_dir)
+    packed: list[pd.DataFrame] = []
+    try:
+        _inspect(rows, image_dir, progress)
+        packed += packing.rows(listing.shards, image_dir, known, progress)
+    except BaseException:
+        if unfinished:
+            done = pd.concat([rows[rows["status"].notna()], *packed]).assign(split="")
+            write(_table(done, {"version": FORMAT_VERSION, "image_dir": where}), unfinished)
+        raise
+    labels = listing.labels
+    if packed:
+        rows = pd.concat([rows, *packed], ignore_index=True)
+        labels = tuple(sorted({*labels, *rows["label"]} - {""}))
     digests = rows["digest"].where(rows["status"] == photos.OK, "")
-    rows["split"] = split.assign_all(rule, rows["path"].to_list(), digests.to_list())
+    rows["split"] = split.assign_all(rule, unpacked(rows["path"]), digests.to_list())
     rows.loc[rows["split"].isna() & (rows["status"] == photos.OK), "status"] = UNLISTED
     rows.loc[rows["status"] != photos.OK, "split"] = ""
-    summary = _summarise(rows, listing.labels)
+    summary = _summarise(rows, labels)
     _refuse_hopeless(summary, rows, image_dir)
-    fields = {"version": FORMAT_VERSION, "image_dir": str(image_dir.absolute()), **asdict(summary)}
+    return _table(rows, {"version": FORMAT_VERSION, "image_dir": where, **asdict(summary)})
+
+
+def _table(rows: pd.DataFrame, fields: dict[str, Any]) -> pa.Table:
     table = pa.Table.from_pandas(rows[SCHEMA.names], SCHEMA, preserve_index=False)
     return table.replace_schema_metadata({_METADATA_KEY: json.dumps(fields)})
 
 
-def _inspect(rows: pd.DataFrame, image_dir: Path, progress: Progress) -> None:
+def unpacked(paths: "pd.Series[str]") -> list[str]:
+    """The paths that photos have on lists of a given split, where they stand as files."""
+    return [tars.unpacked(path) for path in paths]
+
+
+def _inspect(rows: pd.DataFrame, image_dir: Place, progress: Progress) -> None:
     """Fill in the inspection of the rows that have none yet."""
     new = rows.index[rows["status"].isna()]
     found: list[photos.Inspection] = []
-    with ThreadPoolExecutor() as threads:
-        for start in range(0, len(new), _CHUNK):
-            chunk = rows.loc[new[start : start + _CHUNK]]
-            problems = (chunk["path"], chunk["problem"])
-            found += threads.map(lambda p, why: photos.inspect(image_dir / p, why), *problems)
-            progress(len(found), len(new), "photos inspected")
-    for column in _INSPECTION:
-        values = [getattr(inspection, column) for inspection in found]
-        rows[column] = rows[column].astype(object)
-        rows.loc[new, column] = pd.Series(values, index=new, dtype=object)
+
+    def inspect(path: str, size: int, problem: str) -> photos.Inspection:
+        return source.inspect(image_dir / path, size, problem)
+
+    try:
+        with ThreadPoolExecutor(source.readers(image_dir)) as threads:
+            for start in range(0, len(new), _CHUNK):
+                chunk = rows.loc[new[start : start + _CHUNK]]
+                found += threads.map(inspect, chunk["path"], chunk["size"], chunk["problem"])
+                progress(len(found), len(new), "photos inspected")
+    finally:
+        done = new[: len(found)]
+        for column in _INSPECTION:
+            values = [getattr(inspection, column) for inspection in found]
+            rows[column] = rows[column].astype(object)
+            rows.loc[done, column] = pd.Series(values, index=done, dtype=object)
 
 
 def _summarise(rows: pd.DataFrame, labels: tuple[str, ...]) -> Summary:
@@ -202,7 +240,7 @@ def _summarise(rows: pd.DataFrame, labels: tuple[str, ...]) -> Summary:
     return Summary(usable_digest, aside_digest, classes)
 
 
-def _refuse_hopeless(summary: Summary, rows: pd.DataFrame, image_dir: Path) -> None:
+def _refuse_hopeless(summary: Summary, rows: pd.DataFrame, image_dir: Place) -> None:
     trainable = [c.label for c in summary.classes if c.training]
     if len(trainable) >= 2:
         return
@@ -244,31 +282,38 @@ def read_summary(path: Path) -> Summary:
 
 
 def image_dir(path: Path) -> str:
-    """The folder of photos that a manifest describes, as an absolute path."""
+    """The folder of photos that a manifest describes, as an absolute path or a URL."""
     return str(_fields(pq.read_schema(path))["image_dir"])
 
 
-def newest(directory: Path, image_dir: Path) -> pd.DataFrame | None:
+def newest(directory: Path, image_dir: Place) -> pd.DataFrame | None:
     """The rows of the latest manifest of `image_dir` in `directory`, if there is one.
 
-    Left out are the photos that could not be read, so that they are tried again.
+    Left out are the files that could not be read, so that they are tried again.
     """
     paths = directory.glob("*.parquet")
     for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         try:
             fields = _fields(pq.read_schema(path))
-            same = fields["image_dir"] == str(image_dir.absolute())
+            same = fields["image_dir"] == source.absolute(image_dir)
             if same and fields["version"] == FORMAT_VERSION:
                 rows = read(path)
-                return rows[rows["digest"] != ""]
+                unread = rows["digest"] == ""
+                packed = rows["path"][unread].map(packing.shard_of) != ""
+                return rows.drop(index=packed.index[~packed])
         except (*UNREADABLE, UserError):
             continue  # damaged, or not ours: the photos are read again
     return None
 
 
-def remarks(table: pa.Table, image_dir: Path) -> Iterator[str]:
-    """What a user should know of the data set before training: one line each."""
-    stray = photos.stray(image_dir)
+def remarks(table: pa.Table, image_dir: Place, stray: int = 0) -> Iterator[str]:
+    """What a user should know of the data set before training: one line each.
+
+    Args:
+        table: the manifest.
+        image_dir: that it describes.
+        stray: photos that lie directly in there.
+    """
     if stray:
         yield (
             f"{stray} photos lie directly in {image_dir} and belong to no class; move them into "

@@ -74,13 +74,15 @@ def labels(image_dir: Path) -> tuple[str, ...]:
     """Names of the class folders in `image_dir`, in a fixed order.
 
     Raises:
-        UserError: where there is no such folder, or no class folder in it.
+        UserError: where there is no such folder, or neither a class folder nor a shard in it.
     """
-    return tuple(_displayable(entry.name) for entry in _class_folders(image_dir))
+    return tuple(displayable(entry.name) for entry in _class_folders(image_dir))
 
 
 def find(image_dir: Path) -> Iterator[Found]:
-    """List the photos below the class folders of `image_dir`, in a fixed order.
+    """List the photos below the class folders of `image_dir`, in a fixed order; and shards.
+
+    Shards, which lie below the class folders or beside them, are told by `is_shard`.
 
     Folders inside a class folder belong to the class. Hidden files and files that are plainly
     something else are passed over. Symbolic links are followed, each folder once.
@@ -89,10 +91,13 @@ def find(image_dir: Path) -> Iterator[Found]:
         UserError: as `labels`.
     """
     for folder in _class_folders(image_dir):
-        if folder.name.splitlines() != [folder.name]:  # labels are written one a line
-            yield _unusable(folder.name, folder.name, "folder's name has a line break; rename it")
+        if problem := problem_of(folder.name):
+            yield _unusable(folder.name, folder.name, problem)
             continue
         yield from _walk(folder.path, folder.name, folder.name, set())
+    for entry in sorted(os.scandir(image_dir), key=lambda entry: entry.name):
+        if _is_shard(entry):
+            yield from _walk(entry.path, "", entry.name, set(), entry)
 
 
 def below(folder: Path) -> Iterator[Found]:
@@ -100,12 +105,12 @@ def below(folder: Path) -> Iterator[Found]:
 
     Their label is empty, and their path leads to them from where `folder` does.
     """
-    yield from _walk(str(folder), "", str(folder), set())
+    yield from (f for f in _walk(str(folder), "", str(folder), set()) if not is_shard(f.path))
 
 
 def one(path: Path) -> Found:
     """A file that somebody named."""
-    if _displayable(str(path)) != str(path):
+    if displayable(str(path)) != str(path):
         return _unusable("", str(path), "file name is not UTF-8; rename the file")
     try:
         status = path.stat()
@@ -122,23 +127,47 @@ def _class_folders(image_dir: Path) -> list[os.DirEntry[str]]:
     except OSError as error:
         raise UserError(f"image_dir: {image_dir} cannot be read: {error.strerror}") from None
     folders = [e for e in entries if not e.name.startswith(".") and _is_dir(e)]
-    if not folders:
-        photos = stray(image_dir)
-        found = f"{photos} photos but no class folder" if photos else "no class folder"
-        raise UserError(
-            f"image_dir: {image_dir} holds {found}; put the photos of each class into a folder "
-            "of its own, named as the class, such as photos/daisy/1.jpg and photos/rose/2.jpg"
-        )
+    if not folders and not any(map(_is_shard, entries)):
+        raise no_class(image_dir, stray(image_dir))
     return folders
+
+
+def no_class(image_dir: object, stray: int) -> UserError:
+    """What to say of a data set's folder without class folders, and with so many photos."""
+    found = f"{stray} photos but no class folder" if stray else "no class folder"
+    return UserError(
+        f"image_dir: {image_dir} holds {found}; put the photos of each class into a folder "
+        "of its own, named as the class, such as photos/daisy/1.jpg and photos/rose/2.jpg"
+    )
+
+
+def problem_of(label: str) -> str:
+    """Why a class folder's name cannot be used; empty where it can: labels stand one a line."""
+    return "" if label.splitlines() == [label] else "folder's name has a line break; rename it"
 
 
 def stray(image_dir: Path) -> int:
     """How many photos lie directly in `image_dir`, where they belong to no class."""
-    return sum(_may_be_photo(e.name) and not _is_dir(e) for e in os.scandir(image_dir))
+    return sum(may_be_photo(e.name) and not _is_dir(e) for e in os.scandir(image_dir))
 
 
-def _walk(directory: str, label: str, prefix: str, seen: set[tuple[int, int]]) -> Iterator[Found]:
-    waiting: list[tuple[str, str, os.DirEntry[str] | None]] = [(directory, prefix, None)]
+def is_shard(name: str) -> bool:
+    """Whether a file's name is that of a tar file, which holds photos."""
+    return name.lower().endswith(".tar")
+
+
+def _is_shard(entry: os.DirEntry[str]) -> bool:
+    return is_shard(entry.name) and not entry.name.startswith(".") and not _is_dir(entry)
+
+
+def _walk(
+    directory: str,
+    label: str,
+    prefix: str,
+    seen: set[tuple[int, int]],
+    entry: os.DirEntry[str] | None = None,
+) -> Iterator[Found]:
+    waiting: list[tuple[str, str, os.DirEntry[str] | None]] = [(directory, prefix, entry)]
     while waiting:  # no recursion: folders can be nested deeper than Python's stack
         where, path, entry = waiting.pop()
         if entry is None or _is_dir(entry):
@@ -153,13 +182,13 @@ def _walk(directory: str, label: str, prefix: str, seen: set[tuple[int, int]]) -
                 continue
             shown = (e for e in entries if not e.name.startswith("."))
             waiting += [(e.path, f"{path}/{e.name}", e) for e in shown]
-        elif _may_be_photo(entry.name):
+        elif may_be_photo(entry.name) or is_shard(entry.name):
             try:
                 status = entry.stat()
             except OSError as error:
                 yield _unusable(label, path, f"cannot be read: {error.strerror}")
                 continue
-            if _displayable(path) != path:
+            if displayable(path) != path:
                 yield _unusable(label, path, "file name is not UTF-8; rename the file")
                 continue
             yield Found(label, path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
@@ -172,7 +201,8 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _may_be_photo(name: str) -> bool:
+def may_be_photo(name: str) -> bool:
+    """Whether a file may be a photo, going by its name, without the folders that it is in."""
     suffix = Path(name).suffix.lower()
     return (
         not name.startswith(".")
@@ -182,10 +212,11 @@ def _may_be_photo(name: str) -> bool:
 
 
 def _unusable(label: str, path: str, problem: str) -> Found:
-    return Found(_displayable(label), _displayable(path), 0, 0, 0, problem)
+    return Found(displayable(label), displayable(path), 0, 0, 0, problem)
 
 
-def _displayable(text: str) -> str:
+def displayable(text: str) -> str:
+    """Text that can be written: names need not be UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -202,11 +233,21 @@ def inspect(path: Path, problem: str = "") -> Inspection:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             return _aside("not a regular file; delete it")  # opening a pipe would wait for ever
-        if status.st_size > MAX_BYTES:
-            return _aside(f"larger than {MAX_BYTES >> 20} MB; make it smaller")
+        if large := too_large(status.st_size):
+            return _aside(large)
         data = path.read_bytes()
     except OSError as error:
         return _aside(f"cannot be read: {error.strerror}")
+    return inspect_bytes(data)
+
+
+def too_large(size: int) -> str:
+    """Why a photo of so many bytes cannot be used; empty where it can."""
+    return f"larger than {MAX_BYTES >> 20} MB; make it smaller" if size > MAX_BYTES else ""
+
+
+def inspect_bytes(data: bytes) -> Inspection:
+    """`inspect`, of a file's bytes."""
     if not data:
         return _aside("empty file; replace or delete it", hashlib.sha256().hexdigest())
     return _read_header(data, hashlib.sha256(data).hexdigest())

@@ -11,6 +11,7 @@ While it goes on, `partial/<name of that folder>/<first row>.parquet` holds the 
 import glob
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import contract, features, photos, runtimes, storage
+from pipeline import contract, features, photos, runtimes, source, storage
 from pipeline.errors import UserError
 from pipeline.photos import Found
 from pipeline.progress import Progress, silent
+from pipeline.remote import READERS, Remote
 
 FORMAT_VERSION = 1  # raise it when the files change
 TOP = 5
@@ -56,11 +58,15 @@ class Counts:
 def find(images: str) -> list[Found]:
     """The photos that a folder (with the folders in it), a file or a glob pattern names, in order.
 
+    A folder may be in a store; a file or a pattern may not.
+
     Raises:
-        UserError: where there are none.
+        UserError: where there are none, or the store cannot be read.
     """
-    path = Path(images).expanduser()
-    if path.is_dir():
+    path = source.at(images)
+    if isinstance(path, Remote):
+        found = list(source.below(path))
+    elif path.is_dir():
         found = list(photos.below(path))
     elif path.is_file():
         found = [photos.one(path)]
@@ -138,14 +144,16 @@ def _predict(
 ) -> list[dict[str, Any]]:
     """One row a photo, in order."""
     labels = np.array(described["labels"], object)
-    rows: list[dict[str, Any]] = [
+    with ThreadPoolExecutor(READERS) as threads:
         # What training would set aside is no photo here either, though it might be decoded.
-        {"path": photo.path, "labels": [], "scores": [], "problem": _problem(photo)}
-        for photo in found
+        problems = list(threads.map(_problem, found))
+    rows: list[dict[str, Any]] = [
+        {"path": photo.path, "labels": [], "scores": [], "problem": problem}
+        for photo, problem in zip(found, problems, strict=True)
     ]
     usable = [row for row in rows if not row["problem"]]
     size = described["input"]["height"], described["input"]["width"]
-    for part in features.decode([Path(row["path"]) for row in usable], *size):
+    for part in features.decode([source.at(row["path"]) for row in usable], *size):
         probabilities = answer(part.pixels)[: len(part.indices)]
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
         scores = np.take_along_axis(probabilities, best, axis=1)
@@ -158,7 +166,7 @@ def _predict(
 
 def _problem(photo: Found) -> str:
     """What is wrong with a photo, as far as can be told before it is decoded."""
-    status = photos.inspect(Path(photo.path), photo.problem).status
+    status = source.inspect(source.at(photo.path), photo.size, photo.problem).status
     return "" if status == photos.OK else status
 
 

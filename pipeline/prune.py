@@ -6,18 +6,22 @@ younger than three days: a run that is going on may have made it, or a killed on
 What this project did not write is left alone.
 """
 
+import os
 import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import bottlenecks, history, manifest, promotion, recipe, storage
 from pipeline.augmentation import Augmentation
 from pipeline.rows import UNREADABLE
+from pipeline.vectors import PARTIAL, SHARDS
 
 YOUNG = 3 * 24 * 3600.0  # seconds
+_OF_ALL_CLASSES = (PARTIAL, SHARDS, "rejected.json")
 _OURS = re.compile(r"[0-9a-f]{12}(\.parquet)?")  # a digest, as storage.digest makes them
 
 
@@ -55,9 +59,15 @@ def delete(leftovers: list[Leftover]) -> None:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.lstat().st_size for file in files if not file.is_dir())
+    """Bytes of a file, or of all files in a folder; others may be at work in it."""
+    if not path.is_dir():
+        return path.lstat().st_size
+    total = 0
+    for folder, _, files in os.walk(path):  # which passes over folders that are gone meanwhile
+        for name in files:
+            with suppress(FileNotFoundError):
+                total += Path(folder, name).lstat().st_size
+    return total
 
 
 def remarks(leftovers: list[Leftover], deleted: bool) -> Iterator[str]:
@@ -103,9 +113,10 @@ def _unneeded(output_dir: Path, keep: int, before: float) -> Iterator[Path]:
     }
     for home in (output_dir / "bottlenecks").glob("*"):
         for path in home.glob("*"):
-            if path.name not in classes and path.name not in ("partial", "rejected.json"):
+            if path.name not in classes and path.name not in _OF_ALL_CLASSES:
                 yield path
-        yield from (home / "partial").glob("*")
+        yield from (home / PARTIAL).glob("*")
+        yield from (home / SHARDS).glob("*")
 
 
 def _newest(manifests: Path, before: float) -> set[str]:

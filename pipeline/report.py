@@ -24,6 +24,7 @@ from pipeline.comparison import Comparison
 from pipeline.evaluation import Evaluation
 from pipeline.manifest import Summary
 from pipeline.recipe import Recipe
+from pipeline.source import Place
 from pipeline.timing import Timing
 
 FILE = "report.html"
@@ -61,7 +62,7 @@ def write(
     evaluation: Evaluation,
     predictions: pd.DataFrame,
     findings: pd.DataFrame,
-    image_dir: Path,
+    image_dir: Place,
     directory: Path,
 ) -> None:
     """Write everything that there is to say of a head.
@@ -166,7 +167,7 @@ def _findings(findings: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
     return shown
 
 
-def _pictures(figures: dict[str, Any], findings: pd.DataFrame, image_dir: Path) -> dict[str, str]:
+def _pictures(figures: dict[str, Any], findings: pd.DataFrame, image_dir: Place) -> dict[str, str]:
     """The small pictures that the page shows, by path."""
     paths = [str(row["path"]) for row in figures["misclassified"][:MOST_PICTURES]]
     if figures["comparison"]:

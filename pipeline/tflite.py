@@ -11,6 +11,7 @@ import pandas as pd
 
 from pipeline import features, photos, quiet, split, tflite_metadata
 from pipeline.errors import UserError
+from pipeline.source import Place
 
 # Weights as they are; weights as float16; weights and layers as int8, input and output float32.
 KINDS = ("float32", "float16", "int8")
@@ -38,7 +39,7 @@ def write(
     kind: str,
     labels: tuple[str, ...],
     size: tuple[int, int],
-    image_dir: Path,
+    image_dir: Place,
     manifest: pd.DataFrame,
 ) -> None:
     """Write `model-<kind>.tflite` beside a model's SavedModel, from its `pixels` signature.
@@ -90,7 +91,7 @@ def _quantized(converter: Any) -> Any:
     return debugger.get_nondebug_quantized_model()
 
 
-def _representative(paths: list[Path], size: tuple[int, int]) -> Iterator[tuple[str, Any]]:
+def _representative(paths: list[Place], size: tuple[int, int]) -> Iterator[tuple[str, Any]]:
     for part in features.decode(paths, *size):
         for pixels in part.pixels[: len(part.indices)]:
             yield "pixels", {"image": pixels[None]}

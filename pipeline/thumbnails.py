@@ -4,31 +4,40 @@ import base64
 import io
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from pipeline import source
+from pipeline.source import Place
 
 SIDE = 96  # pixels of the longer side on a page
 _QUALITY = 60  # some 2 KB each
 
 
-def data_uris(paths: Iterable[Path]) -> list[str]:
+def data_uris(paths: Iterable[Place]) -> list[str]:
     """JPEGs of at most 96 x 96 pixels, as they stand in a page; empty where there is no picture.
 
     As the module sees the photos: EXIF orientation is not honoured.
+
+    Raises:
+        UserError: where a store fails.
     """
     with ThreadPoolExecutor() as threads:
         return list(threads.map(_data_uri, paths))
 
 
-def pixels(paths: Iterable[Path], side: int) -> list[np.ndarray | None]:
-    """Photos squeezed to uint8 [side, side, 3]; None where one cannot be decoded."""
+def pixels(paths: Iterable[Place], side: int) -> list[np.ndarray | None]:
+    """Photos squeezed to uint8 [side, side, 3]; None where one cannot be decoded.
+
+    Raises:
+        UserError: where a store fails.
+    """
     with ThreadPoolExecutor() as threads:
         return list(threads.map(lambda path: _pixels(path, side), paths))
 
 
-def _data_uri(path: Path) -> str:
+def _data_uri(path: Place) -> str:
     image = _open(path, SIDE)
     if image is None:
         return ""
@@ -38,7 +47,7 @@ def _data_uri(path: Path) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _pixels(path: Path, side: int) -> np.ndarray | None:
+def _pixels(path: Place, side: int) -> np.ndarray | None:
     image = _open(path, 4 * side)  # less would move the picture by parts of a pixel
     if image is None:
         return None
@@ -47,7 +56,7 @@ def _pixels(path: Path, side: int) -> np.ndarray | None:
     return np.asarray(image.resize((side, side), Image.Resampling.BOX))
 
 
-def _open(path: Path, side: int) -> Any:
+def _open(path: Place, side: int) -> Any:
     """A Pillow image in RGB of at least `side` pixels, if the photo has them; None if damaged."""
     from PIL import Image
 
@@ -55,7 +64,11 @@ def _open(path: Path, side: int) -> Any:
 
     Image.MAX_IMAGE_PIXELS = None  # the manifest has set aside what is too large
     try:
-        with Image.open(path, formats=READABLE) as image:
+        content = source.read(path)
+    except OSError:
+        return None
+    try:
+        with Image.open(io.BytesIO(content), formats=READABLE) as image:
             image.draft("RGB", (side, side))
             transparent = "transparency" in image.info
             return (image.convert("RGBA") if transparent else image).convert("RGB")

@@ -1,22 +1,42 @@
 """Turn the photos of each class into vectors."""
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Iterable, Iterator
+from uuid import uuid4
 
 import luigi
 
-from pipeline import bottlenecks, features, manifest, photos, rows
-from pipeline.examples import Pass
+from pipeline import bottlenecks, manifest, photos, rows, shards
 from pipeline.recipe import Recipe
+from tasks.compute_shards import ComputeShards
 from tasks.messages import logger
 from tasks.options import BottleneckOptions
+from tasks.plan_shards import PlanShards
 from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
 from tasks.step import Pending, Step, path
 
+GROUP_PHOTOS = 1_000_000  # whose rows of the manifest are in memory at once
+
 
 def _together(labels: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(label for some in labels for label in some)
+
+
+def _groups(classes: list[manifest.ClassSummary]) -> Iterator[list[manifest.ClassSummary]]:
+    """Some classes at a time, but those that are larger than a group."""
+    group, held = list[manifest.ClassSummary](), 0
+    for of_class in classes:
+        if group and held + of_class.usable > GROUP_PHOTOS:
+            yield group
+            group, held = [], 0
+        group.append(of_class)
+        held += of_class.usable
+    yield group
+
+
+# luigid keeps to the worker that ran a batch of this name before, even if it has ended: its second
+# run would never count as done.
+_THIS_PROCESS = uuid4().hex[:8]
 
 
 class ComputeBottlenecks(BottleneckOptions, Step):
@@ -30,6 +50,11 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         batch_method=_together,
         description="class folders; empty means all of them",
     )
+    batch = luigi.Parameter(
+        default="",
+        batch_method=lambda _: _THIS_PROCESS,
+        description="set by Luigi alone, where one task stands for several",
+    )
 
     def one_a_class(self) -> list[luigi.Task]:
         """What a step that needs all classes requires."""
@@ -38,7 +63,9 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         return [self.clone(labels=(label,)) for label in labels] or [self]
 
     def requires(self) -> list[luigi.Task]:
-        return [self.clone(SplitDataset), self.clone(PrepareModule)]
+        steps = [self.clone(SplitDataset), self.clone(PrepareModule)]
+        divided = self.clone(ComputeShards)
+        return [*steps, divided] if divided.worthwhile() else steps
 
     def output(self) -> list[luigi.Target]:
         summary, recipe = self.clone(SplitDataset).summary(), self.recipe()
@@ -55,43 +82,32 @@ class ComputeBottlenecks(BottleneckOptions, Step):
 
     def recipe(self) -> Recipe | None:
         """How vectors are made, once the module is ready."""
-        module = self.clone(PrepareModule).module()
-        if module is None:
-            return None
-        precision = features.resolve_precision(self.precision)
-        return Recipe(module, precision, self.vector_type, self.augmentation)
+        recipe: Recipe | None = self.clone(PlanShards).recipe()
+        return recipe
 
-    def read(self, part: str) -> rows.Rows:
+    def part(self, split: str) -> rows.Part:
         """The photos of one part of the split, once they are computed."""
-        return rows.read([path(target) for target in self.output()], part)
-
-    def passes(self, part: str, copies: bool = False) -> Pass:
-        """The same photos to go through again and again, however many they are."""
         summary = self.clone(SplitDataset).summary()
         assert summary is not None
         classes = zip(self._classes(summary), self.output(), strict=True)
-        directories = [path(target) for of_class, target in classes if getattr(of_class, part)]
-        return partial(rows.labelled, directories, part, copies)
+        return rows.Part([path(t) for of, t in classes if getattr(of, split)], split)
 
     def work(self) -> None:
         split = self.clone(SplitDataset)
         summary, recipe = split.summary(), self.recipe()
         assert summary is not None
         assert recipe is not None
-        classes = self._classes(summary)
-        usable = manifest.read(path(split.output()), tuple(c.label for c in classes))
-        counts = bottlenecks.compute(
-            usable[usable["status"] == photos.OK],
-            classes,
-            self.image_dir,
-            recipe,
-            self.output_dir / "bottlenecks",
-            self.reporter,
-        )
-        counted, *warnings = bottlenecks.remarks(counts)
-        logger.info(counted)
-        for line in warnings:
-            logger.warning(line)
+        store = self.output_dir / "bottlenecks"
+        for classes in _groups(self._classes(summary)):
+            labelled = manifest.read(path(split.output()), tuple(c.label for c in classes))
+            usable = labelled[labelled["status"] == photos.OK]
+            given = (usable, classes, self.image_dir, recipe, store, self.reporter)
+            counted, *warnings = bottlenecks.remarks(bottlenecks.compute(*given))
+            logger.info(counted)
+            for line in warnings:
+                logger.warning(line)
+        if shards.finished(store, recipe, summary):
+            shards.clear(shards.directory(store, recipe, summary, self.shard_size))
 
     def _classes(self, summary: manifest.Summary) -> list[manifest.ClassSummary]:
         known = summary.by_label

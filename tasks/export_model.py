@@ -2,7 +2,7 @@
 
 import luigi
 
-from pipeline import contract, export, fidelity, history, promotion, storage, tflite
+from pipeline import contract, export, fidelity, history, lock, promotion, storage, tflite
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.evaluate_model import EvaluateModel
 from tasks.messages import logger
@@ -58,8 +58,9 @@ class ExportModel(ExportOptions, Step):
         for line in fidelity.remarks(contract.answers(model), recipe.precision):
             logger.warning(line)
         if self.promote:
-            move = promotion.promote(self.output_dir, model, promotion.BY_HAND)
-            history.add(self.output_dir, promotion=move)
+            with lock.turn(self.output_dir / lock.PROMOTION):
+                move = promotion.promote(self.output_dir, model, promotion.BY_HAND)
+                history.add(self.output_dir, promotion=move)
             logger.info("The model is in %s", self.output_dir / "current")
 
     def _options(self) -> export.Options:

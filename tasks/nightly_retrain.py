@@ -4,7 +4,7 @@ import datetime
 
 import luigi
 
-from pipeline import history, night
+from pipeline import history, lock, night
 from pipeline.promotion import Gate
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.evaluate_model import EvaluateModel
@@ -61,7 +61,8 @@ class NightlyRetrain(NightlyOptions, Step):
             evaluation=path(self.clone(EvaluateModel).output()),
             model=path(self.clone(ExportModel, promote=False).output()),
         )
-        closed = night.close(results, self.date, self._gate())
+        with lock.turn(self.output_dir / lock.PROMOTION):  # the model compared with stays current
+            closed = night.close(results, self.date, self._gate())
         logger.info("%s: %s (%s)", closed.date, closed.outcome, closed.reason)
         for flag in closed.flags:
             logger.warning(flag)

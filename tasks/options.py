@@ -13,9 +13,11 @@ from typing import Any
 import luigi
 from luigi.parameter import ParameterVisibility
 
-from pipeline import datasets, features, head_settings, interface, tflite
+from pipeline import datasets, features, head_settings, interface, source, tflite
 from pipeline.augmentation import Augmentation
 from pipeline.head_settings import Settings, Sgd
+from pipeline.remote import Remote
+from pipeline.source import Place
 from tasks.configuration import configured
 
 DATA_DIR = Path("data")
@@ -27,6 +29,16 @@ class FolderParameter(luigi.PathParameter):
 
     def normalize(self, x: str | Path) -> Path:
         return Path(x).expanduser()
+
+
+class PlaceParameter(luigi.Parameter[Place]):
+    """A folder of this machine, in which `~` stands for the user's own, or the URL of one."""
+
+    def parse(self, x: str) -> Place:
+        return source.at(x)
+
+    def normalize(self, x: str | Place) -> Place:
+        return x if isinstance(x, Remote) else source.at(str(x))
 
 
 class TFLiteParameter(luigi.StrParameter):
@@ -57,9 +69,9 @@ class DataOptions(OutputOptions):
         description="a public data set, fetched from its publisher, in place of image_dir: "
         "flower_photos, or food101 with its official split",
     )
-    image_dir = FolderParameter(
-        default=Path(configured("data", "image_dir", str(SAMPLE_DIR))),
-        description="folder with a folder of photos for each class",
+    image_dir = PlaceParameter(
+        default=source.at(configured("data", "image_dir", str(SAMPLE_DIR))),
+        description="folder with a folder of photos for each class, or the URL of one (s3://, gs://)",
     )
     split_file = luigi.StrParameter(
         default=configured("data", "split_file", ""),
@@ -157,6 +169,7 @@ class AugmentationOptions:
 
 
 _PRECISIONS = (features.AUTO, features.FLOAT32, features.BFLOAT16)
+_ENGINES = ("local", "ray")
 _VECTOR_TYPES = ("float16", "float32")
 
 
@@ -173,6 +186,24 @@ class BottleneckOptions(AugmentationOptions, DataOptions, ModuleOptions):
         default=configured("bottlenecks", "vector_type", "float16", _VECTOR_TYPES),
         choices=_VECTOR_TYPES,
         description="how vectors are stored; float32 for modules whose values pass 65504",
+    )
+    engine = luigi.ChoiceParameter(
+        default=configured("bottlenecks", "engine", _ENGINES[0], _ENGINES),
+        choices=_ENGINES,
+        significant=False,
+        description="local: in the Luigi workers; ray: on the Ray cluster at RAY_ADDRESS, else on "
+        "one that is started on this machine",
+    )
+    ray_actors = luigi.IntParameter(
+        default=configured("bottlenecks", "ray_actors", 0),
+        significant=False,
+        description="how many times the module is loaded on the Ray cluster; 0: once a GPU, or "
+        "once a node where there is none",
+    )
+    shard_size = luigi.IntParameter(
+        default=configured("bottlenecks", "shard_size", 10_000),
+        significant=False,
+        description="vectors that a worker computes as one task, where more are missing",
     )
 
 
@@ -307,8 +338,8 @@ class PredictOptions(OutputOptions):
 
     images = luigi.StrParameter(
         default=configured("predict", "images", ""),
-        description="a folder of photos, with the folders in it, or a pattern in quotes such as "
-        "'photos/**/*.jpg'",
+        description="a folder of photos, with the folders in it, its URL, or a pattern in quotes "
+        "such as 'photos/**/*.jpg'",
     )
     model = luigi.StrParameter(
         default=configured("predict", "model", ""),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import luigi
 
-from pipeline import modules, storage
+from pipeline import features, frozen, modules, storage
 from pipeline.errors import UserError
 from tasks.options import ModuleOptions
 from tasks.step import Pending, Step, path
@@ -48,4 +48,6 @@ class PrepareModule(ModuleOptions, Step):
             self.module_sha256,
             self.reporter,
         )
-        modules.write(module, path(self.output()))  # whose name only now knows what was fetched
+        written = path(self.output())  # whose name only now knows what was fetched
+        module = frozen.freeze(module, features.BATCH, written.with_suffix(".pb"))
+        modules.write(module, written)

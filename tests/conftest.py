@@ -21,12 +21,13 @@ from PIL import Image
 from pipeline import bottlenecks, contract, evaluation, export, manifest, modules, rows
 from pipeline import head as heads
 from pipeline.bottlenecks import Counts
-from pipeline.examples import in_memory
 from pipeline.export import Source
 from pipeline.head import Head
 from pipeline.recipe import Recipe
-from pipeline.rows import Rows
+from pipeline.rows import Photos, Rows
 from pipeline.split import SplitRule
+from tests import objects as s3
+from tests.objects import Objects, moto, proxy
 from tests.web import Web, serve
 
 PhotoMaker = Callable[..., Path]
@@ -150,7 +151,7 @@ def colours(tiny_module: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return directory
 
 
-def write_figures(trained: Head, test: Rows, directory: Path) -> None:
+def write_figures(trained: Head, test: Photos, directory: Path) -> None:
     """What later steps read of an evaluation, without its page."""
     figures, predictions = evaluation.evaluate(trained, test)
     directory.mkdir(parents=True, exist_ok=True)
@@ -162,7 +163,7 @@ def write_figures(trained: Head, test: Rows, directory: Path) -> None:
 class Store:
     """A folder of photos with its store, run as often as one likes."""
 
-    image_dir: Path
+    image_dir: Any  # a path, or a place in a store
     recipe: Recipe
     path: Path
     rule: SplitRule = field(default_factory=SplitRule)
@@ -184,16 +185,17 @@ class Store:
         classes = self.summary().classes
         return [bottlenecks.class_directory(self.path, self.recipe, c) for c in classes]
 
+    def part(self, split: str) -> rows.Part:
+        return rows.Part(self.directories(), split)
+
+    def rows(self, split: str) -> Rows:
+        return rows.joined(list(self.part(split).batches()))
+
     def evaluate(self, validation: str = "testing") -> Source:
         """Train a head and measure it: what a model is exported from."""
-        training, chosen, testing = (
-            rows.read(self.directories(), part) for part in ("training", validation, "testing")
-        )
-        trained = heads.train(
-            *(in_memory(part.vectors, part.labels) for part in (training, chosen))
-        )
+        trained = heads.train(*(self.part(part).labelled for part in ("training", validation)))
         heads.write(*trained, self.path / "head")
-        figures, predictions = evaluation.evaluate(trained[0], testing)
+        figures, predictions = evaluation.evaluate(trained[0], self.part("testing"))
         directory = self.path / "evaluation"
         directory.mkdir()
         (directory / "evaluation.json").write_text(json.dumps(asdict(figures)), encoding="utf-8")
@@ -218,6 +220,25 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with serve() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Objects, str]]:
+    """Moto's S3 server on loopback, behind what counts and fails; and the address."""
+    with moto(tmp_path_factory.mktemp("moto")) as server, proxy(server) as given:
+        yield given
+
+
+@pytest.fixture
+def objects(s3_proxy: tuple[Objects, str], monkeypatch: pytest.MonkeyPatch) -> Objects:
+    """An empty bucket, which this process and those that it starts find in the environment."""
+    given, url = s3_proxy
+    for name, value in s3.environment(url).items():
+        monkeypatch.setenv(name, value)
+    given.empty()
+    given.asked.clear()
+    given.faults.clear()
+    return given
 
 
 def points(

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +13,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import bottlenecks, features, manifest, modules, split
+from pipeline import bottlenecks, features, manifest, modules, remote, source, split
 from pipeline.augmentation import Augmentation
 from pipeline.bottlenecks import Counts
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe
 from pipeline.split import SplitRule
 from tests.conftest import PhotoMaker, Store
+from tests.objects import Fault, Objects
 
 
 def test_a_first_run_computes_every_photo_once(store: Store) -> None:
@@ -315,7 +318,7 @@ def test_a_class_without_photos_has_an_empty_data_set(store: Store) -> None:
 
 def test_vectors_too_large_for_float16_are_refused_with_the_remedy(store: Store) -> None:
     with pytest.raises(UserError, match="set vector_type to float32"):
-        bottlenecks._stored(np.array([[1e6]], np.float32), store.recipe)
+        bottlenecks.stored(np.array([[1e6]], np.float32), store.recipe)
 
 
 def test_remarks_tell_the_counts_and_name_what_went_wrong() -> None:
@@ -324,3 +327,66 @@ def test_remarks_tell_the_counts_and_name_what_went_wrong() -> None:
     assert first == "Bottlenecks: 12 computed, 48,211 reused"
     assert "x.parquet" in damaged
     assert "a/b.jpg: cannot be decoded" in rejected
+
+
+def test_workers_at_the_same_time_disturb_each_other_in_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bottlenecks, "JOURNAL_ROWS", 4)  # many files that others take away
+    classes = list(store.summary().classes)
+    rows = manifest.read(store.path / "manifest.parquet")
+    for number in range(5):
+        home = tmp_path / f"store {number}"
+        delays = (0, 0.01 * number, 0.02 * number)
+
+        def work(delay: float, home: Path = home) -> Counts:
+            time.sleep(delay)
+            return bottlenecks.compute(rows, classes, store.image_dir, store.recipe, home)
+
+        with ThreadPoolExecutor() as threads:
+            done = list(threads.map(work, delays))
+        assert [counts.damaged for counts in done] == [[], [], []]
+        assert list(home.glob("*/partial/*")) == []
+        found = [bottlenecks.class_directory(home, store.recipe, c) for c in classes]
+        assert sum(len(pd.read_parquet(d)) for d in found) == 48
+
+
+@pytest.mark.parametrize(
+    ("mishap", "reason"),
+    [
+        (
+            "fails",
+            "cannot be read, in 5 attempts: .*at fault; what is done is kept: run again to go",
+        ),
+        ("is gone", r"cannot be read any more \(No such file or directory\); run again"),
+        ("changes", "changed while the run was going on; run again"),
+    ],
+)
+def test_what_is_computed_when_a_photo_of_a_store_fails_is_kept(
+    store: Store,
+    objects: Objects,
+    make_photo: PhotoMaker,
+    monkeypatch: pytest.MonkeyPatch,
+    mishap: str,
+    reason: str,
+) -> None:
+    monkeypatch.setattr(remote, "WAIT_S", 0.01)
+    monkeypatch.setattr(features, "BATCH", 8)
+    photo, key = store.image_dir / "red_rose/9.jpg", "photos/red_rose/9.jpg"  # the last one
+    there = replace(store, image_dir=source.at(objects.put_folder(store.image_dir, "photos")))
+    classes = list(there.summary().classes)
+    rows = manifest.read(store.path / "manifest.parquet")
+    if mishap == "fails":
+        objects.faults = [Fault(f"GET .*/{key}", 500)]
+    elif mishap == "is gone":
+        objects.delete(key)
+    else:
+        objects.put(key, make_photo(photo, 2, 99).read_bytes())
+    with pytest.raises(UserError, match=f"{there.image_dir}/red_rose/9.jpg {reason}"):
+        bottlenecks.compute(rows, classes, there.image_dir, store.recipe, store.path)
+    objects.faults.clear()
+    if mishap != "changes":
+        objects.put(key, photo.read_bytes())
+    counts = there.run()
+    assert counts.computed + counts.reused == 48
+    assert counts.reused >= 32

@@ -265,6 +265,7 @@ def test_the_library_of_an_object_store_is_named_where_it_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(_registry, scheme, raising=False)
     message = refusal(f"{scheme}://bucket/module", tmp_path)
     assert f"needs a library for {scheme}:// addresses; get it (pip install {package})" in message
 

@@ -31,7 +31,9 @@ def summary_of(folder: Path, rule: SplitRule = RULE) -> Summary:
 
 
 def remarks(folder: Path, rule: SplitRule = RULE) -> list[str]:
-    return list(manifest.remarks(build(folder, rule), folder))
+    listing = manifest.list_photos(folder)
+    table = manifest.build(listing, folder, rule)
+    return list(manifest.remarks(table, folder, listing.stray))
 
 
 def listing_digest(folder: Path) -> str:

@@ -1,6 +1,8 @@
 """Clean-up: what goes, what stays."""
 
 import os
+import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -121,3 +123,23 @@ def test_it_is_told_what_goes_from_where(out: Path) -> None:
     assert any(f"2 in {out / 'heads'}" in line for line in parts)
     (nothing,) = prune.remarks([], deleted=True)
     assert nothing.startswith("Nothing can go")
+
+
+def test_a_folder_in_which_others_work_has_a_size(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"1234")
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            with storage.publish(tmp_path / "folder/result") as temporary:
+                temporary.mkdir()
+                (temporary / "file").write_bytes(b"")
+            shutil.rmtree(tmp_path / "folder")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        assert {prune.size(tmp_path) for _ in range(500)} == {4}
+    finally:
+        stop.set()
+        thread.join()
