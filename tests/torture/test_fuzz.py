@@ -134,7 +134,7 @@ ODD = (
     "",
     "x\0y",
 )
-NAMES = st.text(st.characters(codec=None), max_size=12) | st.sampled_from(ODD)
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(ODD)
 KINDS = st.sampled_from([tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE])
 
 
@@ -200,12 +200,12 @@ def test_settings(examples: int) -> None:
     def check(example: tuple[str, str]) -> None:
         name, text = example
         default, take = takers[name]
-        get_config().read_dict({"fuzzed": {name: text.replace("\0", "")}})
+        get_config().read_string(f"[fuzzed]\n{name} = {' '.join(text.split())}\n")
         try:
             value = configuration.configured("fuzzed", name, default)
             assert type(value) is type(default)
             take(value)
-            assert isinstance(value, str) or np.isfinite(value)
+            assert isinstance(value, str) or abs(value) < float("inf")
         except UserError as error:
             assert str(error)
 
