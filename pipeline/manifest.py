@@ -132,6 +132,7 @@ def build(
     rule: SplitRule,
     known: pd.DataFrame | None = None,
     progress: Progress = silent,
+    unfinished: Path | None = None,
 ) -> pa.Table:
     """Inspect what is new, split, and describe the data set.
 
@@ -141,12 +142,14 @@ def build(
         known: rows of an earlier manifest of the same folder; a photo whose path, size and
             times are still the same is not read again.
         progress: told of the photos inspected.
+        unfinished: file for what was inspected, should that break off; `newest` finds it beside
+            the manifests.
 
     Returns:
         A table of SCHEMA in the order of the listing, with its Summary in the metadata.
 
     Raises:
-        UserError: where fewer than two classes have a usable photo.
+        UserError: where fewer than two classes have a usable photo, or a store fails.
     """
     rows = listing.photos
     if known is None:
@@ -154,15 +157,24 @@ def build(
     # That a photo was on no list was the rule's finding, not the inspection's.
     known = known.replace({"status": {UNLISTED: photos.OK}})
     rows = rows.merge(known[_STAT + _INSPECTION], how="left", on=_STAT)
-    _inspect(rows, image_dir, progress)
+    where = source.absolute(image_dir)
+    try:
+        _inspect(rows, image_dir, progress)
+    except BaseException:
+        if unfinished:
+            done = rows[rows["status"].notna()].assign(split="")
+            write(_table(done, {"version": FORMAT_VERSION, "image_dir": where}), unfinished)
+        raise
     digests = rows["digest"].where(rows["status"] == photos.OK, "")
     rows["split"] = split.assign_all(rule, rows["path"].to_list(), digests.to_list())
     rows.loc[rows["split"].isna() & (rows["status"] == photos.OK), "status"] = UNLISTED
     rows.loc[rows["status"] != photos.OK, "split"] = ""
     summary = _summarise(rows, listing.labels)
     _refuse_hopeless(summary, rows, image_dir)
-    where = source.absolute(image_dir)
-    fields = {"version": FORMAT_VERSION, "image_dir": where, **asdict(summary)}
+    return _table(rows, {"version": FORMAT_VERSION, "image_dir": where, **asdict(summary)})
+
+
+def _table(rows: pd.DataFrame, fields: dict[str, Any]) -> pa.Table:
     table = pa.Table.from_pandas(rows[SCHEMA.names], SCHEMA, preserve_index=False)
     return table.replace_schema_metadata({_METADATA_KEY: json.dumps(fields)})
 
@@ -175,15 +187,18 @@ def _inspect(rows: pd.DataFrame, image_dir: Place, progress: Progress) -> None:
     def inspect(path: str, size: int, problem: str) -> photos.Inspection:
         return source.inspect(image_dir / path, size, problem)
 
-    with ThreadPoolExecutor(source.readers(image_dir)) as threads:
-        for start in range(0, len(new), _CHUNK):
-            chunk = rows.loc[new[start : start + _CHUNK]]
-            found += threads.map(inspect, chunk["path"], chunk["size"], chunk["problem"])
-            progress(len(found), len(new), "photos inspected")
-    for column in _INSPECTION:
-        values = [getattr(inspection, column) for inspection in found]
-        rows[column] = rows[column].astype(object)
-        rows.loc[new, column] = pd.Series(values, index=new, dtype=object)
+    try:
+        with ThreadPoolExecutor(source.readers(image_dir)) as threads:
+            for start in range(0, len(new), _CHUNK):
+                chunk = rows.loc[new[start : start + _CHUNK]]
+                found += threads.map(inspect, chunk["path"], chunk["size"], chunk["problem"])
+                progress(len(found), len(new), "photos inspected")
+    finally:
+        done = new[: len(found)]
+        for column in _INSPECTION:
+            values = [getattr(inspection, column) for inspection in found]
+            rows[column] = rows[column].astype(object)
+            rows.loc[done, column] = pd.Series(values, index=done, dtype=object)
 
 
 def _summarise(rows: pd.DataFrame, labels: tuple[str, ...]) -> Summary:
@@ -263,7 +278,7 @@ def newest(directory: Path, image_dir: Place) -> pd.DataFrame | None:
     return None
 
 
-def remarks(table: pa.Table, image_dir: Place, stray: int) -> Iterator[str]:
+def remarks(table: pa.Table, image_dir: Place, stray: int = 0) -> Iterator[str]:
     """What a user should know of the data set before training: one line each.
 
     Args:

@@ -178,4 +178,6 @@ def read(file: Remote, start: int = 0, end: int | None = None) -> bytes:
 
 def reason(error: Exception) -> str:
     """What an error says, in one line."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -45,8 +45,10 @@ class SplitDataset(DataOptions, Step):
                 logger.warning(line)
         target = path(self.output())
         known = manifest.newest(target.parent, self.image_dir)
-        table = manifest.build(listing, self.image_dir, rule, known, self.reporter)
+        unfinished = target.with_name(f".unfinished-{target.name}")
+        table = manifest.build(listing, self.image_dir, rule, known, self.reporter, unfinished)
         manifest.write(table, target)
+        unfinished.unlink(missing_ok=True)
         for line in manifest.remarks(table, self.image_dir, listing.stray):
             logger.warning(line)
         logger.info("%s; they are listed in %s", self.summary(), target)

@@ -164,7 +164,7 @@ def write_figures(trained: Head, test: Rows, directory: Path) -> None:
 class Store:
     """A folder of photos with its store, run as often as one likes."""
 
-    image_dir: Path
+    image_dir: Any  # a path, or a place in a store
     recipe: Recipe
     path: Path
     rule: SplitRule = field(default_factory=SplitRule)
@@ -223,23 +223,22 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
 
 
 @pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Moto's S3 server on loopback."""
-    with moto(tmp_path_factory.mktemp("moto")) as url:
-        yield url
+def s3_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Objects, str]]:
+    """Moto's S3 server on loopback, behind what counts and fails; and the address."""
+    with moto(tmp_path_factory.mktemp("moto")) as server, proxy(server) as given:
+        yield given
 
 
 @pytest.fixture
-def objects(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Objects]:
+def objects(s3_proxy: tuple[Objects, str], monkeypatch: pytest.MonkeyPatch) -> Objects:
     """An empty bucket, which this process and those that it starts find in the environment."""
-    import s3fs
-
-    with proxy(s3_server) as (given, url):
-        for name, value in s3.environment(url).items():
-            monkeypatch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()  # these know the address of another proxy
-        given.empty()
-        yield given
+    given, url = s3_proxy
+    for name, value in s3.environment(url).items():
+        monkeypatch.setenv(name, value)
+    given.empty()
+    given.asked.clear()
+    given.faults.clear()
+    return given
 
 
 def points(

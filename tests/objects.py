@@ -1,6 +1,7 @@
 """An S3 server on loopback, moto's, in its own process, behind a proxy that counts and fails."""
 
 import http.client
+import os
 import re
 import socket
 import subprocess
@@ -82,8 +83,9 @@ def moto(directory: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    settings = os.environ | {"MOTO_S3_DEFAULT_MAX_KEYS": "100"}  # a page of a listing
     with (directory / "moto.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(command, env=settings, stdout=log, stderr=log)
         try:
             for _ in range(600):
                 with suppress(OSError):

@@ -11,13 +11,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import bottlenecks, features, manifest, modules, split
+from pipeline import bottlenecks, features, manifest, modules, remote, source, split
 from pipeline.augmentation import Augmentation
 from pipeline.bottlenecks import Counts
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe
 from pipeline.split import SplitRule
 from tests.conftest import PhotoMaker, Store
+from tests.objects import Fault, Objects
 
 
 def test_a_first_run_computes_every_photo_once(store: Store) -> None:
@@ -324,3 +325,44 @@ def test_remarks_tell_the_counts_and_name_what_went_wrong() -> None:
     assert first == "Bottlenecks: 12 computed, 48,211 reused"
     assert "x.parquet" in damaged
     assert "a/b.jpg: cannot be decoded" in rejected
+
+
+@pytest.mark.parametrize(
+    ("mishap", "reason"),
+    [
+        (
+            "fails",
+            "cannot be read, in 5 attempts: .*at fault; what is done is kept: run again to go",
+        ),
+        ("is gone", r"cannot be read any more \(No such file or directory\); run again"),
+        ("changes", "changed while the run was going on; run again"),
+    ],
+)
+def test_what_is_computed_when_a_photo_of_a_store_fails_is_kept(
+    store: Store,
+    objects: Objects,
+    make_photo: PhotoMaker,
+    monkeypatch: pytest.MonkeyPatch,
+    mishap: str,
+    reason: str,
+) -> None:
+    monkeypatch.setattr(remote, "WAIT_S", 0.01)
+    monkeypatch.setattr(features, "BATCH", 8)
+    photo, key = store.image_dir / "red_rose/9.jpg", "photos/red_rose/9.jpg"  # the last one
+    there = replace(store, image_dir=source.at(objects.put_folder(store.image_dir, "photos")))
+    classes = list(there.summary().classes)
+    rows = manifest.read(store.path / "manifest.parquet")
+    if mishap == "fails":
+        objects.faults = [Fault(f"GET .*/{key}", 500)]
+    elif mishap == "is gone":
+        objects.delete(key)
+    else:
+        objects.put(key, make_photo(photo, 2, 99).read_bytes())
+    with pytest.raises(UserError, match=f"{there.image_dir}/red_rose/9.jpg {reason}"):
+        bottlenecks.compute(rows, classes, there.image_dir, store.recipe, store.path)
+    objects.faults.clear()
+    if mishap != "changes":
+        objects.put(key, photo.read_bytes())
+    counts = there.run()
+    assert counts.computed + counts.reused == 48
+    assert counts.reused >= 32

@@ -3,13 +3,15 @@
 import sys
 
 import pytest
+from fsspec.config import conf
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry
+from s3fs import S3FileSystem
 
 from pipeline import remote
 from pipeline.errors import UserError
 from pipeline.remote import Listed, Remote
-from tests.objects import Objects
+from tests.objects import Fault, Objects
 
 
 def test_paths_lead_from_a_folder_to_what_is_below_it() -> None:
@@ -109,5 +111,76 @@ def test_who_may_not_read_is_told_so(objects: Objects, monkeypatch: pytest.Monke
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    S3FileSystem.clear_instance_cache()
     with pytest.raises(UserError, match="Unable to locate credentials; check the address and"):
         list(remote.find(remote.at("s3://bucket/photos")))
+    S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No patience: so that tests of slow stores are quick."""
+    monkeypatch.setattr(remote, "WAIT_S", 0.01)
+    monkeypatch.setattr(remote, "READ_S", 1.5)
+    monkeypatch.setattr(remote, "ATTEMPTS", 3)
+    monkeypatch.setitem(conf, "s3", {"config_kwargs": {"read_timeout": 1}})
+
+
+@pytest.mark.parametrize("kind", [500, 503, "reset", "half", "stall", "drip"])
+@pytest.mark.usefixtures("hasty")
+def test_what_fails_is_tried_again(objects: Objects, kind: int | str) -> None:
+    objects.put("photos/1.jpg", b"content" * 10)
+    objects.faults = [Fault("GET .*1.jpg", kind, times=2)]
+    assert remote.read(remote.at("s3://bucket/photos") / "1.jpg") == b"content" * 10
+    assert objects.faults[0].times == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (500, "at fault"),
+        ("reset", "Connection was closed"),
+        ("half", "received 35 of 70 bytes"),
+        ("stall", "Read timeout"),
+        ("drip", "no answer in time"),
+    ],
+)
+@pytest.mark.usefixtures("hasty")
+def test_what_fails_for_ever_is_given_up(objects: Objects, kind: int | str, reason: str) -> None:
+    objects.put("photos/1.jpg", b"content" * 10)
+    objects.faults = [Fault("GET .*1.jpg", kind)]
+    with pytest.raises(UserError) as refusal:
+        remote.read(remote.at("s3://bucket/photos") / "1.jpg")
+    message = str(refusal.value)
+    assert message.startswith("s3://bucket/photos/1.jpg cannot be read, in 3 attempts: ")
+    assert reason in message
+    assert message.endswith("; what is done is kept: run again to go on")
+    assert len(objects.asked) <= 6  # aiohttp asks again where a connection that it had is closed
+
+
+def test_waits_grow_and_end(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(remote.time, "sleep", waits.append)
+    objects.faults = [Fault("GET .*", 503)]
+    with pytest.raises(UserError):
+        remote.read(remote.at("s3://bucket/photos") / "1.jpg")
+    assert waits == [0.5, 1, 2, 4]
+    assert len(objects.asked) == 5
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_listing_is_tried_again_a_page_at_a_time(objects: Objects) -> None:
+    for i in range(105):  # a hundred a page
+        objects.put(f"photos/{i}", b"")
+    pages = "GET .*list-type.*"
+    objects.faults = [Fault(f"{pages}continuation.*", 500, times=1), Fault(pages, "reset", times=1)]
+    assert len(list(remote.find(remote.at("s3://bucket/photos")))) == 105
+    assert len(objects.asked) == 4
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_listing_that_fails_for_ever_is_given_up(objects: Objects) -> None:
+    objects.faults = [Fault("GET .*", 500)]
+    with pytest.raises(UserError, match=r"cannot be listed: .*at fault; check the address and"):
+        list(remote.find(remote.at("s3://bucket/photos")))
+    assert len(objects.asked) == 3

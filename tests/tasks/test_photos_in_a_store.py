@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline import source
-from tasks import ExportModel, PredictImages, SplitDataset
+from pipeline import remote, source
+from tasks import ComputeBottlenecks, ExportModel, PredictImages, SplitDataset
 from tests.conftest import PhotoMaker
-from tests.objects import Objects
+from tests.objects import Fault, Objects
 from tests.tasks.test_identity import ALL, STEPS, Pipeline
 
 LISTING = r"GET /bucket\?list-type=2.*"
@@ -99,3 +99,26 @@ def test_tasks_of_a_bucket_are_told_apart_and_written_down(objects: Objects) -> 
     assert again.task_id == task.task_id != ExportModel(image_dir="s3://bucket/other").task_id
     assert task.requires() == []
     assert objects.asked == []
+
+
+@pytest.mark.slow
+def test_an_inspection_that_breaks_off_goes_on_in_the_next_run(
+    options: dict[str, Any],
+    photo_dir: Path,
+    objects: Objects,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remote, "WAIT_S", 0.01)
+    url = source.at(objects.put_folder(photo_dir, "photos"))
+    pipeline = Pipeline(**(options | {"image_dir": url}))
+    pipeline.task_class = ComputeBottlenecks
+    objects.faults = [Fault("GET .*/red_rose/2.jpg", 500)]
+    with pytest.raises(AssertionError):
+        pipeline.run()
+    assert "s3://bucket/photos/red_rose/2.jpg cannot be read, in 5 attempts: " in caplog.text
+    objects.faults.clear()
+    objects.asked.clear()
+    assert pipeline.run() == ["ComputeBottlenecks", "SplitDataset"]
+    assert len([request for request in objects.asked if "green" in request]) == 24  # for vectors
+    assert len(list((options["output_dir"] / "manifests").iterdir())) == 1
