@@ -21,7 +21,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from pipeline import remote, source, storage
-from pipeline.errors import UserError
+from pipeline.errors import OutageError, UserError
+from pipeline.source import Place
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ _MODIFIED = ("LastModified", "updated", "mtime", "created")  # as the stores' li
 _OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
-def folder(place: str | Path, work_dir: Path = WORK_DIR) -> Path:
+def folder(place: str | Place, work_dir: Path = WORK_DIR) -> Path:
     """The folder of this machine that an output folder is, or that mirrors it.
 
     Args:
@@ -46,7 +47,7 @@ def folder(place: str | Path, work_dir: Path = WORK_DIR) -> Path:
     Raises:
         UserError: where a password is in the URL.
     """
-    at = source.at(str(place))
+    at = place if isinstance(place, remote.Remote) else source.at(str(place))
     if isinstance(at, Path):
         return at
     url = str(at)
@@ -91,8 +92,8 @@ class _Listing:
 class Mirror:
     """A mirror, and the store behind it. Paths are those of the mirror's files and folders.
 
-    Where the store does not answer, each method tries `remote.ATTEMPTS` times, and then raises a
-    UserError.
+    Where the store does not answer, each method tries `remote.ATTEMPTS` times, and then raises an
+    OutageError.
     """
 
     def __init__(self, folder: Path, url: str) -> None:
@@ -139,6 +140,12 @@ class Mirror:
             UserError: also where a result is not what was uploaded; it is deleted.
         """
         _all(self._fetch, [path for path in paths if not path.exists() and self.has(path)])
+
+    def fetch_newest(self, folder: Path) -> None:
+        """Bring the last result that the store got in a folder into the mirror."""
+        entries = self.entries(folder)
+        if entries:
+            self.fetch([folder / max(entries, key=lambda name: entries[name].modified)])
 
     def push(self, paths: Iterable[Path]) -> None:
         """Upload results, whole in the mirror. Nobody sees one before all of it is there."""
@@ -234,9 +241,10 @@ class Mirror:
         Raises:
             FileNotFoundError: where there is no such thing.
             OSError: where this machine is the cause.
-            UserError: where the store is.
+            OutageError: where the store is.
         """
         store, root = remote.store(self.url, attempts=1)
+        store.invalidate_cache()  # of listings: another machine may be at work
         key = f"{root}/{path.relative_to(self.folder).as_posix()}"
         wait = remote.WAIT_S
         for attempt in range(remote.ATTEMPTS):
@@ -254,7 +262,7 @@ class Mirror:
                 if isinstance(error, OSError) and error.errno in _OURS:
                     raise
                 last = remote.reason(error)
-        raise UserError(
+        raise OutageError(
             f"output_dir: {self.address(path)}: {last}; check the address, your access to it and "
             "the network, and run again: what is done is kept"
         )

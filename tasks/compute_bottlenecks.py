@@ -1,22 +1,33 @@
 """Turn the photos of each class into vectors."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import luigi
 
 from pipeline import bottlenecks, features, manifest, photos, rows
 from pipeline.examples import Pass
+from pipeline.progress import Progress
 from pipeline.recipe import Recipe
 from tasks.messages import logger
 from tasks.options import BottleneckOptions
 from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Step, path
+from tasks.step import Pending, Result, Step, path, paths, place
 
 
 def _together(labels: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(label for some in labels for label in some)
+
+
+class ClassRows(Result):
+    """The finished rows of one class."""
+
+    def is_here(self) -> bool:
+        """Whether they are here, and no file of them breaks off."""
+        return bottlenecks.is_whole(place(self))
 
 
 class ComputeBottlenecks(BottleneckOptions, Step):
@@ -44,14 +55,14 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         summary, recipe = self.clone(SplitDataset).summary(), self.recipe()
         if summary is None or recipe is None:
             return [Pending()]
-        store = self.output_dir / "bottlenecks"
+        store = Path("bottlenecks")
         return [
-            luigi.LocalTarget(bottlenecks.class_directory(store, recipe, of_class))
+            ClassRows(self.output_dir, str(bottlenecks.class_directory(store, recipe, of_class)))
             for of_class in self._classes(summary)
         ]
 
     def complete(self) -> bool:
-        return all(t.exists() and bottlenecks.is_whole(path(t)) for t in self.output())
+        return all(target.exists() for target in self.output())
 
     def recipe(self) -> Recipe | None:
         """How vectors are made, once the module is ready."""
@@ -61,20 +72,24 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         precision = features.resolve_precision(self.precision)
         return Recipe(module, precision, self.vector_type, self.augmentation)
 
+    def ready(self, progress: Progress) -> Recipe:
+        """The same, with the module on this machine."""
+        recipe = self.recipe()
+        assert recipe is not None
+        return replace(recipe, module=self.clone(PrepareModule).ready(progress))
+
     def read(self, part: str) -> rows.Rows:
         """The photos of one part of the split, once they are computed."""
-        return rows.read([path(target) for target in self.output()], part)
+        return rows.read(paths(self.output()), part)
 
     def passes(self, part: str, copies: bool = False) -> Pass:
         """The same photos to go through again and again, however many they are."""
-        directories = [path(target) for target in self.output()]
-        return partial(rows.labelled, directories, part, copies)
+        return partial(rows.labelled, paths(self.output()), part, copies)
 
     def work(self) -> None:
         split = self.clone(SplitDataset)
-        summary, recipe = split.summary(), self.recipe()
+        summary, recipe = split.summary(), self.ready(self.reporter)
         assert summary is not None
-        assert recipe is not None
         classes = self._classes(summary)
         usable = manifest.read(path(split.output()), tuple(c.label for c in classes))
         counts = bottlenecks.compute(

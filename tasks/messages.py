@@ -36,6 +36,7 @@ _REFUSALS = {
     errno.ENFILE: "close other programs",
     errno.ENOMEM: "free some memory",
 }
+_UNKNOWN = "pipeline.errors.OutageError: "  # how a traceback says it
 _SECONDS = 1.0  # between two messages to luigid
 _SECONDS_OF_LOG = 30.0  # between two lines of a log that no terminal shows
 
@@ -45,6 +46,7 @@ def tidy(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     reason = _reason(error, record)
     if reason:
+        record.levelno, record.levelname = logging.ERROR, "ERROR"
         record.msg, record.args = "%s", (reason,)
         record.exc_info = record.exc_text = None
     if str(record.msg).startswith("Failed connecting"):  # what Luigi does about it comes next
@@ -56,6 +58,8 @@ def _reason(error: BaseException | None, record: logging.LogRecord) -> str:
     """What the user can do about an error; empty where the traceback has to tell."""
     if isinstance(error, UserError):
         return str(error)
+    if _UNKNOWN in str(record.msg):  # while looking for results, as in a store that is silent
+        return str(record.msg).rpartition(_UNKNOWN)[2].strip()
     if isinstance(error, RPCError):
         return "the scheduler does not answer; start it with make luigid, or run without SCHEDULER"
     if isinstance(error, OSError) and error.errno in _REFUSALS:

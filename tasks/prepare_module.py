@@ -2,25 +2,24 @@
 
 from pathlib import Path
 
-import luigi
-
 from pipeline import modules, storage
 from pipeline.errors import UserError
+from pipeline.progress import Progress
 from tasks.options import ModuleOptions
-from tasks.step import Pending, Step, path
+from tasks.step import Pending, Result, Step, path, place
 
 
 class PrepareModule(ModuleOptions, Step):
     """Build or fetch the module, and write down what it is: size, width, content digest."""
 
-    def output(self) -> luigi.Target:
+    def output(self) -> Pending | Result:
         try:
             stamp = modules.stamp(self.tfhub_module)
         except UserError:  # `work` will say what is wrong
             return Pending()
         key = storage.digest(stamp, self.image_size, self.image_range, self.module_sha256)
         name = f"{modules.short_name(self.tfhub_module)}-{key}.json"
-        return luigi.LocalTarget(self.output_dir / "modules" / name)
+        return Result(self.output_dir, "modules", name)
 
     def complete(self) -> bool:
         return self.module() is not None
@@ -28,22 +27,31 @@ class PrepareModule(ModuleOptions, Step):
     def module(self) -> modules.Module | None:
         """What is known of the module, once it is ready and written down whole."""
         target = self.output()
-        if not target.exists():
+        if isinstance(target, Pending) or not target.exists():
             return None
         try:
             module = modules.read(path(target))
         except (ValueError, TypeError):
             return None
-        return module if Path(module.directory).is_dir() else None
+        # With an object store, it may be ready on another machine.
+        return module if target.store or Path(module.directory).is_dir() else None
+
+    def ready(self, progress: Progress) -> modules.Module:
+        """The module on this machine, to be run; prepared again where that was elsewhere."""
+        module = self.module()
+        assert module is not None
+        return module if Path(module.directory).is_dir() else self._prepare(module.digest, progress)
 
     def work(self) -> None:
-        module_dir = self.output_dir / "modules"
-        module = modules.prepare(
+        module = self._prepare(self.module_sha256, self.reporter)
+        modules.write(module, place(self.output()))  # whose name only now knows what was fetched
+
+    def _prepare(self, sha256: str, progress: Progress) -> modules.Module:
+        return modules.prepare(
             self.tfhub_module,
-            module_dir,
+            self.output_dir / "modules",
             self.image_size,
             self.image_range,
-            self.module_sha256,
-            self.reporter,
+            sha256,
+            progress,
         )
-        modules.write(module, path(self.output()))  # whose name only now knows what was fetched
