@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline import contract, quiet
+from pipeline import contract, quiet, sharing
 from pipeline.errors import UserError
 
 TOP = 5
@@ -75,13 +75,12 @@ def main() -> None:
     parser.add_argument("image", type=Path, help="a JPEG, PNG, GIF, BMP or WebP file")
     parser.add_argument(
         "--model",
-        type=Path,
-        default=Path("data/output/current"),
-        help="folder of an exported model (default: %(default)s)",
+        default="data/output/current",
+        help="folder of an exported model, or its URL (default: %(default)s)",
     )
     arguments = parser.parse_args()
     try:
-        answers = predict(arguments.image, arguments.model)
+        answers = predict(arguments.image, sharing.bring(arguments.model))
     except UserError as error:
         sys.exit(str(error))
     for label, probability in answers:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import luigi
 
-from pipeline import comparison, current, evaluation, head, quality, report, split, storage, timing
+from pipeline import comparison, evaluation, head, quality, report, sharing, split, storage, timing
 from pipeline.report import Run
 from pipeline.timing import Timing
 from tasks.check_data import CheckData
@@ -41,7 +41,7 @@ class EvaluateModel(EvaluationOptions, Step):
         assert summary is not None
         test = computed.read(split.TESTING)
         result, predictions = evaluation.evaluate(head.read(path(inputs["head"])), test)
-        current.follow(self.output_dir)
+        sharing.follow(self.output_dir)
         now: Path = self.output_dir / "current"
         compared = comparison.with_model(now, predictions, test, self.image_dir, recipe)
         findings = quality.read(path(inputs["findings"]))

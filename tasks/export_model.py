@@ -2,7 +2,7 @@
 
 import luigi
 
-from pipeline import contract, current, export, fidelity, history, promotion, storage, tflite
+from pipeline import contract, export, fidelity, history, promotion, sharing, storage, tflite
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.evaluate_model import EvaluateModel
 from tasks.messages import logger
@@ -42,7 +42,7 @@ class ExportModel(ExportOptions, Step):
             return False
         if not self.promote:
             return True
-        current.follow(self.output_dir)
+        sharing.follow(self.output_dir)
         return promotion.current(self.output_dir) == place(self.output()).resolve()
 
     def work(self) -> None:
@@ -60,11 +60,11 @@ class ExportModel(ExportOptions, Step):
             logger.warning(line)
         if self.promote:
             self._upload()
-            current.follow(self.output_dir)
+            sharing.follow(self.output_dir)
             move = promotion.promote(self.output_dir, model, promotion.BY_HAND)
             history.add(self.output_dir, promotion=move)
-            current.share_model(self.output_dir)
-            current.share_history(self.output_dir)
+            sharing.share_model(self.output_dir)
+            sharing.share_history(self.output_dir)
             logger.info("The model is in %s", self.output_dir / "current")
 
     def _options(self) -> export.Options:

@@ -18,7 +18,7 @@ from luigi import notifications
 from luigi.cmdline_parser import CmdlineParser
 from luigi.retcodes import run_with_retcodes
 
-from pipeline import current, history, lock, trend
+from pipeline import history, lock, sharing, trend
 from pipeline.errors import OutageError, UserError
 from pipeline.history import Night
 from tasks import NightlyRetrain
@@ -65,7 +65,7 @@ def main() -> None:
             # Under one name for each folder, as the lock sees to it that there is but one run: the
             # scheduler gives a run that was killed its work back at once.
             arguments += ["--worker-id", f"nightly run on {task.output_dir}"]
-            current.follow(task.output_dir)
+            sharing.follow(task.output_dir)
             code = _night(task, arguments)
             trend.write(task.output_dir)
             sys.exit(code)
@@ -93,7 +93,7 @@ def _night(task: NightlyRetrain, arguments: list[str]) -> int:
         reason = str(tried).splitlines()[0]
         history.add(task.output_dir, Night(task.date.isoformat(), history.FAILED, reason))
         try:
-            current.share_history(task.output_dir)
+            sharing.share_history(task.output_dir)
         except OutageError as error:  # it may be the very reason
             _say(str(error))
         text = f"{tried}\n\nThe current model stays. Exit code {code}.\n"

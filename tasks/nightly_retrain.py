@@ -4,7 +4,7 @@ import datetime
 
 import luigi
 
-from pipeline import current, history, night
+from pipeline import history, night, sharing
 from pipeline.promotion import Gate
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.evaluate_model import EvaluateModel
@@ -22,7 +22,7 @@ class NightInHistory(luigi.LocalTarget):
     key = ""
 
     def exists(self) -> bool:
-        current.follow(place(self).parent)
+        sharing.follow(place(self).parent)
         return history.done(place(self).parent, self.key)
 
 
@@ -65,8 +65,8 @@ class NightlyRetrain(NightlyOptions, Step):
             model=path(self.clone(ExportModel, promote=False).output()),
         )
         closed = night.close(results, self.date, self._gate())
-        current.share_model(self.output_dir)
-        current.share_history(self.output_dir)
+        sharing.share_model(self.output_dir)
+        sharing.share_history(self.output_dir)
         logger.info("%s: %s (%s)", closed.date, closed.outcome, closed.reason)
         for flag in closed.flags:
             logger.warning(flag)

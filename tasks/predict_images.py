@@ -5,7 +5,7 @@ from pathlib import Path
 
 import luigi
 
-from pipeline import current, predictions
+from pipeline import predictions, sharing
 from pipeline.errors import UserError
 from tasks.messages import logger
 from tasks.options import PredictOptions
@@ -36,7 +36,4 @@ class PredictImages(PredictOptions, Step):
 
     def _model(self) -> Path:
         """A fixed folder: `current` may move on meanwhile."""
-        if self.model:
-            return Path(self.model).expanduser().resolve()
-        current.follow(self.output_dir)
-        return (self.output_dir / "current").resolve()
+        return sharing.bring(self.model or str(self.output_dir / "current")).resolve()

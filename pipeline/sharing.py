@@ -7,18 +7,12 @@ Before either is used, the mirror's `current`, `serving/` and history are made t
 what a killed run changed in its mirror alone is as if it had not been. Whoever changes them shares
 that. Of two machines that do so at a time, the later one wins: nights, promotions and rollbacks
 belong to one machine at a time.
-
-    python -m pipeline.current s3://bucket/out
-
-does the same for a machine that only uses the model, and prints the mirror's folder.
 """
 
 import json
-import sys
 from pathlib import Path
 
 from pipeline import export, history, mirror, storage
-from pipeline.errors import UserError
 
 _CURRENT = "current.json"
 
@@ -51,6 +45,35 @@ def follow(output_dir: Path) -> None:
         export.release(model, output_dir)
 
 
+def bring(model: str) -> Path:
+    """The folder of an exported model: that of a path, or of a URL, from which it is fetched.
+
+    Args:
+        model: such as data/output/current, or s3://bucket/out/current or .../out/models/<digest>.
+
+    Raises:
+        UserError: where the store does not answer.
+    """
+    above, _, name = model.rstrip("/").rpartition("/")
+    above = above.removesuffix("/models") if "://" in model else above
+    output_dir = mirror.folder(above)
+    store = mirror.of(output_dir)
+    if store is None:
+        return mirror.folder(model)
+    if name == "current":
+        follow(output_dir)
+        return output_dir / name
+    store.fetch([output_dir / "models" / name])
+    return output_dir / "models" / name
+
+
+def fetch_models(output_dir: Path, names: list[str]) -> None:
+    """Bring models from the store, if there is one and it has them."""
+    store = mirror.of(output_dir)
+    if store:
+        store.fetch(output_dir / "models" / name for name in names)
+
+
 def share_model(output_dir: Path) -> None:
     """Let the store's current model be the mirror's, which the store has."""
     store, link = mirror.of(output_dir), output_dir / "current"
@@ -68,17 +91,3 @@ def share_history(output_dir: Path) -> None:
 
 def _name(told: bytes | None) -> str:
     return Path(json.loads(told)["model"]).name if told else ""
-
-
-def main() -> None:
-    """Print the folder of this machine in which an output folder's `current` is."""
-    try:
-        output_dir = mirror.folder(sys.argv[1])
-        follow(output_dir)
-    except UserError as error:
-        sys.exit(str(error))
-    print(output_dir)
-
-
-if __name__ == "__main__":
-    main()
