@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from pipeline import remote, source, storage
 from pipeline.errors import OutageError, UserError
@@ -172,11 +172,29 @@ class Mirror:
         """Write an object that may change."""
         self._put(path, lambda store, key: store.pipe_file(key, content))
 
+    def parts(self, path: Path) -> dict[str, int]:
+        """The files of a folder that is whole in the store, and their sizes; else none."""
+        sizes: dict[str, int] = json.loads(self.read(_mark(path)) or b"{}")
+        return sizes
+
+    def look(self, path: Path, work: Callable[[IO[bytes]], T]) -> T:
+        """What a function makes of a file in the store that it reads parts of.
+
+        Raises:
+            FileNotFoundError: where there is no such file.
+        """
+
+        def read(store: Any, key: str) -> T:
+            with store.open(key, "rb", cache_type="none") as file:
+                return work(file)
+
+        return self._ask(path, read)
+
     def _fetch(self, path: Path) -> None:
         entry = self._listings[path.parent].entries[path.name]
         sizes: dict[str, int | None] = {".": None}  # one object comes whole or not at all
         if entry.is_folder:
-            sizes = json.loads(self.read(_mark(path)) or b"{}")
+            sizes = {**self.parts(path)}
         with storage.publish(path) as temporary:
             if entry.is_folder:
                 temporary.mkdir()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import luigi
 
-from pipeline import bottlenecks, features, manifest, photos, rows
+from pipeline import borrow, bottlenecks, features, manifest, mirror, photos, rows
 from pipeline.examples import Pass
 from pipeline.progress import Progress
 from pipeline.recipe import Recipe
@@ -92,14 +92,18 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         assert summary is not None
         classes = self._classes(summary)
         usable = manifest.read(path(split.output()), tuple(c.label for c in classes))
+        usable = usable[usable["status"] == photos.OK]
+        directory = recipe.directory(self.output_dir / "bottlenecks")
+        store = mirror.of(self.output_dir)
+        if store:
+            names = [place(target).name for target in self.output()]
+            borrow.vectors(store, directory, usable, recipe, names)
+            borrow.know_rejected(store, directory)
         counts = bottlenecks.compute(
-            usable[usable["status"] == photos.OK],
-            classes,
-            self.image_dir,
-            recipe,
-            self.output_dir / "bottlenecks",
-            self.reporter,
+            usable, classes, self.image_dir, recipe, directory.parent, self.reporter
         )
+        if store:
+            borrow.tell_rejected(store, directory)
         counted, *warnings = bottlenecks.remarks(counts)
         logger.info(counted)
         for line in warnings:
