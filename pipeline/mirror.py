@@ -12,6 +12,7 @@ is, and a mirror can be deleted at any time.
 
 import errno
 import json
+import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -85,6 +86,7 @@ class Entry:
 @dataclass
 class _Listing:
     entries: dict[str, Entry]
+    folders: set[str]  # that nothing says are whole
     made: float = field(default_factory=time.monotonic)
     denied: set[str] = field(default_factory=set)
 
@@ -133,6 +135,14 @@ class Mirror:
         """The results that are whole in a folder of the store, now, by their names."""
         return self._list(folder).entries
 
+    def folders(self, folder: Path) -> set[str]:
+        """Of the folders in a folder of the store, now, those that nothing says are whole."""
+        return self._list(folder).folders
+
+    def age(self, path: Path) -> float:
+        """When the last file of a folder that is not whole was written, in seconds since 1970."""
+        return max(map(_modified, self._find(path)), default=0.0)
+
     def fetch(self, paths: Iterable[Path]) -> None:
         """Bring results into the mirror, where it lacks them and the store has them.
 
@@ -177,6 +187,10 @@ class Mirror:
         sizes: dict[str, int] = json.loads(self.read(_mark(path)) or b"{}")
         return sizes
 
+    def size(self, path: Path) -> int:
+        """Bytes of a file in the store, or of all files in a folder."""
+        return sum(int(facts["size"]) for facts in self._find(path))
+
     def look(self, path: Path, work: Callable[[IO[bytes]], T]) -> T:
         """What a function makes of a file in the store that it reads parts of.
 
@@ -207,6 +221,7 @@ class Mirror:
                         f"{self.address(path / name)} is not what was uploaded, and {path.name} "
                         "was deleted; run again, and it is made again"
                     )
+        os.utime(path, (entry.modified, entry.modified))  # it is as old as it is there
 
     def _get(self, path: Path, file: Path, size: int | None) -> bool:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -229,20 +244,25 @@ class Mirror:
             size = 0 if path.is_dir() else sizes["."]
             listing.entries[path.name] = Entry(path.is_dir(), size, time.time())
 
+    def _find(self, path: Path) -> list[dict[str, Any]]:
+        found = self._ask(path, lambda store, key: store.find(key, detail=True))
+        return list(found.values())
+
     def _list(self, folder: Path) -> _Listing:
         try:
             found = self._ask(folder, lambda store, key: store.ls(key, detail=True))
         except FileNotFoundError:  # nothing is in it yet
             found = []
-        entries = {}
+        entries, folders = dict[str, Entry](), set[str]()
         for facts in found:
-            if facts["type"] == "file":
-                name = PurePosixPath(facts["name"]).name
-                modified = next((facts[key] for key in _MODIFIED if facts.get(key)), None)
-                when = modified.timestamp() if modified is not None else time.time()
-                entry = Entry(name.endswith(_COMPLETE), int(facts["size"]), when)
+            name = PurePosixPath(facts["name"]).name
+            if facts["type"] == "directory":
+                folders.add(name)
+            else:
+                is_folder = name.endswith(_COMPLETE)
+                entry = Entry(is_folder, int(facts["size"]), _modified(facts))
                 entries[name.removesuffix(_COMPLETE)] = entry
-        self._listings[folder] = _Listing(entries)
+        self._listings[folder] = _Listing(entries, folders - entries.keys())
         return self._listings[folder]
 
     def _put(self, path: Path, work: Callable[[Any, str], None]) -> None:
@@ -288,6 +308,11 @@ class Mirror:
 
 def _upload(file: str, store: Any, key: str) -> None:
     store.put_file(file, key)
+
+
+def _modified(facts: dict[str, Any]) -> float:
+    when = next((facts[key] for key in _MODIFIED if facts.get(key)), None)
+    return float(when.timestamp()) if when is not None else time.time()
 
 
 def _mark(path: Path) -> Path:

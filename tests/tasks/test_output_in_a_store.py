@@ -7,6 +7,7 @@ import fsspec
 import pytest
 
 from pipeline import history, mirror, remote
+from tests.conftest import PhotoMaker
 from tests.objects import Fault, Objects
 from tests.tasks.test_identity import ALL, Pipeline
 from tests.torture.conftest import results
@@ -90,6 +91,21 @@ def test_a_fresh_machine_finds_everything_done(
     assert there.current == third.current != here.current
     promoted = [move.model for move in history.promotions(there.out)]
     assert promoted == [here.current, there.current]
+
+
+@pytest.mark.slow
+def test_a_fresh_machine_computes_only_what_is_new(
+    options: dict[str, Any], objects: Objects, tmp_path: Path, make_photo: PhotoMaker
+) -> None:
+    here = Machine(options, tmp_path / "here")
+    here.run()
+    make_photo(options["image_dir"] / "red_rose/new.jpg", 2, 99)
+    there = Machine(options, tmp_path / "there")
+    there.run()
+    assert "Bottlenecks: 1 computed, 48 reused" in there.lines
+    assert here.run() == []
+    assert here.current == there.current
+    assert objects.asked
 
 
 @pytest.mark.slow
