@@ -149,7 +149,14 @@ class Mirror:
         Raises:
             UserError: also where a result is not what was uploaded; it is deleted.
         """
-        _all(self._fetch, [path for path in paths if not path.exists() and self.has(path)])
+        wanted = [path for path in paths if not path.exists()]
+        for folder in {path.parent for path in wanted}:
+            known = self._listings.get(folder)
+            names = {path.name for path in wanted if path.parent == folder}
+            if known is None or not names <= known.entries.keys():
+                self._list(folder)
+        found = (p for p in wanted if p.name in self._listings[p.parent].entries)
+        _all(self._fetch, list(found))
 
     def fetch_newest(self, folder: Path) -> None:
         """Bring the last result that the store got in a folder into the mirror."""
