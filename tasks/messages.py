@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import sys
 import time
 from typing import Any
@@ -36,7 +37,7 @@ _REFUSALS = {
     errno.ENFILE: "close other programs",
     errno.ENOMEM: "free some memory",
 }
-_UNKNOWN = "pipeline.errors.OutageError: "  # how a traceback says it
+_ASKED = re.compile(r"^pipeline\.errors\.\w+: (.*)", re.M | re.S)  # the end of a traceback
 _SECONDS = 1.0  # between two messages to luigid
 _SECONDS_OF_LOG = 30.0  # between two lines of a log that no terminal shows
 
@@ -58,8 +59,9 @@ def _reason(error: BaseException | None, record: logging.LogRecord) -> str:
     """What the user can do about an error; empty where the traceback has to tell."""
     if isinstance(error, UserError):
         return str(error)
-    if _UNKNOWN in str(record.msg):  # while looking for results, as in a store that is silent
-        return str(record.msg).rpartition(_UNKNOWN)[2].strip()
+    looking = _ASKED.search(str(record.msg))  # for results, as in a store that is silent
+    if looking:
+        return looking[1].strip()
     if isinstance(error, RPCError):
         return "the scheduler does not answer; start it with make luigid, or run without SCHEDULER"
     if isinstance(error, OSError) and error.errno in _REFUSALS:
