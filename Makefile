@@ -41,6 +41,10 @@ train: setup ## everything: from photos to an exported model
 	@$(LUIGI) ExportModel $(DATA) $(MODULE) $(HEAD) $(HOW)
 	@echo "The model is in $(MODEL)"
 
+worker: setup ## the same as train, as one of many workers: SCHEDULER=http://... is their luigid
+	@$(BIN)/python -m tasks.worker ExportModel $(DATA) $(MODULE) $(HEAD) \
+		--scheduler-url "$(or $(SCHEDULER),$(error say where luigid is: make worker SCHEDULER=http://127.0.0.1:8082))" $(OPTIONS)
+
 split: setup ## find the photos and split them
 	@$(LUIGI) SplitDataset $(DATA) $(HOW)
 

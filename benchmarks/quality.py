@@ -128,7 +128,7 @@ def _check(image_dir: Path, recipe: Recipe, work: Path) -> tuple[pd.DataFrame, f
     directory = recipe.directory(work / "store")
     folders = [bottlenecks.class_directory(directory, c) for c in classes]
     start = time.monotonic()
-    parts = {part: rows.read(folders, part) for part in split.SPLITS}
+    parts = [rows.Part(folders, part) for part in split.SPLITS]
     found = quality.check(quality.subject(listed, parts, image_dir, recipe.module))
     return found, time.monotonic() - start, len(usable)
 

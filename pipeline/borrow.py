@@ -18,33 +18,37 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import split, storage
+from pipeline import split, storage, vectors
 from pipeline.mirror import Mirror
 from pipeline.recipe import Recipe
 from pipeline.rows import UNREADABLE
+from pipeline.vectors import REJECTED
 
-_REJECTED = "rejected.json"
 _THREADS = 16  # looks at a time: each mostly waits
 
 
-def vectors(
-    store: Mirror, directory: Path, rows: pd.DataFrame, recipe: Recipe, classes: Iterable[str]
+def prepare(
+    store: Mirror, directory: Path, rows: pd.DataFrame, recipe: Recipe, labels: Iterable[str]
 ) -> None:
     """Bring the finished classes that hold vectors which this machine lacks into its mirror.
+
+    With them comes what other machines know of photos that cannot be decoded.
 
     Args:
         store: that the output folder is on.
         directory: of the recipe's vectors, in the mirror.
         rows: the manifest's usable rows for which vectors are needed.
         recipe: how they are made.
-        classes: names of the folders that are to be written, which say the labels.
+        labels: of the classes that they are in.
 
     Raises:
         OutageError: where the store does not answer.
     """
+    vectors.add_rejected(directory, json.loads(store.read(directory / REJECTED) or b"{}"))
     how = recipe.augmentation.key
-    needed = _needed(rows, recipe)
-    for path in directory.glob("[!.]*/*.parquet"):
+    rejected = vectors.read_rejected(directory)
+    needed = _needed(rows[~rows["digest"].isin(rejected)], recipe)
+    for path in vectors.files(directory):
         with suppress(*UNREADABLE):  # whoever computes does something about it
             needed -= _held(path, how)
         if not needed:
@@ -53,17 +57,13 @@ def vectors(
     found = [name for name, entry in entries.items() if entry.is_folder]
     found.sort(key=lambda name: entries[name].modified, reverse=True)
     elsewhere = [directory / name for name in found if not (directory / name).exists()]
-    labels = {_label(name) for name in classes}
-    useful = _useful(
-        [path for path in elsewhere if _label(path.name) in labels], needed, store, how
-    )
-    others = [path for path in elsewhere if _label(path.name) not in labels]
+    slugs = {storage.slug(label) for label in labels}
+    alike = [path for path in elsewhere if path.name.rpartition("-")[0] in slugs]
+    useful = _useful(alike, needed, store, how)
+    looked = set(alike)
+    others = [path for path in elsewhere if path not in looked]
     useful += _useful(others[: len(needed)], needed, store, how)
     store.fetch(useful)
-
-
-def _label(name: str) -> str:
-    return name.rpartition("-")[0]
 
 
 def _useful(paths: list[Path], needed: set[str], store: Mirror, how: str) -> list[Path]:
@@ -78,27 +78,12 @@ def _useful(paths: list[Path], needed: set[str], store: Mirror, how: str) -> lis
     return useful
 
 
-def know_rejected(store: Mirror, directory: Path) -> None:
-    """Add the photos that other machines could not decode to those that this one could not."""
-    theirs = json.loads(store.read(directory / _REJECTED) or b"{}")
-    ours = _rejected(directory)
-    if not theirs.items() <= ours.items():
-        with storage.publish(directory / _REJECTED) as temporary:
-            temporary.write_text(json.dumps(theirs | ours, indent=2))
-
-
 def tell_rejected(store: Mirror, directory: Path) -> None:
     """Tell the others which photos this machine could not decode."""
-    ours = _rejected(directory)
+    ours = vectors.read_rejected(directory)
     if ours:
-        theirs = json.loads(store.read(directory / _REJECTED) or b"{}")
-        store.write(directory / _REJECTED, json.dumps(theirs | ours, indent=2).encode())
-
-
-def _rejected(directory: Path) -> dict[str, str]:
-    path = directory / _REJECTED
-    rejected: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-    return rejected
+        theirs = json.loads(store.read(directory / REJECTED) or b"{}")
+        store.write(directory / REJECTED, json.dumps(theirs | ours, indent=2).encode())
 
 
 def _needed(rows: pd.DataFrame, recipe: Recipe) -> set[str]:

@@ -4,17 +4,15 @@ Below the store's folder for one way of making vectors (module, size, precision)
 
     <label>-<class digest>/part-00000.parquet   a finished class, one row a photo
     partial/<process>-<number>.parquet          vectors of a run that is still going, or was killed
+    shards/<digest>/00000.parquet               vectors of many photos, divided among workers
     rejected.json                               digest -> why that photo cannot be decoded
 
-A vector is found by the digest of its photo's bytes, in whichever file holds it, so that moved,
-renamed and relabelled photos are never computed again. The distorted copies that training photos
-may have are found by their number as well, and by how they were distorted.
+`vectors` says how they are found again, `shards` how large work is divided.
 """
 
-import json
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import filterfalse
@@ -23,21 +21,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline import augmentation, features, source, split, storage
+from pipeline import augmentation, features, source, storage, vectors
 from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
 from pipeline.manifest import ClassSummary
 from pipeline.progress import Progress, silent
 from pipeline.recipe import Recipe
-from pipeline.rows import UNREADABLE, give_up, matrix
 from pipeline.source import Place
+from pipeline.vectors import PARTIAL, DamagedError, Vectors, opens
 
 PART_ROWS = 16_384  # rows a file: 40 MB of 1,280 float16
-GROUP_ROWS = 1024  # rows read at once when vectors are looked up
 JOURNAL_ROWS = 256  # photos whose work a killed run may lose
-_METADATA_KEY = b"retrain"
+_TEXTS = ("digest", "label", "path", "split")  # columns of a class's rows
 
 
 @dataclass
@@ -93,37 +89,37 @@ def compute(
             float16. Whatever was computed is kept.
     """
     directory = recipe.directory(store)
-    (directory / "partial").mkdir(parents=True, exist_ok=True)
+    (directory / PARTIAL).mkdir(parents=True, exist_ok=True)
     for left in store.glob("*/"):  # by killed runs with other options, which may never come back
         storage.sweep(left)
-        storage.sweep(left / "partial")
+        storage.sweep(left / PARTIAL)
     counts = Counts()
     directories = [class_directory(store, recipe, of_class) for of_class in classes]
     for class_dir in directories:
         parts = list(class_dir.glob("*.parquet"))
-        for part in filterfalse(_opens, parts):
-            _drop(part, counts)
+        for part in filterfalse(opens, parts):
+            vectors.drop(part, counts.damaged)
         if not parts and class_dir.is_dir():  # somebody has deleted them
-            class_dir.rmdir()
-    wanted = _with_copies(rows, recipe)
+            with suppress(OSError):  # another process has just put it in its place again
+                class_dir.rmdir()
+    wanted = vectors.with_copies(rows, recipe)
     unique = wanted.drop_duplicates("key", ignore_index=True)
     needed = pd.Index(unique["key"])
     positions = wanted.groupby("label").indices
+    written = wanted[[*_TEXTS, "variant"]].assign(position=needed.get_indexer(wanted["key"]))
+    written = written.astype(object)  # one block, of which the rows of a class are taken in one go
     while True:
-        vectors = _Vectors.find(directory, needed, counts)
-        rejected = _read_rejected(directory)
-        missing = unique[(vectors.file < 0) & ~unique["digest"].isin(rejected)]
-        if missing.empty:
-            of = (wanted.iloc[positions.get(of_class.label, [])] for of_class in classes)
-            try:
-                with ThreadPoolExecutor() as threads:
-                    write = partial(_write_class, vectors=vectors, recipe=recipe)
-                    list(threads.map(write, directories, of))
-                break
-            except _DamagedError as error:
-                _drop(error.path, counts)
-                continue
-        counts.computed += _compute_missing(missing, image_dir, recipe, directory, progress)
+        where = partial(vectors.files, directory)
+        found = fill(unique, where, image_dir, recipe, directory, counts, progress)
+        of = (written.iloc[positions.get(of_class.label, [])] for of_class in classes)
+        try:
+            with ThreadPoolExecutor() as threads:
+                write = partial(_write_class, found=found, recipe=recipe)
+                list(threads.map(write, directories, of))
+            break
+        except DamagedError as error:
+            vectors.drop(error.path, counts.damaged)
+    rejected = vectors.read_rejected(directory)
     counts.rejected = {
         path: rejected[digest]
         for path, digest in zip(rows["path"], rows["digest"], strict=True)
@@ -131,14 +127,50 @@ def compute(
     }
     decoded = int((~wanted["digest"].isin(rejected)).sum())
     counts.reused = max(0, decoded - counts.computed)
-    _clear_journal(directory, needed)
+    vectors.clear_journal(directory, found.needed)
     return counts
+
+
+def fill(
+    unique: pd.DataFrame,
+    where: Callable[[], Iterable[Path]],
+    image_dir: Place,
+    recipe: Recipe,
+    directory: Path,
+    counts: Counts,
+    progress: Progress,
+) -> Vectors:
+    """Find vectors in some files, computing those that are in none of them.
+
+    Args:
+        unique: rows of the manifest, with `variant` and `key`; no key occurs twice.
+        where: gives the files, the journal among them.
+        image_dir: that the paths in `unique` are relative to.
+        recipe: how to make vectors.
+        directory: of this recipe.
+        counts: which are raised.
+        progress: as `compute`.
+
+    Returns:
+        Where the vectors are, but for those of photos that cannot be decoded.
+
+    Raises:
+        UserError: as `compute`.
+    """
+    needed = pd.Index(unique["key"])
+    while True:
+        found = Vectors.find(where(), needed, counts.damaged)
+        rejected = vectors.read_rejected(directory)
+        missing = unique[(found.file < 0) & ~unique["digest"].isin(rejected)]
+        if missing.empty:
+            return found
+        counts.computed += _compute_missing(missing, image_dir, recipe, directory, progress)
 
 
 def is_whole(class_directory: Path) -> bool:
     """Whether a finished class is there, and no file of it breaks off."""
     parts = list(class_directory.glob("*.parquet"))
-    return bool(parts) and all(_opens(part) for part in parts)
+    return bool(parts) and all(opens(part) for part in parts)
 
 
 def remarks(counts: Counts) -> Iterator[str]:
@@ -150,113 +182,6 @@ def remarks(counts: Counts) -> Iterator[str]:
         yield f"Set aside: {name}: {reason}"
 
 
-def _with_copies(rows: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
-    """The rows, each training photo followed by its copies, with their `variant` and `key`."""
-    copies = np.where(rows["split"] == split.TRAINING, recipe.augmentation.augmentations, 0)
-    position = np.repeat(np.arange(len(rows)), copies + 1)
-    variant = np.arange(len(position)) - np.searchsorted(position, position)
-    wanted = rows.iloc[position].reset_index(drop=True)
-    key = _keys(wanted["digest"].to_numpy(object), variant, recipe.augmentation.key)
-    return wanted.assign(variant=variant, key=key)
-
-
-def _keys(digests: np.ndarray, variants: np.ndarray, how: str) -> np.ndarray:
-    """What vectors are found by: a photo's digest, or a copy's with its number and making."""
-    keys = digests.copy()
-    for i in np.flatnonzero(variants):
-        keys[i] = f"{digests[i]}-{variants[i]}-{how}"
-    return keys
-
-
-def _read_keys(path: Path) -> np.ndarray:
-    """The keys of a file's vectors. Raises what is in UNREADABLE."""
-    table = pq.read_table(path, columns=["digest", "variant"], partitioning=None)
-    how = json.loads(table.schema.metadata[_METADATA_KEY])["augmentation"]
-    digests = table["digest"].to_pandas().to_numpy(object)
-    return _keys(digests, table["variant"].to_numpy(), how)
-
-
-class _DamagedError(Exception):
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.path = path
-
-
-@dataclass
-class _Vectors:
-    """Where the needed vectors are.
-
-    Attributes:
-        needed: the keys.
-        files: that hold some.
-        file, row: int32 [needed], position in `files` and row in that file; -1 where not found.
-    """
-
-    needed: pd.Index
-    files: list[Path]
-    file: np.ndarray
-    row: np.ndarray
-
-    @classmethod
-    def find(cls, directory: Path, needed: pd.Index, counts: Counts) -> "_Vectors":
-        """Look through the store's files, the newest first."""
-        found = cls(needed, [], *np.full((2, len(needed)), -1, np.int32))
-        for path in sorted(directory.glob("[!.]*/*.parquet"), key=_age, reverse=True):
-            if (found.file >= 0).all():
-                break
-            try:
-                position = needed.get_indexer(pd.Index(_read_keys(path)))
-            except UNREADABLE:
-                _drop(path, counts)
-                continue
-            rows = np.flatnonzero(position >= 0)
-            rows = rows[found.file[position[rows]] < 0]
-            found.file[position[rows]] = len(found.files)
-            found.row[position[rows]] = rows
-            found.files.append(path)
-        return found
-
-    def take(self, keys: "pd.Series[str]", recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors of those keys that have one: the mask of these, and the array."""
-        position = self.needed.get_indexer(pd.Index(keys))
-        file, row = self.file[position], self.row[position]
-        vectors = np.empty((len(keys), recipe.module.features), recipe.vector_type)
-        for number in np.unique(file[file >= 0]):
-            wanted = np.flatnonzero(file == number)
-            for rows, group in _groups(self.files[number], row[wanted]):
-                vectors[wanted[rows]] = group
-        return file >= 0, vectors[file >= 0]
-
-
-def _opens(path: Path) -> bool:
-    """Whether a Parquet file has its end, which is written last and says where all else is."""
-    try:
-        pq.read_metadata(path)
-    except UNREADABLE:
-        return False
-    return True
-
-
-def _age(path: Path) -> int:
-    return path.stat().st_mtime_ns
-
-
-def _groups(path: Path, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Read some rows of a file, a row group at a time: positions in `rows`, and their vectors."""
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            start = 0
-            for number in range(file.num_row_groups):
-                end = start + file.metadata.row_group(number).num_rows
-                inside = np.flatnonzero((rows >= start) & (rows < end))
-                if len(inside):
-                    table = file.read_row_group(number, columns=["vector"])
-                    yield inside, matrix(table["vector"])[rows[inside] - start]
-                start = end
-    except UNREADABLE:
-        raise _DamagedError(path) from None
-
-
 def _compute_missing(
     missing: pd.DataFrame, image_dir: Place, recipe: Recipe, directory: Path, progress: Progress
 ) -> int:
@@ -264,10 +189,7 @@ def _compute_missing(
     paths = [image_dir / path for path in missing["path"]]
     digests, variants = missing["digest"].to_numpy(object), missing["variant"].to_numpy(np.int8)
     sizes, times = missing["size"].to_numpy(), missing["mtime_ns"].to_numpy()
-    copies, seeds = None, None
-    if variants.any():
-        copies = recipe.augmentation
-        seeds = np.stack([augmentation.seed(*of) for of in zip(digests, variants, strict=True)])
+    copies, seeds = distortion(digests, variants, recipe)
     waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     rejected: dict[str, str] = {}
     done = computed = 0
@@ -277,115 +199,80 @@ def _compute_missing(
             paths, recipe.module, recipe.precision, copies, seeds, digests.tolist()
         ):
             for i in (*batch.indices, *batch.rejected):
-                if source.is_file(file := paths[i]):  # else its bytes were looked at
-                    _refuse_changed(file, sizes[i], times[i])
-            stored = _stored(batch.vectors, recipe)
-            waiting.append((digests[batch.indices], variants[batch.indices], stored))
+                refuse_changed(paths[i], sizes[i], times[i])
+            kept = stored(batch.vectors, recipe)
+            waiting.append((digests[batch.indices], variants[batch.indices], kept))
             rejected |= {digests[i]: reason for i, reason in batch.rejected.items()}
             computed += len(batch.indices)
             done += len(batch.indices) + len(batch.rejected)
             progress(done, len(paths), "photos through the module")
-            if sum(len(vectors) for *_, vectors in waiting) >= JOURNAL_ROWS:
-                _write_journal(waiting, recipe, directory)
+            if sum(len(of) for of, *_ in waiting) >= JOURNAL_ROWS:
+                vectors.write_journal(waiting, recipe, directory)
                 waiting = []
     finally:
-        _write_journal(waiting, recipe, directory)
-        if rejected:
-            with storage.publish(directory / "rejected.json") as temporary:
-                temporary.write_text(json.dumps(_read_rejected(directory) | rejected, indent=2))
+        vectors.write_journal(waiting, recipe, directory)
+        vectors.add_rejected(directory, rejected)
     return computed
 
 
-def _refuse_changed(path: Path, size: int, mtime_ns: int) -> None:
-    """The manifest's digest must be that of the bytes that were just decoded."""
+def distortion(
+    digests: np.ndarray, variants: np.ndarray, recipe: Recipe
+) -> tuple[Augmentation | None, np.ndarray | None]:
+    """What `features.extract` needs to know of copies; nothing where there are none."""
+    if not variants.any():
+        return None, None
+    seeds = [augmentation.seed(*of) for of in zip(digests, variants, strict=True)]
+    return recipe.augmentation, np.stack(seeds)
+
+
+def refuse_changed(photo: Place, size: int, mtime_ns: int) -> None:
+    """The manifest's digest must be that of the bytes that were just decoded.
+
+    Where these were no file of their own, the digest itself was compared.
+
+    Raises:
+        UserError: where the photo has changed since the manifest was written.
+    """
+    if not source.is_file(photo):
+        return
     try:
-        stat = path.stat()
+        stat = photo.stat()
         changed = (stat.st_size, stat.st_mtime_ns) != (size, mtime_ns)
     except OSError:
         changed = True
     if changed:
-        raise UserError(f"{path} changed while the run was going on; run again")
+        raise UserError(f"{photo} changed while the run was going on; run again")
 
 
-def _stored(vectors: np.ndarray, recipe: Recipe) -> np.ndarray:
+def stored(computed: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """Vectors in the type that they are stored in.
+
+    Raises:
+        UserError: where that type cannot hold them.
+    """
     with np.errstate(over="ignore"):
-        stored = vectors.astype(recipe.vector_type)
-    if not np.isfinite(stored).all():
+        kept = computed.astype(recipe.vector_type)
+    if not np.isfinite(kept).all():
         raise UserError(
-            f"module {recipe.module.handle} gives vectors up to {np.abs(vectors).max():g}, which "
+            f"module {recipe.module.handle} gives vectors up to {np.abs(computed).max():g}, which "
             f"{recipe.vector_type} cannot hold; set vector_type to float32"
-            if np.isfinite(vectors).all()
+            if np.isfinite(computed).all()
             else f"module {recipe.module.handle} gives vectors that are not finite numbers"
         )
-    return stored
+    return kept
 
 
-def _write_journal(
-    waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]], recipe: Recipe, directory: Path
-) -> None:
-    if not waiting:
-        return
-    digests, variants, vectors = map(np.concatenate, zip(*waiting, strict=True))
-    columns = {
-        "digest": pa.array(digests, pa.string()),
-        "variant": pa.array(variants),
-        "vector": _column(vectors),
-    }
-    number = storage.digest(digests.tolist(), variants.tolist())
-    with storage.publish(directory / "partial" / f"{os.getpid()}-{number}.parquet") as temporary:
-        _write(pa.table(columns), temporary, recipe)
-
-
-def _clear_journal(directory: Path, published: pd.Index) -> None:
-    """Delete the journal files of which every vector now stands in a finished class."""
-    for path in filter(_opens, (directory / "partial").glob("*.parquet")):
-        if pd.Index(_read_keys(path)).isin(published).all():
-            path.unlink(missing_ok=True)
-
-
-def _write_class(directory: Path, rows: pd.DataFrame, vectors: _Vectors, recipe: Recipe) -> None:
+def _write_class(directory: Path, rows: pd.DataFrame, found: Vectors, recipe: Recipe) -> None:
     if directory.is_dir():
         return
     with storage.publish(directory) as temporary:
         temporary.mkdir()
         for number, start in enumerate(range(0, max(len(rows), 1), PART_ROWS)):
             part = rows.iloc[start : start + PART_ROWS]
-            have, matrix = vectors.take(part["key"], recipe)
+            have, matrix = found.take(part["position"].to_numpy(np.int64), recipe)
             part = part[have]
-            texts = ("digest", "label", "path", "split")
-            columns = {name: pa.array(part[name], pa.string()) for name in texts}
+            columns = {name: pa.array(part[name], pa.string()) for name in _TEXTS}
             columns["variant"] = pa.array(part["variant"], pa.int8())
-            columns["vector"] = _column(matrix)
-            _write(pa.table(columns), temporary / f"part-{number:05}.parquet", recipe)
-
-
-def _column(matrix: np.ndarray) -> pa.FixedSizeListArray:
-    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
-
-
-def _write(table: pa.Table, path: Path, recipe: Recipe) -> None:
-    metadata = {_METADATA_KEY: json.dumps(recipe.facts())}
-    # Dictionaries pay for labels and splits alone: vectors and digests never repeat.
-    pq.write_table(
-        table.replace_schema_metadata(metadata),
-        path,
-        row_group_size=GROUP_ROWS,
-        compression="zstd",
-        use_dictionary=[name for name in ("label", "split") if name in table.column_names],
-        write_page_checksum=True,
-    )
-
-
-def _read_rejected(directory: Path) -> dict[str, str]:
-    path = directory / "rejected.json"
-    rejected: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-    return rejected
-
-
-def _drop(path: Path, counts: Counts) -> None:
-    """Take a damaged file out of the store."""
-    counts.damaged.append(path)
-    if path.parent.name == "partial":
-        path.unlink(missing_ok=True)
-    else:
-        give_up(path.parent, path)
+            columns["vector"] = vectors.column(matrix)
+            path = temporary / f"part-{number:05}.parquet"
+            vectors.write_table(pa.table(columns), path, recipe)

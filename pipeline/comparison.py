@@ -1,5 +1,6 @@
 """Two models on the same photos, and whether the difference is more than chance."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import comb
 from pathlib import Path
@@ -10,7 +11,7 @@ import pandas as pd
 from pipeline import evaluation, features, recipe
 from pipeline import head as heads
 from pipeline.recipe import Recipe
-from pipeline.rows import Rows
+from pipeline.rows import Photos, Rows
 from pipeline.source import Place
 
 SIGNIFICANT = 0.05  # a smaller p-value is taken for more than chance
@@ -59,7 +60,7 @@ class Comparison:
         return self.p_value < SIGNIFICANT
 
 
-def score(model: Path, test: Rows, image_dir: Place, made_by: Recipe) -> pd.DataFrame | None:
+def score(model: Path, test: Photos, image_dir: Place, made_by: Recipe) -> pd.DataFrame | None:
     """What a finished model says of photos.
 
     Args:
@@ -80,7 +81,7 @@ def score(model: Path, test: Rows, image_dir: Place, made_by: Recipe) -> pd.Data
     if own.key != made_by.key:
         if not Path(own.module.directory).is_dir():
             return None
-        test = _anew(test, image_dir, own)
+        test = _Anew(test, image_dir, own)
     return evaluation.predict(head, test)
 
 
@@ -129,7 +130,7 @@ def p_value(fixed: int, broken: int) -> float:
 
 
 def with_model(
-    model: Path, predictions: pd.DataFrame, test: Rows, image_dir: Place, made_by: Recipe
+    model: Path, predictions: pd.DataFrame, test: Photos, image_dir: Place, made_by: Recipe
 ) -> Comparison | None:
     """Compare an evaluation's predictions with what the model in a folder says of the same photos.
 
@@ -148,11 +149,20 @@ def with_model(
     return compare(before, predictions, earlier)
 
 
-def _anew(test: Rows, image_dir: Place, made_by: Recipe) -> Rows:
+@dataclass(frozen=True)
+class _Anew:
     """The photos with the vectors of another recipe."""
-    paths = [image_dir / path for path in test.paths]
-    vectors = np.zeros((len(paths), made_by.module.features), np.float32)
-    decoded = np.zeros(len(paths), bool)
-    for batch in features.extract(paths, made_by.module, made_by.precision):
-        vectors[batch.indices], decoded[batch.indices] = batch.vectors, True
-    return Rows(vectors, test.labels, test.paths, test.digests).where(decoded)
+
+    photos: Photos
+    image_dir: Place
+    made_by: Recipe
+
+    def batches(self) -> Iterator[Rows]:
+        texts = [(r.labels, np.array(r.paths), np.array(r.digests)) for r in self.photos.batches()]
+        if not texts:
+            return
+        labels, paths, digests = map(np.concatenate, zip(*texts, strict=True))
+        files = [self.image_dir / path for path in paths]
+        for batch in features.extract(files, self.made_by.module, self.made_by.precision):
+            of = batch.indices
+            yield Rows(batch.vectors, labels[of], paths[of].tolist(), digests[of].tolist())

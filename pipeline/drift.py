@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.rows import Rows
 
-MOST_NEW, MOST_OLD = 500, 2000  # photos compared; more are drawn from at random
+MOST_NEW, MOST_OLD = 500, 2000  # photos that are enough; of more, some are drawn at random
 PERMUTATIONS = 999  # the smallest p-value is 1 / 1000
 FEWEST = 5  # new photos below which nothing can be said
 _SEED = 20
@@ -31,9 +31,8 @@ def p_value(new: Rows, old: Rows) -> float | None:
         From 1 / 1000 to 1, the same each time; None with fewer than 5 new photos to compare.
     """
     generator = np.random.default_rng(_SEED)
-    new = _some(new.of(tuple(np.unique(old.labels))), MOST_NEW, generator)
-    old = _some(old.of(tuple(np.unique(new.labels))), MOST_OLD, generator)
     new = new.of(tuple(np.unique(old.labels)))
+    old = old.of(tuple(np.unique(new.labels)))
     if len(new.labels) < FEWEST:
         return None
     labels = np.concatenate([new.labels, old.labels])
@@ -48,14 +47,6 @@ def p_value(new: Rows, old: Rows) -> float | None:
     distances = np.linalg.norm(arrangements.astype(np.float32) @ seen, axis=1)
     reached = int((distances[1:] >= distances[0] * (1 - 1e-6)).sum())
     return (1 + reached) / (1 + PERMUTATIONS)
-
-
-def _some(rows: Rows, most: int, generator: np.random.Generator) -> Rows:
-    if len(rows.labels) <= most:
-        return rows
-    keep = np.zeros(len(rows.labels), bool)
-    keep[generator.choice(len(keep), most, replace=False)] = True
-    return rows.where(keep)
 
 
 def _from_class_middle(vectors: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.head import Head
-from pipeline.rows import Rows
+from pipeline.rows import Photos
 
 FORMAT_VERSION = 3  # raise it when a figure changes its meaning, or the page shows something else
 TOP = 5
@@ -99,7 +99,7 @@ class Evaluation:
     calibration_error: float | None
 
 
-def evaluate(head: Head, test: Rows) -> tuple[Evaluation, pd.DataFrame]:
+def evaluate(head: Head, test: Photos) -> tuple[Evaluation, pd.DataFrame]:
     """Compare a head's answers with the truth.
 
     Args:
@@ -109,7 +109,8 @@ def evaluate(head: Head, test: Rows) -> tuple[Evaluation, pd.DataFrame]:
     Returns:
         The figures, and what `predict` says of each photo.
     """
-    predictions = predict(head, test.of(head.labels))
+    predictions = predict(head, test)
+    predictions = predictions[predictions["label"].isin(head.labels)].reset_index(drop=True)
     classes = np.searchsorted(head.labels, predictions["label"].to_list())
     answers = [labels[0] for labels in predictions["labels"]]
     confusion = np.zeros((len(head.labels), len(head.labels)), np.int64)
@@ -143,25 +144,37 @@ def evaluate(head: Head, test: Rows) -> tuple[Evaluation, pd.DataFrame]:
     return evaluation, predictions
 
 
-def predict(head: Head, rows: Rows) -> pd.DataFrame:
+def predict(head: Head, photos: Photos) -> pd.DataFrame:
     """What a head says of photos, also of labels that it does not know.
 
     Returns:
         One row a photo: path, digest, label, the five best labels and their probabilities, best
         first, and whether the first one is right.
     """
-    labels = np.array(head.labels, dtype=object)
-    probabilities = head.probabilities(rows.vectors)
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
-    scores = np.take_along_axis(probabilities, best, axis=1)
+    known = np.array(head.labels, dtype=object)
+    paths: list[str] = []
+    digests: list[str] = []
+    labels: list[str] = []
+    answers: list[np.ndarray] = []
+    scores: list[np.ndarray] = []
+    for batch in photos.batches():
+        probabilities = head.probabilities(batch.vectors)
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
+        paths += batch.paths
+        digests += batch.digests
+        labels += list(batch.labels)
+        answers += list(known[best])
+        scores += list(np.take_along_axis(probabilities, best, axis=1))
     return pd.DataFrame(
         {
-            "path": rows.paths,
-            "digest": rows.digests,
-            "label": rows.labels,
-            "labels": pd.Series(list(labels[best]), dtype=object),
-            "probabilities": pd.Series(list(scores), dtype=object),
-            "correct": (labels[best[:, 0]] == rows.labels).astype(bool),
+            "path": pd.Series(paths, dtype=str),
+            "digest": pd.Series(digests, dtype=str),
+            "label": pd.Series(labels, dtype=object),
+            "labels": pd.Series(answers, dtype=object),
+            "probabilities": pd.Series(scores, dtype=object),
+            "correct": np.array(
+                [best[0] == label for best, label in zip(answers, labels, strict=True)], bool
+            ),
         }
     )
 

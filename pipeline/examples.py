@@ -104,6 +104,14 @@ class Examples:
         classes = np.concatenate([self.classes, other.classes])
         return Examples(self.labels, classes, self.scaling, kept, again)
 
+    def sample(self) -> "Examples":
+        """All of them where they are kept, else as many as may be: an even share of each class."""
+        if self.kept is not None:
+            return self
+        every = -(-4 * len(self) * len(self.scaling.mean) // KEPT_BYTES)
+        of_class = pd.Series(self.classes).groupby(self.classes).cumcount().to_numpy()
+        return self.only(np.flatnonzero(of_class % every == 0))
+
     def only(self, rows: np.ndarray) -> "Examples":
         """Some of the rows, kept."""
         vectors = self.take(rows)

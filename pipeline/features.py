@@ -4,7 +4,7 @@ import functools
 import importlib.util
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import augmentation, images, modules, quiet, source
+from pipeline import augmentation, frozen, images, modules, quiet, source
 from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
 from pipeline.modules import Module
 from pipeline.source import Place
 
 BATCH = 32  # photos; twice as many were no faster on two cores
+AHEAD = 8  # batches that are decoded in advance: while the module is loaded, there is time for them
 AUTO, FLOAT32, BFLOAT16, FLOAT16 = "auto", "float32", "bfloat16", "float16"
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 _CPU_FLAGS, _GPUS = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
@@ -103,17 +104,21 @@ def extract(
     import tensorflow as tf
 
     height, width = module.height, module.width
-    call, _ = modules.load(module)
-    shape = tf.TensorSpec([BATCH, height, width, 3], tf.float32)
-    # One shape for all batches: nothing is traced twice, and a photo's vector does not depend on
-    # how full its batch was.
-    forward = tf.function(call, input_signature=[shape])
+
+    def load() -> Callable[[Any], Any]:
+        # One shape for all batches: nothing is traced twice, and a photo's vector does not depend
+        # on how full its batch was.
+        shape = tf.TensorSpec([BATCH, height, width, 3], tf.float32)
+        return frozen.load(module) or tf.function(modules.load(module)[0], input_signature=[shape])
 
     def run(part: Decoded) -> Batch:
-        return Batch(part.indices, forward(part.pixels).numpy()[: len(part.indices)], part.rejected)
+        vectors = forward.result()(part.pixels).numpy()
+        return Batch(part.indices, vectors[: len(part.indices)], part.rejected)
 
-    # In a thread of its own, so that the module has work while others do theirs with a batch.
+    # In a thread of its own, so that photos are decoded while the module is loaded, and the module
+    # has work while others do theirs with a batch.
     with using(precision), ThreadPoolExecutor(1) as worker:
+        forward = worker.submit(load)
         running: Future[Batch] | None = None
         for part in decode(paths, height, width, how, seeds, digests):
             following = worker.submit(run, part)
@@ -171,18 +176,18 @@ def decode(
 
     decoded = seeded.map(read, tf.data.AUTOTUNE).ignore_errors()
     following = 0
-    for indices, pixels in decoded.batch(BATCH).prefetch(2):
+    for indices, pixels in decoded.batch(BATCH).prefetch(AHEAD):
         empty = BATCH - len(indices)
         positions = indices.numpy()
         missing = sorted(set(range(following, positions[-1] + 1)).difference(positions))
-        rejected = {i: _reason(paths[i], height, width) for i in missing}
+        rejected = {i: reason(paths[i], height, width) for i in missing}
         following = int(positions[-1]) + 1
         if empty:
             pixels = tf.pad(pixels, [[0, empty], [0, 0], [0, 0], [0, 0]])
         yield Decoded(positions, pixels, rejected)
     if failures:
         raise failures[0]
-    left = {i: _reason(paths[i], height, width) for i in range(following, len(paths))}
+    left = {i: reason(paths[i], height, width) for i in range(following, len(paths))}
     if left:
         yield Decoded(np.empty(0, np.int64), tf.zeros((BATCH, height, width, 3)), left)
 
@@ -203,8 +208,12 @@ def _contents(
         failures.append(error)
 
 
-def _reason(path: Place, height: int, width: int) -> str:
-    """Why a photo could not be decoded."""
+def reason(path: Place, height: int, width: int) -> str:
+    """Why a photo could not be decoded.
+
+    Raises:
+        UserError: where it is no longer there, or can be decoded now.
+    """
     import tensorflow as tf
 
     try:
@@ -213,8 +222,8 @@ def _reason(path: Place, height: int, width: int) -> str:
         raise UserError(f"{path} cannot be read any more ({error.strerror}); run again") from None
     except tf.errors.OpError as error:
         # TensorFlow says where the op was before it says what was wrong.
-        reason = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message or "").strip()
-        return f"cannot be decoded ({reason.splitlines()[0][:100]}); replace or delete it"
+        text = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message or "").strip()
+        return f"cannot be decoded ({text.splitlines()[0][:100]}); replace or delete it"
     raise UserError(f"{path} changed while it was being read; run again")
 
 

@@ -4,6 +4,9 @@ The loss is convex, so there is one best solution for each strength, and L-BFGS 
 strengths are tried from the strongest to the weakest, each from where the last one ended and only
 roughly; the validation photos decide between them, and the chosen one is trained to the end. Then
 the validation photos have done their work, and are trained on as well.
+
+Where there are so many photos that they are read again at each pass, a sample that is kept decides
+on the strength: it takes many passes to find, and hardly matters with so many.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -68,6 +71,7 @@ def train(
     strengths = () if given else STRENGTHS
     zeros = np.zeros((len(training.scaling.mean) + 1, len(training.labels)), np.float32)
     run = _load(snapshots) or _Run((), zeros, zeros)
+    sample = training.sample() if strengths and not run.fine else training
 
     def optimum(
         run: _Run, photos: Examples, l2: float, tolerance: float, start: np.ndarray
@@ -89,8 +93,9 @@ def train(
 
     def after_trial(run: _Run, l2: float, fine: bool) -> _Run:
         start, tolerance = (run.best, _FINE) if fine else (run.last, _ROUGH)
-        solution, number = optimum(run, training, l2, tolerance, start)
-        trial = Trial.of(l2, number, solution, softmax.measure(training, solution), validation)
+        photos = training if fine else sample
+        solution, number = optimum(run, photos, l2, tolerance, start)
+        trial = Trial.of(l2, number, solution, softmax.measure(photos, solution), validation)
         trials = (*run.trials, trial)
         trial.tell(summaries, _iterations(trials), solution)
         best = solution if min(trials, key=Trial.badness) is trial else run.best

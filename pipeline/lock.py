@@ -8,6 +8,7 @@ from typing import IO
 
 NIGHTLY = "nightly.lock"  # held by the one nightly run
 IN_USE = "in-use.lock"  # shared by steps that are at work, so that nothing is deleted below them
+PROMOTION = "promotion.lock"  # held by whoever moves `current`, until that is written down
 
 
 @contextmanager
@@ -29,4 +30,13 @@ def shared(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """Hold a lock alone; waits while somebody else holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield

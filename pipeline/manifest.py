@@ -3,9 +3,11 @@
 import hashlib
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import photos, source, split, storage
+from pipeline import packing, photos, source, split, storage, tars
 from pipeline.errors import UserError
 from pipeline.progress import Progress, silent
 from pipeline.source import Place
@@ -52,12 +54,15 @@ class Listing:
 
     Attributes:
         photos: one row a file: label, path, size, mtime_ns, ctime_ns, problem.
+        shards: the same of the tar files, which are opened by `build`; label is empty where the
+            labels are in there.
         labels: the class folders, in order.
         stray: photos that lie beside the class folders.
-        digest: of the photos and labels; equal digests mean that no photo was touched.
+        digest: of all but these; equal digests mean that no photo was touched.
     """
 
     photos: pd.DataFrame
+    shards: pd.DataFrame
     labels: tuple[str, ...]
     stray: int
     digest: str
@@ -93,8 +98,9 @@ class Summary:
     aside_digest: str
     classes: tuple[ClassSummary, ...]
 
-    def of(self, label: str) -> ClassSummary:
-        return next(c for c in self.classes if c.label == label)
+    @cached_property
+    def by_label(self) -> dict[str, ClassSummary]:
+        return {of_class.label: of_class for of_class in self.classes}
 
     def __str__(self) -> str:
         parts = (f"{sum(getattr(c, p) for c in self.classes):,} {p}" for p in split.SPLITS)
@@ -123,7 +129,9 @@ def list_photos(image_dir: Place) -> Listing:
             f"image_dir: the class folders of {image_dir} hold no photo; "
             "put JPEG, PNG, GIF, BMP or WebP files into them"
         )
-    return Listing(frame, contents.labels, contents.stray, hasher.hexdigest())
+    packed = frame["path"].map(photos.is_shard)
+    rows, shards = (frame[of].reset_index(drop=True) for of in (~packed, packed))
+    return Listing(rows, shards, contents.labels, contents.stray, hasher.hexdigest())
 
 
 def build(
@@ -153,23 +161,29 @@ def build(
     """
     rows = listing.photos
     if known is None:
-        known = pd.DataFrame(columns=_STAT + _INSPECTION)
+        known = pd.DataFrame(columns=["label", *_STAT, *_INSPECTION])
     # That a photo was on no list was the rule's finding, not the inspection's.
     known = known.replace({"status": {UNLISTED: photos.OK}})
     rows = rows.merge(known[_STAT + _INSPECTION], how="left", on=_STAT)
     where = source.absolute(image_dir)
+    packed: list[pd.DataFrame] = []
     try:
         _inspect(rows, image_dir, progress)
+        packed += packing.rows(listing.shards, image_dir, known, progress)
     except BaseException:
         if unfinished:
-            done = rows[rows["status"].notna()].assign(split="")
+            done = pd.concat([rows[rows["status"].notna()], *packed]).assign(split="")
             write(_table(done, {"version": FORMAT_VERSION, "image_dir": where}), unfinished)
         raise
+    labels = listing.labels
+    if packed:
+        rows = pd.concat([rows, *packed], ignore_index=True)
+        labels = tuple(sorted({*labels, *rows["label"]} - {""}))
     digests = rows["digest"].where(rows["status"] == photos.OK, "")
-    rows["split"] = split.assign_all(rule, rows["path"].to_list(), digests.to_list())
+    rows["split"] = split.assign_all(rule, unpacked(rows["path"]), digests.to_list())
     rows.loc[rows["split"].isna() & (rows["status"] == photos.OK), "status"] = UNLISTED
     rows.loc[rows["status"] != photos.OK, "split"] = ""
-    summary = _summarise(rows, listing.labels)
+    summary = _summarise(rows, labels)
     _refuse_hopeless(summary, rows, image_dir)
     return _table(rows, {"version": FORMAT_VERSION, "image_dir": where, **asdict(summary)})
 
@@ -177,6 +191,11 @@ def build(
 def _table(rows: pd.DataFrame, fields: dict[str, Any]) -> pa.Table:
     table = pa.Table.from_pandas(rows[SCHEMA.names], SCHEMA, preserve_index=False)
     return table.replace_schema_metadata({_METADATA_KEY: json.dumps(fields)})
+
+
+def unpacked(paths: "pd.Series[str]") -> list[str]:
+    """The paths that photos have on lists of a given split, where they stand as files."""
+    return [tars.unpacked(path) for path in paths]
 
 
 def _inspect(rows: pd.DataFrame, image_dir: Place, progress: Progress) -> None:
@@ -202,24 +221,22 @@ def _inspect(rows: pd.DataFrame, image_dir: Place, progress: Progress) -> None:
 
 
 def _summarise(rows: pd.DataFrame, labels: tuple[str, ...]) -> Summary:
-    classes = []
-    positions = rows.groupby("label").indices
-    for label in labels:
-        of_class = rows.iloc[positions.get(label, [])]
-        usable = of_class[of_class["status"] == photos.OK]
-        counts = usable["split"].value_counts()
-        content = usable[["path", "digest", "split"]].to_numpy().tolist()
-        classes.append(
-            ClassSummary(
-                label=label,
-                digest=storage.digest(label, content),
-                **{part: int(counts.get(part, 0)) for part in split.SPLITS},
-                set_aside=len(of_class) - len(usable),
-            )
+    usable, aside = rows[rows["status"] == photos.OK], rows[rows["status"] != photos.OK]
+    content: dict[str, list[list[str]]] = {label: [] for label in labels}
+    for label, *of_photo in usable[["label", "path", "digest", "split"]].to_numpy().tolist():
+        content.setdefault(label, []).append(of_photo)
+    counts = Counter(zip(rows["label"], rows["split"], strict=True))  # no split: set aside
+    classes = tuple(
+        ClassSummary(
+            label,
+            storage.digest(label, content[label]),
+            *(counts[label, part] for part in (*split.SPLITS, "")),
         )
-    aside = rows[rows["status"] != photos.OK][["path", "status"]].to_numpy().tolist()
+        for label in labels
+    )
     usable_digest = storage.digest([c.digest for c in classes if c.usable])
-    return Summary(usable_digest, storage.digest(aside), tuple(classes))
+    aside_digest = storage.digest(aside[["path", "status"]].to_numpy().tolist())
+    return Summary(usable_digest, aside_digest, classes)
 
 
 def _refuse_hopeless(summary: Summary, rows: pd.DataFrame, image_dir: Place) -> None:
@@ -263,7 +280,7 @@ def image_dir(path: Path) -> str:
 def newest(directory: Path, image_dir: Place) -> pd.DataFrame | None:
     """The rows of the latest manifest of `image_dir` in `directory`, if there is one.
 
-    Left out are the photos that could not be read, so that they are tried again.
+    Left out are the files that could not be read, so that they are tried again.
     """
     paths = directory.glob("*.parquet")
     for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
@@ -272,7 +289,9 @@ def newest(directory: Path, image_dir: Place) -> pd.DataFrame | None:
             same = fields["image_dir"] == source.absolute(image_dir)
             if same and fields["version"] == FORMAT_VERSION:
                 rows = read(path)
-                return rows[rows["digest"] != ""]
+                unread = rows["digest"] == ""
+                packed = rows["path"][unread].map(packing.shard_of) != ""
+                return rows.drop(index=packed.index[~packed])
         except (OSError, pa.ArrowException, KeyError):
             continue  # damaged, or not ours: the photos are read again
     return None

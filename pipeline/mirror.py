@@ -32,6 +32,7 @@ _NOTE = ".mirror-of"  # file in a mirror that holds the URL
 _COMPLETE = ".complete"
 _THREADS = 8  # results on their way at a time
 _FRESH_S = 2.0  # as long as what a listing lacks is taken for missing
+_AGAIN_S = 0.2  # the same, when it is asked for again
 _MODIFIED = ("LastModified", "updated", "mtime", "created")  # as the stores' libraries call it
 # What this machine refuses, not the store: trying again is of no use.
 _OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -122,11 +123,8 @@ class Mirror:
         listing = self._listings.get(path.parent)
         if listing and path.name in listing.entries:
             return True
-        if (
-            listing is None
-            or path.name in listing.denied
-            or time.monotonic() - listing.made > _FRESH_S
-        ):
+        known = _AGAIN_S if listing and path.name in listing.denied else _FRESH_S
+        if listing is None or time.monotonic() - listing.made > known:
             listing = self._list(path.parent)
         listing.denied.add(path.name)
         return path.name in listing.entries

@@ -15,7 +15,7 @@ from pipeline import efficientnet_lite, hub, interface, quiet, storage
 from pipeline.errors import UserError
 from pipeline.progress import Progress, silent
 
-FORMAT_VERSION = 1  # raise it when what is found out of a module changes
+FORMAT_VERSION = 2  # raise it when what is found out of a module changes
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Module:
         image_range: which numbers it was trained with, one of `interface.RANGES`.
         signature: which of its signatures is called; empty for the module itself.
         licence: of its weights, where it is known.
+        frozen: path of its graph for the bottleneck stage; empty where there is none.
     """
 
     handle: str
@@ -42,6 +43,7 @@ class Module:
     image_range: str = interface.UNIT
     signature: str = interface.CALL
     licence: str = ""
+    frozen: str = ""
 
 
 class _UnreadableError(UserError):
@@ -158,7 +160,8 @@ def _resolve(handle: str, module_dir: Path, progress: Progress, again: bool = Fa
     if again or not directory.is_dir():
         with storage.publish(directory) as temporary:
             efficientnet_lite.save(handle, temporary)
-            shutil.rmtree(directory, ignore_errors=True)
+            if again:  # else what is there now is another process's, which may be reading it
+                shutil.rmtree(directory, ignore_errors=True)
     return directory
 
 

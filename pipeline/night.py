@@ -8,12 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import changes, drift, history, manifest, promotion, rows, split, storage, timing
+from pipeline import (
+    changes,
+    drift,
+    history,
+    manifest,
+    promotion,
+    prune,
+    rows,
+    split,
+    storage,
+    timing,
+)
 from pipeline.comparison import Comparison
 from pipeline.history import Night
 from pipeline.promotion import Gate
 from pipeline.recipe import Recipe
-from pipeline.rows import Rows
+from pipeline.rows import Part, Rows
 from pipeline.source import Place
 
 DRIFT_DAYS = 7  # photos that arrived within so many days are compared with those before
@@ -64,7 +75,7 @@ def close(results: Results, date: datetime.date, gate: Gate) -> Night:
         verdict = promotion.judge(
             results.model,
             against,
-            rows.read(results.classes, split.TESTING),
+            Part(results.classes, split.TESTING),
             results.image_dir,
             results.recipe,
             gate,
@@ -103,7 +114,7 @@ def close(results: Results, date: datetime.date, gate: Gate) -> Night:
         drift=drifted,
         flags=tuple(_flags(history.drop(earlier, correct, count), drifted, since)),
         seconds=_seconds(results, earlier),
-        disk_bytes=sum(p.lstat().st_size for p in out.rglob("*") if p.is_file()),
+        disk_bytes=prune.size(out),
         model=results.model.name,
         evaluation=results.evaluation.name,
         head=results.head.name,
@@ -147,16 +158,18 @@ def _drift(results: Results, date: datetime.date, earlier: list[Night]) -> tuple
     reference = reference or next((n for n in earlier if _latest(results.output_dir, [n])), None)
     if reference is None:
         return None, ""
-    known = set(manifest.read(results.output_dir / "manifests" / reference.manifest)["digest"])
-    parts = [rows.read(results.classes, part) for part in split.SPLITS]
-    everything = Rows(
-        np.concatenate([part.vectors for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        [path for part in parts for path in part.paths],
-        [digest for part in parts for digest in part.digests],
-    )
-    old = np.array([digest in known for digest in everything.digests], bool)
-    return drift.p_value(everything.where(~old), everything.where(old)), reference.date
+    known = manifest.read(results.output_dir / "manifests" / reference.manifest)
+    digests, labels = set(known["digest"]), tuple(known["label"].unique())
+
+    def photos(old: bool, labels: tuple[str, ...]) -> Iterator[Rows]:
+        for part in split.SPLITS:
+            for batch in Part(results.classes, part).batches():
+                is_old = np.array([digest in digests for digest in batch.digests], bool)
+                yield batch.where(is_old == old).of(labels)
+
+    new = rows.lowest(photos(False, labels), drift.MOST_NEW)
+    old = new and rows.lowest(photos(True, tuple(set(new.labels))), drift.MOST_OLD)
+    return (drift.p_value(new, old) if new and old else None), reference.date
 
 
 def _seconds(results: Results, earlier: list[Night]) -> dict[str, float]:

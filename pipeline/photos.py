@@ -74,13 +74,15 @@ def labels(image_dir: Path) -> tuple[str, ...]:
     """Names of the class folders in `image_dir`, in a fixed order.
 
     Raises:
-        UserError: where there is no such folder, or no class folder in it.
+        UserError: where there is no such folder, or neither a class folder nor a shard in it.
     """
-    return tuple(_displayable(entry.name) for entry in _class_folders(image_dir))
+    return tuple(displayable(entry.name) for entry in _class_folders(image_dir))
 
 
 def find(image_dir: Path) -> Iterator[Found]:
-    """List the photos below the class folders of `image_dir`, in a fixed order.
+    """List the photos below the class folders of `image_dir`, in a fixed order; and shards.
+
+    Shards, which lie below the class folders or beside them, are told by `is_shard`.
 
     Folders inside a class folder belong to the class. Hidden files and files that are plainly
     something else are passed over. Symbolic links are followed, each folder once.
@@ -93,6 +95,9 @@ def find(image_dir: Path) -> Iterator[Found]:
             yield _unusable(folder.name, folder.name, problem)
             continue
         yield from _walk(folder.path, folder.name, folder.name, set())
+    for entry in sorted(os.scandir(image_dir), key=lambda entry: entry.name):
+        if _is_shard(entry):
+            yield from _walk(entry.path, "", entry.name, set(), entry)
 
 
 def below(folder: Path) -> Iterator[Found]:
@@ -100,12 +105,12 @@ def below(folder: Path) -> Iterator[Found]:
 
     Their label is empty, and their path leads to them from where `folder` does.
     """
-    yield from _walk(str(folder), "", str(folder), set())
+    yield from (f for f in _walk(str(folder), "", str(folder), set()) if not is_shard(f.path))
 
 
 def one(path: Path) -> Found:
     """A file that somebody named."""
-    if _displayable(str(path)) != str(path):
+    if displayable(str(path)) != str(path):
         return _unusable("", str(path), "file name is not UTF-8; rename the file")
     try:
         status = path.stat()
@@ -122,7 +127,7 @@ def _class_folders(image_dir: Path) -> list[os.DirEntry[str]]:
     except OSError as error:
         raise UserError(f"image_dir: {image_dir} cannot be read: {error.strerror}") from None
     folders = [e for e in entries if not e.name.startswith(".") and _is_dir(e)]
-    if not folders:
+    if not folders and not any(map(_is_shard, entries)):
         raise no_class(image_dir, stray(image_dir))
     return folders
 
@@ -146,8 +151,23 @@ def stray(image_dir: Path) -> int:
     return sum(may_be_photo(e.name) and not _is_dir(e) for e in os.scandir(image_dir))
 
 
-def _walk(directory: str, label: str, prefix: str, seen: set[tuple[int, int]]) -> Iterator[Found]:
-    waiting: list[tuple[str, str, os.DirEntry[str] | None]] = [(directory, prefix, None)]
+def is_shard(name: str) -> bool:
+    """Whether a file's name is that of a tar file, which holds photos."""
+    return name.lower().endswith(".tar")
+
+
+def _is_shard(entry: os.DirEntry[str]) -> bool:
+    return is_shard(entry.name) and not entry.name.startswith(".") and not _is_dir(entry)
+
+
+def _walk(
+    directory: str,
+    label: str,
+    prefix: str,
+    seen: set[tuple[int, int]],
+    entry: os.DirEntry[str] | None = None,
+) -> Iterator[Found]:
+    waiting: list[tuple[str, str, os.DirEntry[str] | None]] = [(directory, prefix, entry)]
     while waiting:  # no recursion: folders can be nested deeper than Python's stack
         where, path, entry = waiting.pop()
         if entry is None or _is_dir(entry):
@@ -162,13 +182,13 @@ def _walk(directory: str, label: str, prefix: str, seen: set[tuple[int, int]]) -
                 continue
             shown = (e for e in entries if not e.name.startswith("."))
             waiting += [(e.path, f"{path}/{e.name}", e) for e in shown]
-        elif may_be_photo(entry.name):
+        elif may_be_photo(entry.name) or is_shard(entry.name):
             try:
                 status = entry.stat()
             except OSError as error:
                 yield _unusable(label, path, f"cannot be read: {error.strerror}")
                 continue
-            if _displayable(path) != path:
+            if displayable(path) != path:
                 yield _unusable(label, path, "file name is not UTF-8; rename the file")
                 continue
             yield Found(label, path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
@@ -192,10 +212,11 @@ def may_be_photo(name: str) -> bool:
 
 
 def _unusable(label: str, path: str, problem: str) -> Found:
-    return Found(_displayable(label), _displayable(path), 0, 0, 0, problem)
+    return Found(displayable(label), displayable(path), 0, 0, 0, problem)
 
 
-def _displayable(text: str) -> str:
+def displayable(text: str) -> str:
+    """Text that can be written: names need not be UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -11,6 +11,7 @@ While it goes on, `partial/<name of that folder>/<first row>.parquet` holds the 
 import glob
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from pipeline import contract, features, photos, runtimes, source, storage
 from pipeline.errors import UserError
 from pipeline.photos import Found
 from pipeline.progress import Progress, silent
-from pipeline.remote import Remote
+from pipeline.remote import READERS, Remote
 
 FORMAT_VERSION = 1  # raise it when the files change
 TOP = 5
@@ -143,10 +144,12 @@ def _predict(
 ) -> list[dict[str, Any]]:
     """One row a photo, in order."""
     labels = np.array(described["labels"], object)
-    rows: list[dict[str, Any]] = [
+    with ThreadPoolExecutor(READERS) as threads:
         # What training would set aside is no photo here either, though it might be decoded.
-        {"path": photo.path, "labels": [], "scores": [], "problem": _problem(photo)}
-        for photo in found
+        problems = list(threads.map(_problem, found))
+    rows: list[dict[str, Any]] = [
+        {"path": photo.path, "labels": [], "scores": [], "problem": problem}
+        for photo, problem in zip(found, problems, strict=True)
     ]
     usable = [row for row in rows if not row["problem"]]
     size = described["input"]["height"], described["input"]["width"]

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline import comparison, export, head, history, mirror, sharing
+from pipeline import comparison, export, head, history, lock, mirror, sharing
 from pipeline.comparison import Comparison
 from pipeline.errors import UserError
 from pipeline.history import Promotion
 from pipeline.recipe import Recipe
-from pipeline.rows import Rows
+from pipeline.rows import Photos
 from pipeline.source import Place
 
 CHANCE = 0.05  # how often a model that is as good may be refused
@@ -55,7 +55,7 @@ class Verdict:
 
 
 def judge(
-    model: Path, current: Path | None, test: Rows, image_dir: Place, recipe: Recipe, gate: Gate
+    model: Path, current: Path | None, test: Photos, image_dir: Place, recipe: Recipe, gate: Gate
 ) -> Verdict:
     """Decide whether a model may replace the current one.
 
@@ -80,21 +80,26 @@ def judge(
     lost = sorted(set(old) - set(new))
     if lost:
         objections.append(f"classes of the current model are missing: {', '.join(lost[:5])}")
-    test = test.of(tuple(set(old) & set(new)))
-    measured = _compare(current, model, test, image_dir, recipe)
-    if measured is None:
+    said = [comparison.score(each, test, image_dir, recipe) for each in (current, model)]
+    common = [each[each["label"].isin(set(old) & set(new))] for each in said if each is not None]
+    if len(common) < 2 or common[0].empty:
         objections.append("the current model cannot be measured on today's test photos")
-    else:
-        objections += _worse(measured, gate.tolerance, "with today's labels")
-    before = _as_labelled(test, current)
-    again = _compare(current, model, before, image_dir, recipe)
-    if again is not None:
+        return Verdict(tuple(objections), None)
+    before, after = common
+    measured = comparison.compare(before, after)
+    objections += _worse(measured, gate.tolerance, "with today's labels")
+    then = _labels(current)
+    before, after = _as_labelled(before, then), _as_labelled(after, then)
+    if len(before):
+        again = comparison.compare(before, after)
         objections += _worse(again, gate.tolerance, "with the labels that it was measured with")
     return Verdict(tuple(objections), measured)
 
 
 def promote(output_dir: Path, model: Path, how: str) -> Promotion | None:
     """Let `current` lead to a model, in one step, and say what is to be written down of it.
+
+    To be called, until that is done, by whoever holds `lock.PROMOTION`.
 
     Returns:
         For `history.add`; None where `current` leads there already, and the history says so.
@@ -145,18 +150,20 @@ def rollback(output_dir: Path) -> tuple[str, str]:
     Raises:
         UserError: where there is no earlier model.
     """
-    sharing.follow(output_dir)
-    now = current(output_dir)
-    names = [name for name in _stack(history.promotions(output_dir)) if now and name != now.name]
-    sharing.fetch_models(output_dir, names[-1:])
-    there = [name for name in names if (output_dir / "models" / name).is_dir()]
-    if now is None or not there:
-        raise UserError(f"{output_dir} has no earlier model to go back to")
-    # Written down first: killed in between, the same command ends what it began.
-    history.add(output_dir, promotion=Promotion(history.now(), there[-1], ROLLBACK, now.name))
-    sharing.share_history(output_dir)
-    export.release(output_dir / "models" / there[-1], output_dir)
-    sharing.share_model(output_dir)
+    with lock.turn(output_dir / lock.PROMOTION):
+        sharing.follow(output_dir)
+        now = current(output_dir)
+        stack = _stack(history.promotions(output_dir))
+        names = [name for name in stack if now and name != now.name]
+        sharing.fetch_models(output_dir, names[-1:])
+        there = [name for name in names if (output_dir / "models" / name).is_dir()]
+        if now is None or not there:
+            raise UserError(f"{output_dir} has no earlier model to go back to")
+        # Written down first: killed in between, the same command ends what it began.
+        history.add(output_dir, promotion=Promotion(history.now(), there[-1], ROLLBACK, now.name))
+        sharing.share_history(output_dir)
+        export.release(output_dir / "models" / there[-1], output_dir)
+        sharing.share_model(output_dir)
     return now.name, there[-1]
 
 
@@ -200,25 +207,18 @@ def _worse(measured: Comparison, tolerance: float, how: str) -> Iterator[str]:
         )
 
 
-def _compare(
-    current: Path, model: Path, test: Rows, image_dir: Place, recipe: Recipe
-) -> Comparison | None:
-    if not len(test.labels):
-        return None
-    before = comparison.score(current, test, image_dir, recipe)
-    after = comparison.score(model, test, image_dir, recipe)
-    if before is None or after is None or not len(before):
-        return None
-    return comparison.compare(before, after)
+def _labels(model: Path) -> dict[str, str]:
+    """The labels of the photos that a model was measured on, by digest."""
+    measured = pd.read_parquet(model / "predictions.parquet", columns=["digest", "label"])
+    return dict(zip(measured["digest"], measured["label"], strict=True))
 
 
-def _as_labelled(test: Rows, current: Path) -> Rows:
-    """The photos that the current model was measured on, with the labels that they had then."""
-    measured = pd.read_parquet(current / "predictions.parquet", columns=["digest", "label"])
-    labels = dict(zip(measured["digest"], measured["label"], strict=True))
-    kept = test.where(np.array([digest in labels for digest in test.digests], bool))
-    old = np.array([labels[digest] for digest in kept.digests], dtype=object)
-    return Rows(kept.vectors, old, kept.paths, kept.digests)
+def _as_labelled(said: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
+    """What a model said of the photos whose digest has a label, held against this label."""
+    kept = said[said["digest"].isin(labels)]
+    then = [labels[digest] for digest in kept["digest"]]
+    right = [best[0] == label for best, label in zip(kept["labels"], then, strict=True)]
+    return kept.assign(label=then, correct=np.array(right, bool))
 
 
 def main() -> None:

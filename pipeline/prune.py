@@ -7,10 +7,12 @@ What this project did not write is left alone.
 """
 
 import json
+import os
 import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +20,10 @@ from pipeline import bottlenecks, history, manifest, mirror, promotion, sharing,
 from pipeline.augmentation import Augmentation
 from pipeline.mirror import Mirror
 from pipeline.rows import UNREADABLE
+from pipeline.vectors import PARTIAL, SHARDS
 
 YOUNG = 3 * 24 * 3600.0  # seconds
+_OF_ALL_CLASSES = (PARTIAL, SHARDS, "rejected.json")
 _OURS = re.compile(r"[0-9a-f]{12}(\.parquet)?")  # a digest, as storage.digest makes them
 
 
@@ -75,9 +79,15 @@ def delete(leftovers: list[Leftover]) -> None:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.lstat().st_size for file in files if not file.is_dir())
+    """Bytes of a file, or of all files in a folder; others may be at work in it."""
+    if not path.is_dir():
+        return path.lstat().st_size
+    total = 0
+    for folder, _, files in os.walk(path):  # which passes over folders that are gone meanwhile
+        for name in files:
+            with suppress(FileNotFoundError):
+                total += Path(folder, name).lstat().st_size
+    return total
 
 
 def remarks(leftovers: list[Leftover], deleted: bool) -> Iterator[str]:
@@ -131,9 +141,10 @@ def _unneeded(
         homes |= {bottleneck_dir / name for name in store.folders(bottleneck_dir)}
     for home in homes:
         for path, changed in _inside(home, store):
-            if path.name not in classes and path.name not in ("partial", "rejected.json"):
+            if path.name not in classes and path.name not in _OF_ALL_CLASSES:
                 yield path, changed
-        yield from _inside(home / "partial", None)
+        yield from _inside(home / PARTIAL, None)
+        yield from _inside(home / SHARDS, store)
 
 
 def _inside(folder: Path, store: Mirror | None) -> Iterator[tuple[Path, float]]:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from pipeline import storage
@@ -30,7 +31,7 @@ class Recipe:
     vector_type: str
     augmentation: Augmentation = field(default_factory=Augmentation)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Digest of all of it: the module's content counts, not what it is called."""
         facts = self.facts()

@@ -6,11 +6,12 @@ shown or written.
 
 import errno
 import hashlib
+import io
 import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from pipeline.errors import UserError
@@ -19,6 +20,7 @@ READERS = 32  # reads at the same time: each mostly waits
 ATTEMPTS = 5  # at one read, or one page of a listing
 WAIT_S = 0.5  # before the second attempt; before each further one, twice as long
 READ_S = 60.0  # that an attempt may take
+BLOCK = 4 * 2**20  # bytes of a large file that are read at once
 _LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 # What a store tells of a file that changes with its content; the first one counts.
 _VERSIONS = (
@@ -174,6 +176,36 @@ def read(file: Remote, start: int = 0, end: int | None = None) -> bytes:
         f"{file} cannot be read, in {ATTEMPTS} attempts: {last}; what is done is kept: run again "
         "to go on"
     )
+
+
+class _Blocks(io.RawIOBase):
+    """A file in a store, as a file that can be read; what is wanted of it comes by `read`."""
+
+    def __init__(self, file: Remote, size: int) -> None:
+        self._file, self._size, self._position = file, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = start + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        end = min(self._position + len(buffer), self._size)
+        content = read(self._file, self._position, end) if self._position < end else b""
+        buffer[: len(content)] = content
+        self._position += len(content)
+        return len(content)
+
+
+def open_file(file: Remote, size: int) -> BinaryIO:
+    """A file of so many bytes, to be read from its beginning, BLOCK bytes at a time."""
+    return io.BufferedReader(_Blocks(file, size), BLOCK)
 
 
 def reason(error: Exception) -> str:

@@ -1,22 +1,39 @@
 """Rows of finished bottlenecks: photos with their vectors, as the later steps read them."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from pyarrow import dataset
 
 from pipeline.errors import UserError
 
 UNREADABLE = (OSError, pa.ArrowException)  # what a damaged file raises
+TEXTS = ("label", "path", "digest")
+_BATCH_ROWS = 1024
+_FORMAT = dataset.ParquetFileFormat(
+    default_fragment_scan_options=dataset.ParquetFragmentScanOptions(
+        page_checksum_verification=True, pre_buffer=False
+    )
+)
+
+
+class Photos(Protocol):
+    """Photos with their vectors, to go through as often as one likes."""
+
+    def batches(self) -> Iterator["Rows"]:
+        """Some photos at a time, in the same order each time."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Photos with their vectors.
+    """Photos with their vectors, in memory.
 
     Attributes:
         vectors: float32 [n, features].
@@ -30,6 +47,10 @@ class Rows:
     paths: list[str]
     digests: list[str]
 
+    def batches(self) -> Iterator["Rows"]:
+        """All of them at once."""
+        yield self
+
     def of(self, labels: tuple[str, ...]) -> "Rows":
         """The rows that have one of these labels."""
         return self.where(np.isin(self.labels, labels))
@@ -41,61 +62,102 @@ class Rows:
         return Rows(self.vectors[keep], self.labels[keep], paths, digests)
 
 
-def read(directories: list[Path], split: str) -> Rows:
-    """The photos of one split, from finished classes, all at once; none of their copies.
+@dataclass(frozen=True)
+class Part:
+    """The photos of one part of the split, read from finished classes whenever they are asked for.
 
-    Raises:
-        UserError: for a damaged file, which is deleted, so that the next run computes it again.
+    They come a few at a time, no more than 1,024 rows, so that it does not matter how many
+    there are. Each way to go through them raises UserError for a damaged file, which is deleted,
+    so that the next run computes it again.
+
+    Attributes:
+        directories: of the classes.
+        split: name of the part.
     """
-    return _rows(pa.concat_tables(_tables(directories, split)))
 
+    directories: list[Path]
+    split: str
 
-def labelled(
-    directories: list[Path], split: str, copies: bool = False
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The vectors [n, features], in the stored type, and the labels [n], in the order of `read`.
+    def batches(self) -> Iterator[Rows]:
+        """All that there is to know of them, but none of their copies."""
+        for table in self._tables((*TEXTS, "vector")):
+            texts = (table[name].to_pylist() for name in TEXTS)
+            yield _rows(matrix(table["vector"]), *texts)
 
-    They come a row group at a time: no more than 1,024 rows.
+    def labelled(self, copies: bool = False) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Their vectors [n, features], in the stored type, and their labels [n].
 
-    For those who go through the photos again and again: texts take longer to read than vectors.
-    With `copies`, the distorted copies of training photos come as well.
-    """
-    for table in _tables(directories, split, ("label", "vector"), copies):
-        if len(table):
+        For those who go through them again and again: other texts take longer to read than
+        vectors. With `copies`, the distorted copies of training photos come as well.
+        """
+        for table in self._tables(("label", "vector"), copies):
             yield matrix(table["vector"]), table["label"].to_pandas().to_numpy(dtype=object)
 
+    def texts(self) -> pd.DataFrame:
+        """Their label, path and digest, without their vectors."""
+        empty = pa.table({name: pa.array([], pa.string()) for name in TEXTS})
+        texts: pd.DataFrame = pa.concat_tables([empty, *self._tables(TEXTS)]).to_pandas()
+        return texts
 
-def _tables(
-    directories: list[Path],
-    split: str,
-    columns: tuple[str, ...] = ("label", "path", "digest", "vector"),
-    copies: bool = False,
-) -> Iterator[pa.Table]:
-    for directory in directories:
-        for part in sorted(directory.glob("*.parquet")):
-            try:
-                with pq.ParquetFile(part, page_checksum_verification=True) as file:
-                    for number in range(file.num_row_groups):
-                        table = file.read_row_group(number, columns=["split", "variant", *columns])
-                        wanted = pc.equal(table["split"], split)
-                        if not copies:
-                            wanted = pc.and_(wanted, pc.equal(table["variant"], 0))
-                        yield table.filter(wanted).replace_schema_metadata(None)
-            except UNREADABLE as error:
-                give_up(directory, part)
-                raise UserError(
-                    f"{part} is damaged ({error}) and was deleted; run again, and its photos, "
-                    "but no others, are computed again"
-                ) from None
+    def _tables(self, columns: tuple[str, ...], copies: bool = False) -> Iterator[pa.Table]:
+        """In order. Arrow reads some files ahead: of many classes, each file is tiny."""
+        parts = [part for where in self.directories for part in sorted(where.glob("*.parquet"))]
+        if not parts:
+            return
+        wanted = pc.field("split") == self.split
+        if not copies:
+            wanted &= pc.field("variant") == 0
+        try:
+            batches = dataset.dataset(parts, format=_FORMAT).to_batches(
+                columns=list(columns), filter=wanted, batch_size=_BATCH_ROWS
+            )
+            for batch in batches:
+                if len(batch):
+                    yield pa.table(batch).replace_schema_metadata(None)
+        except UNREADABLE:
+            _name_damaged(parts)
+            raise
 
 
-def _rows(table: pa.Table) -> Rows:
+def _name_damaged(parts: list[Path]) -> None:
+    """Say which file is damaged, and give it up."""
+    for part in parts:
+        try:
+            dataset.dataset(part, format=_FORMAT).to_table()
+        except UNREADABLE as error:
+            give_up(part.parent, part)
+            raise UserError(
+                f"{part} is damaged ({error}) and was deleted; run again, and its photos, "
+                "but no others, are computed again"
+            ) from None
+
+
+def lowest(batches: Iterator[Rows], most: int) -> Rows | None:
+    """The photos of the lowest digests, so many at most: drawn at random, but always the same.
+
+    None where there are no photos at all.
+    """
+    drawn: Rows | None = None
+    for batch in batches:
+        both = joined([drawn, batch]) if drawn else batch
+        keep = np.zeros(len(both.labels), bool)
+        keep[np.argsort(np.array(both.digests), kind="stable")[:most]] = True
+        drawn = both.where(keep)
+    return drawn
+
+
+def joined(parts: list[Rows]) -> Rows:
+    """Some photos and then others; at least one list of them."""
     return Rows(
-        matrix(table["vector"]).astype(np.float32),
-        table["label"].to_pandas().to_numpy(dtype=object),
-        table["path"].to_pylist(),
-        table["digest"].to_pylist(),
+        np.concatenate([part.vectors for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        [path for part in parts for path in part.paths],
+        [digest for part in parts for digest in part.digests],
     )
+
+
+def _rows(vectors: np.ndarray, labels: list[str], paths: list[str], digests: list[str]) -> Rows:
+    return Rows(vectors.astype(np.float32), np.array(labels, dtype=object), paths, digests)
 
 
 def matrix(column: pa.ChunkedArray) -> np.ndarray:
@@ -107,9 +169,14 @@ def matrix(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def give_up(directory: Path, damaged: Path) -> None:
-    """Delete a class with a damaged file, but keep the rows of its other files."""
+    """Delete a class with a damaged file, but keep the rows of its other files.
+
+    Another process may be doing so as well, or have put the class in its place again.
+    """
     for part in directory.glob("*.parquet"):
         if part != damaged:
-            part.rename(directory.parent / "partial" / f"{directory.name}-{part.name}")
+            with suppress(FileNotFoundError):
+                part.rename(directory.parent / "partial" / f"{directory.name}-{part.name}")
     damaged.unlink(missing_ok=True)
-    directory.rmdir()
+    with suppress(OSError):
+        directory.rmdir()

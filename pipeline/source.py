@@ -1,4 +1,4 @@
-"""Where photos are: a folder of this machine, or one in a store. What the rest knows of them."""
+"""Where photos are: in a folder of this machine or of a store, each a file, or packed in shards."""
 
 import hashlib
 from collections import deque
@@ -10,10 +10,13 @@ from typing import TypeGuard
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from pipeline import photos, remote
+from pipeline import photos, remote, tars
 from pipeline.errors import UserError
 from pipeline.photos import Found, Inspection
-from pipeline.remote import READERS, Listed, Remote
+from pipeline.remote import BLOCK, READERS, Listed, Remote
+from pipeline.tars import Member
+
+_GAP = 2**19  # bytes of a shard that are read for nothing, rather than with a request more
 
 Place = Path | Remote  # of a photo, or of a folder of them; `/` leads from one to the other
 
@@ -24,7 +27,7 @@ class Contents:
 
     Attributes:
         labels: the class folders, in order.
-        found: the photos below them, in order.
+        found: the photos below them, in order; and the shards, which `photos.is_shard` tells.
         stray: how many photos lie beside them, and belong to no class.
     """
 
@@ -55,7 +58,7 @@ def contents(image_dir: Place) -> Contents:
     Of photos in a store, `mtime_ns` is a number that changes with the content, and `ctime_ns` 0.
 
     Raises:
-        UserError: where there is no such folder, or no class folder in it.
+        UserError: where there is no such folder, or neither a class folder nor a shard in it.
     """
     if isinstance(image_dir, Path):
         labels = photos.labels(image_dir)
@@ -67,14 +70,17 @@ def contents(image_dir: Place) -> Contents:
     photo = [file for file in files if _may_be_photo(file)]
     stray = sum("/" not in file.path for file in photo)
     labels = tuple(dict.fromkeys(f.path.split("/")[0] for f in files if "/" in f.path))
-    if not labels:
+    packed = [file for file in files if photos.is_shard(file.path)]
+    if not labels and not packed:
         raise photos.no_class(image_dir, stray)
-    found = [
-        Found(label, file.path, file.size, file.version, 0, photos.problem_of(label))
-        for file in photo
-        if (label := file.path.rpartition("/")[0].split("/")[0])
-    ]
-    return Contents(labels, found, stray)
+    below = [file for file in photo if "/" in file.path]
+    return Contents(labels, [_found(file) for file in (*below, *packed)], stray)
+
+
+def _found(file: Listed) -> Found:
+    label = file.path.split("/")[0] if "/" in file.path else ""
+    problem = photos.problem_of(label) if label else ""
+    return Found(label, file.path, file.size, file.version, 0, problem)
 
 
 def below(folder: Remote) -> Iterator[Found]:
@@ -127,9 +133,22 @@ def readers(place: Place) -> int | None:
     return None if isinstance(place, Path) else READERS
 
 
+def members(image_dir: Place, shard: Found) -> list[Member]:
+    """The photos in a shard, as `tars.members`.
+
+    Raises:
+        OSError: where it is not there, or this machine cannot read it.
+        UserError: where a store fails.
+    """
+    place = image_dir / shard.path
+    file = place.open("rb") if isinstance(place, Path) else remote.open_file(place, shard.size)
+    with file:
+        return list(tars.members(file, shard.path, shard.label))
+
+
 def is_file(place: Place) -> TypeGuard[Path]:
     """Whether TensorFlow can read a photo by itself."""
-    return isinstance(place, Path)
+    return isinstance(place, Path) and tars.place(str(place)) is None
 
 
 def read(place: Place) -> bytes:
@@ -139,7 +158,24 @@ def read(place: Place) -> bytes:
         OSError: where it is not there, or this machine cannot read it.
         UserError: where a store fails.
     """
-    return place.read_bytes() if isinstance(place, Path) else remote.read(place)
+    return _read(*_span(place))
+
+
+def _span(place: Place) -> tuple[Place, int, int | None]:
+    """The file that holds a photo, and from where to where; None is the file's end."""
+    packed = tars.place(str(place) if isinstance(place, Path) else place.path)
+    if packed is None:
+        return place, 0, None
+    name, start, end = packed
+    return Path(name) if isinstance(place, Path) else Remote(place.root, name), start, end
+
+
+def _read(file: Place, start: int, end: int | None) -> bytes:
+    if isinstance(file, Remote):
+        return remote.read(file, start, end)
+    with file.open("rb") as content:
+        content.seek(start)
+        return content.read(-1 if end is None else end - start)
 
 
 def stream(
@@ -148,16 +184,17 @@ def stream(
     """The bytes of photos, in order, READERS of them read ahead; or why one cannot be read.
 
     Args:
-        places: of the photos. Of the same one several times in a row, it is read once.
+        places: of the photos. The same one several times in a row is read once, and photos that
+            lie near each other in a shard are read together.
         digests: SHA-256 that the bytes must have, in hex: a store cannot be asked for the time of
             a change without a request a photo.
     """
     threads = ThreadPoolExecutor(READERS)
     reading: deque[Future[list[bytes | UserError]]] = deque()
     try:
-        for first, count in _runs(places):
-            wanted = digests[first] if digests is not None else ""
-            reading.append(threads.submit(_read_run, places[first], count, wanted))
+        for block in _blocks(places):
+            wanted = digests[block.first : block.first + len(block.parts)] if digests else ()
+            reading.append(threads.submit(_read_block, block, wanted))
             if len(reading) > READERS:
                 yield from reading.popleft().result()
         while reading:
@@ -166,23 +203,62 @@ def stream(
         threads.shutdown(cancel_futures=True)
 
 
-def _runs(places: Sequence[Place]) -> Iterator[tuple[int, int]]:
-    """Position and number of equal places that follow each other."""
-    first = 0
-    for i in range(1, len(places) + 1):
-        if i == len(places) or places[i] != places[first]:
-            yield first, i - first
-            first = i
+@dataclass
+class _Block:
+    """Photos that follow each other and are read at once.
+
+    Attributes:
+        first: position of the first one.
+        file: that holds them.
+        start, end: bytes to read; None is the file's end.
+        parts: place and bytes of each of them.
+    """
+
+    first: int
+    file: Place
+    start: int
+    end: int | None
+    parts: list[tuple[Place, int, int | None]]
+
+    def take(self, place: Place, file: Place, start: int, end: int | None) -> bool:
+        """Add the next photo, if it belongs here."""
+        if file != self.file:
+            return False
+        if self.end is not None and end is not None:
+            near = self.start <= start <= self.end + _GAP
+            if not near or max(end, self.end) - self.start > BLOCK:
+                return False
+            self.end = max(end, self.end)
+        self.parts.append((place, start, end))
+        return True
 
 
-def _read_run(place: Place, count: int, digest: str) -> list[bytes | UserError]:
+def _blocks(places: Sequence[Place]) -> Iterator[_Block]:
+    block: _Block | None = None
+    for i, place in enumerate(places):
+        span = _span(place)
+        if block and block.take(place, *span):
+            continue
+        if block:
+            yield block
+        block = _Block(i, *span, [(place, *span[1:])])
+    if block:
+        yield block
+
+
+def _read_block(block: _Block, digests: Sequence[str]) -> list[bytes | UserError]:
     try:
-        content = read(place)
+        content = _read(block.file, block.start, block.end)
     except OSError as error:
-        failed = UserError(f"{place} cannot be read any more ({error.strerror}); run again")
-        return [failed] * count
+        reason = f"cannot be read any more ({error.strerror}); run again"
+        return [UserError(f"{block.file} {reason}")] * len(block.parts)
     except UserError as error:
-        return [error] * count
-    if digest and hashlib.sha256(content).hexdigest() != digest:
-        return [UserError(f"{place} changed while the run was going on; run again")] * count
-    return [content] * count
+        return [error] * len(block.parts)
+    found: list[bytes | UserError] = []
+    for i, (place, start, end) in enumerate(block.parts):
+        part = content if end is None else content[start - block.start : end - block.start]
+        if digests and digests[i] and hashlib.sha256(part).hexdigest() != digests[i]:
+            found.append(UserError(f"{place} changed while the run was going on; run again"))
+        else:
+            found.append(part)
+    return found

@@ -1,5 +1,6 @@
 """Where results live: names that carry a digest, and publication that is whole or not at all."""
 
+import errno
 import fcntl
 import functools
 import hashlib
@@ -45,20 +46,24 @@ def publish(path: Path) -> Iterator[Path]:
 
     Nothing stands at `path` until the block has succeeded. A finished file is replaced. Where a
     finished directory is already there (another process was quicker), that one is kept: equal
-    paths mean equal contents. What killed processes left in the same folder is removed.
+    paths mean equal contents. What killed processes left in the same folder is removed. What stands
+    at `path` is on the disk, and a power cut leaves it whole.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent)
     unfinished = temporary(path)
     try:
         yield unfinished
+        _settle(unfinished)
         try:
             unfinished.replace(path)
         except OSError:
             if unfinished.is_symlink() or not (unfinished.is_dir() and path.is_dir()):
                 raise
             _remove(unfinished)
-    except BaseException:
+        _sync(path.parent)
+    except BaseException as error:
+        error.add_note(f"while writing {path}")
         _remove(unfinished)
         raise
 
@@ -127,7 +132,12 @@ def _in_use(temporary: Path, machine: str, pid: int) -> bool:
 
 @functools.cache
 def _machine() -> str:
-    return digest(platform.node())
+    """This machine, or container, within which process numbers mean something."""
+    try:
+        numbers = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:  # no Linux
+        numbers = ""
+    return digest(platform.node(), numbers)
 
 
 def _alive(pid: int) -> bool:
@@ -138,6 +148,27 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def _settle(path: Path) -> None:
+    """Wait until a file, or a folder with all that is in it, is on the disk."""
+    if path.is_symlink():  # which is a name, and on the disk with its folder
+        return
+    if path.is_dir():
+        for inside in path.iterdir():
+            _settle(inside)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not path.is_dir():  # some file systems know files alone
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

@@ -19,13 +19,20 @@ def data_uris(paths: Iterable[Place]) -> list[str]:
     """JPEGs of at most 96 x 96 pixels, as they stand in a page; empty where there is no picture.
 
     As the module sees the photos: EXIF orientation is not honoured.
+
+    Raises:
+        UserError: where a store fails.
     """
     with ThreadPoolExecutor() as threads:
         return list(threads.map(_data_uri, paths))
 
 
 def pixels(paths: Iterable[Place], side: int) -> list[np.ndarray | None]:
-    """Photos squeezed to uint8 [side, side, 3]; None where one cannot be decoded."""
+    """Photos squeezed to uint8 [side, side, 3]; None where one cannot be decoded.
+
+    Raises:
+        UserError: where a store fails.
+    """
     with ThreadPoolExecutor() as threads:
         return list(threads.map(lambda path: _pixels(path, side), paths))
 
@@ -57,7 +64,11 @@ def _open(path: Place, side: int) -> Any:
 
     Image.MAX_IMAGE_PIXELS = None  # the manifest has set aside what is too large
     try:
-        with Image.open(io.BytesIO(source.read(path)), formats=READABLE) as image:
+        content = source.read(path)
+    except OSError:
+        return None
+    try:
+        with Image.open(io.BytesIO(content), formats=READABLE) as image:
             image.draft("RGB", (side, side))
             transparent = "transparency" in image.info
             return (image.convert("RGBA") if transparent else image).convert("RGB")

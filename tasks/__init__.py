@@ -10,11 +10,14 @@ try:
     from tasks import configuration
     from tasks.check_data import CheckData
     from tasks.compute_bottlenecks import ComputeBottlenecks
+    from tasks.compute_shard import ComputeShard
+    from tasks.compute_shards import ComputeShards
     from tasks.evaluate_model import EvaluateModel
     from tasks.export_model import ExportModel
     from tasks.fetch_dataset import FetchDataset
     from tasks.messages import interrupted, logger, tidy
     from tasks.nightly_retrain import NightlyRetrain
+    from tasks.plan_shards import PlanShards
     from tasks.predict_images import PredictImages
     from tasks.prepare_module import PrepareModule
     from tasks.prune_runs import PruneRuns
@@ -23,17 +26,21 @@ try:
     from tasks.split_dataset import SplitDataset
     from tasks.train_head import TrainHead
 
-    configuration.refuse_unknown()
+    for line in configuration.refuse_unknown():
+        logger.warning(line)
 except UserError as error:
     raise SystemExit(str(error)) from None
 
 __all__ = [
     "CheckData",
     "ComputeBottlenecks",
+    "ComputeShard",
+    "ComputeShards",
     "EvaluateModel",
     "ExportModel",
     "FetchDataset",
     "NightlyRetrain",
+    "PlanShards",
     "PredictImages",
     "PrepareModule",
     "PruneRuns",

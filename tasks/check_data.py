@@ -44,7 +44,7 @@ class CheckData(CheckOptions, Step):
             assert recipe is not None
             subject = quality.subject(
                 manifest.read(path(self.clone(SplitDataset).output())),
-                {part: computed.read(part) for part in split.SPLITS},
+                [computed.part(part) for part in split.SPLITS],
                 self.image_dir,
                 recipe.module,
                 self.reporter,

@@ -1,33 +1,30 @@
 """Turn the photos of each class into vectors."""
 
 from collections.abc import Iterable
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
+from uuid import uuid4
 
 import luigi
 
-from pipeline import borrow, bottlenecks, features, manifest, mirror, photos, rows
-from pipeline.examples import Pass
+from pipeline import borrow, bottlenecks, manifest, mirror, photos, rows, shards
 from pipeline.progress import Progress
 from pipeline.recipe import Recipe
+from tasks.class_rows import class_rows
+from tasks.compute_shards import ComputeShards
 from tasks.messages import logger
 from tasks.options import BottleneckOptions
+from tasks.plan_shards import PlanShards
 from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Result, Step, path, paths, place
+from tasks.step import Pending, Step, path, paths
 
 
 def _together(labels: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(label for some in labels for label in some)
 
 
-class ClassRows(Result):
-    """The finished rows of one class."""
-
-    def is_here(self) -> bool:
-        """Whether they are here, and no file of them breaks off."""
-        return bottlenecks.is_whole(place(self))
+# luigid keeps to the worker that ran a batch of this name before, even if it has ended: its second
+# run would never count as done.
+_THIS_PROCESS = uuid4().hex[:8]
 
 
 class ComputeBottlenecks(BottleneckOptions, Step):
@@ -41,6 +38,11 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         batch_method=_together,
         description="class folders; empty means all of them",
     )
+    batch = luigi.Parameter(
+        default="",
+        batch_method=lambda _: _THIS_PROCESS,
+        description="set by Luigi alone, where one task stands for several",
+    )
 
     def one_a_class(self) -> list[luigi.Task]:
         """What a step that needs all classes requires."""
@@ -49,42 +51,35 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         return [self.clone(labels=(label,)) for label in labels] or [self]
 
     def requires(self) -> list[luigi.Task]:
-        return [self.clone(SplitDataset), self.clone(PrepareModule)]
+        steps = [self.clone(SplitDataset), self.clone(PrepareModule)]
+        divided = self.clone(ComputeShards)
+        return [*steps, divided] if divided.worthwhile() else steps
 
     def output(self) -> list[luigi.Target]:
         summary, recipe = self.clone(SplitDataset).summary(), self.recipe()
         if summary is None or recipe is None:
             return [Pending()]
-        store = Path("bottlenecks")
-        return [
-            ClassRows(self.output_dir, str(bottlenecks.class_directory(store, recipe, of_class)))
-            for of_class in self._classes(summary)
-        ]
+        return [*class_rows(self.output_dir, recipe, self._classes(summary))]
 
     def complete(self) -> bool:
         return all(target.exists() for target in self.output())
 
     def recipe(self) -> Recipe | None:
         """How vectors are made, once the module is ready."""
-        module = self.clone(PrepareModule).module()
-        if module is None:
-            return None
-        precision = features.resolve_precision(self.precision)
-        return Recipe(module, precision, self.vector_type, self.augmentation)
+        recipe: Recipe | None = self.clone(PlanShards).recipe()
+        return recipe
 
     def ready(self, progress: Progress) -> Recipe:
         """The same, with the module on this machine."""
-        recipe = self.recipe()
-        assert recipe is not None
-        return replace(recipe, module=self.clone(PrepareModule).ready(progress))
+        recipe: Recipe = self.clone(PlanShards).ready(progress)
+        return recipe
 
-    def read(self, part: str) -> rows.Rows:
+    def part(self, split: str) -> rows.Part:
         """The photos of one part of the split, once they are computed."""
-        return rows.read(paths(self.output()), part)
-
-    def passes(self, part: str, copies: bool = False) -> Pass:
-        """The same photos to go through again and again, however many they are."""
-        return partial(rows.labelled, paths(self.output()), part, copies)
+        summary = self.clone(SplitDataset).summary()
+        assert summary is not None
+        classes = zip(self._classes(summary), self.output(), strict=True)
+        return rows.Part(paths(t for of, t in classes if getattr(of, split)), split)
 
     def work(self) -> None:
         split = self.clone(SplitDataset)
@@ -93,21 +88,26 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         classes = self._classes(summary)
         usable = manifest.read(path(split.output()), tuple(c.label for c in classes))
         usable = usable[usable["status"] == photos.OK]
-        directory = recipe.directory(self.output_dir / "bottlenecks")
-        store = mirror.of(self.output_dir)
-        if store:
-            names = [place(target).name for target in self.output()]
-            borrow.vectors(store, directory, usable, recipe, names)
-            borrow.know_rejected(store, directory)
-        counts = bottlenecks.compute(
-            usable, classes, self.image_dir, recipe, directory.parent, self.reporter
-        )
-        if store:
-            borrow.tell_rejected(store, directory)
+        store = self.output_dir / "bottlenecks"
+        elsewhere = mirror.of(self.output_dir)
+        if elsewhere:
+            paths(self.clone(ComputeShards).done())
+            labels = [of_class.label for of_class in classes]
+            borrow.prepare(elsewhere, recipe.directory(store), usable, recipe, labels)
+        counts = bottlenecks.compute(usable, classes, self.image_dir, recipe, store, self.reporter)
+        if elsewhere:
+            borrow.tell_rejected(elsewhere, recipe.directory(store))
+            self._upload()
+        if self.clone(PlanShards).finished():
+            directory = shards.directory(store, recipe, summary, self.shard_size)
+            if elsewhere:
+                elsewhere.remove(directory)
+            shards.clear(directory)
         counted, *warnings = bottlenecks.remarks(counts)
         logger.info(counted)
         for line in warnings:
             logger.warning(line)
 
     def _classes(self, summary: manifest.Summary) -> list[manifest.ClassSummary]:
-        return [c for c in summary.classes if not self.labels or c.label in self.labels]
+        known = summary.by_label
+        return [known[label] for label in self.labels or known if label in known]

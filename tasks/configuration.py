@@ -5,12 +5,15 @@ from configparser import InterpolationError
 from typing import TypeVar
 
 from luigi.configuration import get_config
+from luigi.task_register import Register
 
 from pipeline.errors import UserError
 
 T = TypeVar("T", str, int, float, bool)
 
 _known: dict[str, list[str]] = {}
+# Sections that no class of Luigi's stands for.
+_LUIGIS = ("cors", "logging", "resources", "retcode", "task_history")
 
 
 def configured(section: str, name: str, default: T, choices: tuple[T, ...] = ()) -> T:
@@ -47,22 +50,33 @@ def _as_bool(text: str) -> bool:
     return values[text.lower()]
 
 
-def refuse_unknown() -> None:
+def refuse_unknown() -> list[str]:
     """Name the options and sections in luigi.cfg that do not exist: misspelt ones mostly.
 
+    Luigi itself names the options in its own sections that it does not have.
+
+    Returns:
+        A line for each section that nobody here knows. It may be of another pipeline: Luigi also
+        reads the settings of the whole machine.
+
     Raises:
-        UserError: where there is one.
+        UserError: for an option that does not exist, or a section called almost as one of ours.
     """
     config = get_config()
+    strange = []
     for section in config.sections():
+        if section in _known or section in _LUIGIS or section in Register.task_names():
+            continue
         close = difflib.get_close_matches(section, _known, 1)
-        if close and section not in _known:  # others may be Luigi's
+        if close:
             raise UserError(
                 f"luigi.cfg: there is no section [{section}]; did you mean [{close[0]}]?"
             )
+        strange.append(f"luigi.cfg: nothing here reads the section [{section}]; it is ignored")
     for section, names in _known.items():
         for name in config.options(section) if config.has_section(section) else []:
             if name not in names:
                 close = difflib.get_close_matches(name, names, 1)
                 meant = f"did you mean {close[0]}?" if close else f"it has {', '.join(names)}"
                 raise UserError(f"luigi.cfg: [{section}] has no option {name}; {meant}")
+    return strange

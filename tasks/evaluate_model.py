@@ -39,7 +39,7 @@ class EvaluateModel(EvaluationOptions, Step):
         recipe, summary = computed.recipe(), self.clone(SplitDataset).summary()
         assert recipe is not None
         assert summary is not None
-        test = computed.read(split.TESTING)
+        test = computed.part(split.TESTING)
         result, predictions = evaluation.evaluate(head.read(path(inputs["head"])), test)
         sharing.follow(self.output_dir)
         now: Path = self.output_dir / "current"

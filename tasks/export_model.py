@@ -2,7 +2,7 @@
 
 import luigi
 
-from pipeline import contract, export, fidelity, history, promotion, sharing, storage, tflite
+from pipeline import contract, export, fidelity, history, lock, promotion, sharing, storage, tflite
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.evaluate_model import EvaluateModel
 from tasks.messages import logger
@@ -60,11 +60,12 @@ class ExportModel(ExportOptions, Step):
             logger.warning(line)
         if self.promote:
             self._upload()
-            sharing.follow(self.output_dir)
-            move = promotion.promote(self.output_dir, model, promotion.BY_HAND)
-            history.add(self.output_dir, promotion=move)
-            sharing.share_model(self.output_dir)
-            sharing.share_history(self.output_dir)
+            with lock.turn(self.output_dir / lock.PROMOTION):
+                sharing.follow(self.output_dir)
+                move = promotion.promote(self.output_dir, model, promotion.BY_HAND)
+                history.add(self.output_dir, promotion=move)
+                sharing.share_model(self.output_dir)
+                sharing.share_history(self.output_dir)
             logger.info("The model is in %s", self.output_dir / "current")
 
     def _options(self) -> export.Options:

@@ -35,7 +35,15 @@ _REFUSALS = {
     errno.EACCES: "give this user the permission, or choose another folder",
     errno.EMFILE: "raise the limit: ulimit -n 4096",
     errno.ENFILE: "close other programs",
-    errno.ENOMEM: "free some memory",
+    errno.ENOMEM: "free some memory, or raise the limit of this user or container",
+}
+# Who says it in words, and not with a number: TensorFlow, shutil, SQLite, the loader of libraries.
+_WORDS = {os.strerror(number): number for number in _REFUSALS} | {
+    "database or disk is full": errno.ENOSPC,
+    "attempt to write a readonly database": errno.EROFS,
+    "failed to map segment from shared object": errno.ENOMEM,
+    "can't start new thread": errno.ENOMEM,
+    "std::bad_alloc": errno.ENOMEM,
 }
 _ASKED = re.compile(r"^pipeline\.errors\.\w+: (.*)", re.M | re.S)  # the end of a traceback
 _SECONDS = 1.0  # between two messages to luigid
@@ -64,15 +72,25 @@ def _reason(error: BaseException | None, record: logging.LogRecord) -> str:
         return looking[1].strip()
     if isinstance(error, RPCError):
         return "the scheduler does not answer; start it with make luigid, or run without SCHEDULER"
-    if isinstance(error, OSError) and error.errno in _REFUSALS:
-        where = f"{error.filename}: " if error.filename else ""
-        remedy = _REFUSALS[error.errno]
-        return f"{where}{os.strerror(error.errno)}; {remedy}, and run again: what is done is kept"
-    if isinstance(error, MemoryError):
-        return "The memory is used up; free some, and run again: what is done is kept"
+    refusal = _refusal(error)
+    if refusal:
+        where = [getattr(error, "filename", None), *getattr(error, "__notes__", ())]
+        named = next((f"{place}: " for place in where if place), "")
+        remedy = _REFUSALS[refusal]
+        return f"{named}{os.strerror(refusal)}; {remedy}, and run again: what is done is kept"
     if isinstance(error, ValueError) and "Uncaught exception in luigi" in str(record.msg):
         return f"an option on the command line has a wrong value: {error}"  # from parsing them
     return ""
+
+
+def _refusal(error: BaseException | None) -> int:
+    """The number of what the machine has refused; 0 where it was something else."""
+    if isinstance(error, MemoryError):
+        return errno.ENOMEM
+    number = getattr(error, "errno", None)
+    if number is None and isinstance(error, Exception):
+        number = next((of for words, of in _WORDS.items() if words in str(error)), 0)
+    return number if number in _REFUSALS else 0
 
 
 def interrupted(kind: type[BaseException], error: BaseException, trace: Any) -> None:

@@ -4,7 +4,7 @@ import datetime
 
 import luigi
 
-from pipeline import history, night, sharing
+from pipeline import history, lock, night, sharing
 from pipeline.promotion import Gate
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.evaluate_model import EvaluateModel
@@ -64,9 +64,10 @@ class NightlyRetrain(NightlyOptions, Step):
             evaluation=path(self.clone(EvaluateModel).output()),
             model=path(self.clone(ExportModel, promote=False).output()),
         )
-        closed = night.close(results, self.date, self._gate())
-        sharing.share_model(self.output_dir)
-        sharing.share_history(self.output_dir)
+        with lock.turn(self.output_dir / lock.PROMOTION):  # the model compared with stays current
+            closed = night.close(results, self.date, self._gate())
+            sharing.share_model(self.output_dir)
+            sharing.share_history(self.output_dir)
         logger.info("%s: %s (%s)", closed.date, closed.outcome, closed.reason)
         for flag in closed.flags:
             logger.warning(flag)

@@ -199,6 +199,7 @@ class AugmentationOptions:
 
 
 _PRECISIONS = (features.AUTO, features.FLOAT32, features.BFLOAT16)
+_ENGINES = ("local", "ray")
 _VECTOR_TYPES = ("float16", "float32")
 
 
@@ -215,6 +216,24 @@ class BottleneckOptions(AugmentationOptions, DataOptions, ModuleOptions):
         default=configured("bottlenecks", "vector_type", "float16", _VECTOR_TYPES),
         choices=_VECTOR_TYPES,
         description="how vectors are stored; float32 for modules whose values pass 65504",
+    )
+    engine = luigi.ChoiceParameter(
+        default=configured("bottlenecks", "engine", _ENGINES[0], _ENGINES),
+        choices=_ENGINES,
+        significant=False,
+        description="local: in the Luigi workers; ray: on the Ray cluster at RAY_ADDRESS, else on "
+        "one that is started on this machine",
+    )
+    ray_actors = luigi.IntParameter(
+        default=configured("bottlenecks", "ray_actors", 0),
+        significant=False,
+        description="how many times the module is loaded on the Ray cluster; 0: once a GPU, or "
+        "once a node where there is none",
+    )
+    shard_size = luigi.IntParameter(
+        default=configured("bottlenecks", "shard_size", 10_000),
+        significant=False,
+        description="vectors that a worker computes as one task, where more are missing",
     )
 
 

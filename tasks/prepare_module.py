@@ -1,8 +1,9 @@
 """Get the module ready."""
 
+from contextlib import suppress
 from pathlib import Path
 
-from pipeline import modules, storage
+from pipeline import features, frozen, mirror, modules, storage
 from pipeline.errors import UserError
 from pipeline.progress import Progress
 from tasks.options import ModuleOptions
@@ -11,6 +12,8 @@ from tasks.step import Pending, Result, Step, path, place
 
 class PrepareModule(ModuleOptions, Step):
     """Build or fetch the module, and write down what it is: size, width, content digest."""
+
+    _known: modules.Module | None = None  # once it is ready: each class asks for it
 
     def output(self) -> Pending | Result:
         try:
@@ -26,15 +29,14 @@ class PrepareModule(ModuleOptions, Step):
 
     def module(self) -> modules.Module | None:
         """What is known of the module, once it is ready and written down whole."""
-        target = self.output()
-        if isinstance(target, Pending) or not target.exists():
-            return None
-        try:
-            module = modules.read(path(target))
-        except (ValueError, TypeError):
-            return None
-        # With an object store, it may be ready on another machine.
-        return module if target.store or Path(module.directory).is_dir() else None
+        if self._known is None:
+            target = self.output()
+            with suppress(ValueError, TypeError):
+                module = modules.read(path(target)) if target.exists() else None
+                # With an object store, it may be ready on another machine.
+                if module and (mirror.of(self.output_dir) or Path(module.directory).is_dir()):
+                    self._known = module
+        return self._known
 
     def ready(self, progress: Progress) -> modules.Module:
         """The module on this machine, to be run; prepared again where that was elsewhere."""
@@ -47,7 +49,7 @@ class PrepareModule(ModuleOptions, Step):
         modules.write(module, place(self.output()))  # whose name only now knows what was fetched
 
     def _prepare(self, sha256: str, progress: Progress) -> modules.Module:
-        return modules.prepare(
+        module = modules.prepare(
             self.tfhub_module,
             self.output_dir / "modules",
             self.image_size,
@@ -55,3 +57,4 @@ class PrepareModule(ModuleOptions, Step):
             sha256,
             progress,
         )
+        return frozen.freeze(module, features.BATCH, place(self.output()).with_suffix(".pb"))

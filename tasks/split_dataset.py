@@ -3,6 +3,7 @@
 import functools
 
 import luigi
+import pandas as pd
 
 from pipeline import manifest, mirror, source, split, storage
 from pipeline.errors import UserError
@@ -40,15 +41,16 @@ class SplitDataset(DataOptions, Step):
 
     def work(self) -> None:
         listing, rule = self._listing(), self._rule()
-        if rule.given:
-            for line in split.remarks(rule.given, listing.photos["path"].to_list()):
-                logger.warning(line)
+        if listing.shards.empty:  # else what they hold is not known yet
+            self._compare(rule, listing.photos["path"])
         target = place(self.output())
         if store := mirror.of(self.output_dir):  # photos that it knows are not read again
             store.fetch_newest(target.parent)
         known = manifest.newest(target.parent, self.image_dir)
         unfinished = target.with_name(f".unfinished-{target.name}")
         table = manifest.build(listing, self.image_dir, rule, known, self.reporter, unfinished)
+        if not listing.shards.empty:
+            self._compare(rule, table["path"].to_pandas())
         manifest.write(table, target)
         unfinished.unlink(missing_ok=True)
         for line in manifest.remarks(table, self.image_dir, listing.stray):
@@ -56,11 +58,22 @@ class SplitDataset(DataOptions, Step):
         logger.info("%s; they are listed in %s", _read_summary(target), target)
 
     def labels(self) -> tuple[str, ...]:
-        """The class folders; none where they cannot be known yet."""
+        """The classes; none where they cannot be known yet."""
         try:
-            return self._listing().labels
+            listing = self._listing()
         except UserError:
             return ()
+        if listing.shards.empty:
+            return listing.labels
+        summary = self.summary()
+        return tuple(c.label for c in summary.classes) if summary else ()
+
+    def count(self) -> int:
+        """The files that may be photos; none where they cannot be known yet."""
+        try:
+            return len(self._listing().photos)
+        except UserError:
+            return 0
 
     def summary(self) -> manifest.Summary | None:
         """What the manifest says, once it is there and whole."""
@@ -72,6 +85,12 @@ class SplitDataset(DataOptions, Step):
 
     def complete(self) -> bool:
         return self.summary() is not None
+
+    def _compare(self, rule: split.SplitRule, paths: "pd.Series[str]") -> None:
+        """Say how a given split fits the photos."""
+        if rule.given:
+            for line in split.remarks(rule.given, manifest.unpacked(paths)):
+                logger.warning(line)
 
     def _listing(self) -> manifest.Listing:
         return _list_photos(self.image_dir)

@@ -1,9 +1,11 @@
 """What all steps of the pipeline have in common."""
 
+import functools
 import time
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import luigi
 from luigi.parameter import ParameterVisibility
@@ -52,6 +54,13 @@ class Step(luigi.Task):
     Whether a step has anything to do may only turn out when those before it have run: a photo
     that was touched but not changed makes a new manifest, whose bottlenecks are all there.
     """
+
+    @classmethod
+    @functools.cache
+    def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
+        """Luigi's, which looks through the class again each time that a task is made."""
+        params: list[tuple[str, luigi.Parameter[Any]]] = super().get_params()  # type: ignore[no-untyped-call]
+        return params
 
     def run(self) -> None:
         """Work, unless it turns out that there is nothing to do."""

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import luigi
@@ -36,8 +37,8 @@ class TrainHead(HeadOptions, Step):
         unfinished = target.with_name(f".{target.name}.unfinished.npz")
         snapshots = Snapshots(unfinished, self.intermediate_store_frequency)
         trained, training = head.train(
-            computed.passes(split.TRAINING, copies=True),
-            computed.passes(split.VALIDATION),
+            partial(computed.part(split.TRAINING).labelled, copies=True),
+            computed.part(split.VALIDATION).labelled,
             self.settings,
             self.reporter,
             snapshots,

@@ -21,11 +21,10 @@ from PIL import Image
 from pipeline import bottlenecks, contract, evaluation, export, manifest, modules, rows
 from pipeline import head as heads
 from pipeline.bottlenecks import Counts
-from pipeline.examples import in_memory
 from pipeline.export import Source
 from pipeline.head import Head
 from pipeline.recipe import Recipe
-from pipeline.rows import Rows
+from pipeline.rows import Photos, Rows
 from pipeline.split import SplitRule
 from tests import objects as s3
 from tests.objects import Objects, moto, proxy
@@ -152,7 +151,7 @@ def colours(tiny_module: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return directory
 
 
-def write_figures(trained: Head, test: Rows, directory: Path) -> None:
+def write_figures(trained: Head, test: Photos, directory: Path) -> None:
     """What later steps read of an evaluation, without its page."""
     figures, predictions = evaluation.evaluate(trained, test)
     directory.mkdir(parents=True, exist_ok=True)
@@ -186,16 +185,17 @@ class Store:
         classes = self.summary().classes
         return [bottlenecks.class_directory(self.path, self.recipe, c) for c in classes]
 
+    def part(self, split: str) -> rows.Part:
+        return rows.Part(self.directories(), split)
+
+    def rows(self, split: str) -> Rows:
+        return rows.joined(list(self.part(split).batches()))
+
     def evaluate(self, validation: str = "testing") -> Source:
         """Train a head and measure it: what a model is exported from."""
-        training, chosen, testing = (
-            rows.read(self.directories(), part) for part in ("training", validation, "testing")
-        )
-        trained = heads.train(
-            *(in_memory(part.vectors, part.labels) for part in (training, chosen))
-        )
+        trained = heads.train(*(self.part(part).labelled for part in ("training", validation)))
         heads.write(*trained, self.path / "head")
-        figures, predictions = evaluation.evaluate(trained[0], testing)
+        figures, predictions = evaluation.evaluate(trained[0], self.part("testing"))
         directory = self.path / "evaluation"
         directory.mkdir()
         (directory / "evaluation.json").write_text(json.dumps(asdict(figures)), encoding="utf-8")

@@ -9,7 +9,6 @@ import numpy as np
 
 from pipeline.progress import Progress, silent
 
-MOST = 200_000  # photos; more would take the best part of an hour
 _BLOCK = 2048  # photos on each side of a product
 
 

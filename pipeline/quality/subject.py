@@ -1,6 +1,6 @@
 """What the checks look at, and what they find."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,8 +11,11 @@ from pipeline.modules import Module
 from pipeline.progress import Progress, silent
 from pipeline.quality import neighbours
 from pipeline.quality.neighbours import Nearest
-from pipeline.rows import Rows
+from pipeline.rows import Part
 from pipeline.source import Place
+
+MOST = 200_000  # photos whose vectors are kept: 1 GB of 1,280 features
+_GROUP = 8  # photos of a class that are kept or left out together
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Subject:
     Attributes:
         listed: the manifest's rows, those set aside included.
         photos: label, path, digest and split of the photos that have a vector, [n].
-        vectors: float32 [n, features].
+        read: goes through their vectors, [some, features], in the same order.
         image_dir: that the paths are relative to.
         height, width: of the module's input, in pixels.
         progress: told how far the longest check is.
@@ -30,7 +33,7 @@ class Subject:
 
     listed: pd.DataFrame
     photos: pd.DataFrame
-    vectors: np.ndarray
+    read: Callable[[], Iterator[np.ndarray]]
     image_dir: Place
     height: int
     width: int
@@ -42,16 +45,50 @@ class Subject:
         return np.flatnonzero(~self.photos["digest"].duplicated().to_numpy())
 
     @cached_property
+    def rank(self) -> np.ndarray:
+        """Place of each photo among those of its class, by digest, from 1; int64 [n]."""
+        by_class = self.photos.groupby("label")["digest"]
+        ranks: np.ndarray = by_class.rank("dense").to_numpy(np.int64)
+        return ranks
+
+    @cached_property
+    def sample(self) -> np.ndarray:
+        """Positions of the photos whose vectors are kept, int64 [s]: all, or some of each class."""
+        share = -(-len(self.photos) // MOST)
+        return np.flatnonzero(self.rank // _GROUP % max(share, 1) == 0)
+
+    @cached_property
+    def vectors(self) -> np.ndarray:
+        """Of the sample, float32 [s, features]."""
+        kept, start = [], 0
+        for vectors in self.read():
+            first, last = np.searchsorted(self.sample, (start, start + len(vectors)))
+            kept.append(vectors[self.sample[first:last] - start].astype(np.float32))
+            start += len(vectors)
+        return np.concatenate(kept) if kept else np.empty((0, 0), np.float32)
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """All photos: positions of some, and their vectors, float32 [some, features]."""
+        start = 0
+        whole = len(self.sample) == len(self.photos)
+        for vectors in (self.vectors,) if whole else self.read():
+            yield slice(start, start + len(vectors)), vectors.astype(np.float32, copy=False)
+            start += len(vectors)
+
+    @cached_property
     def nearest(self) -> Nearest | None:
-        """Of each unique photo, which other one looks most like it; None where too many."""
-        if not 2 <= len(self.unique) <= neighbours.MOST:
+        """Of each unique photo, which other one looks most like it; None where too many.
+
+        The work grows with the square: more than MOST would take the best part of an hour.
+        """
+        if not 2 <= len(self.photos) == len(self.sample):
             return None
         return neighbours.nearest(self.vectors[self.unique], self.progress)
 
 
 def subject(
     listed: pd.DataFrame,
-    parts: Mapping[str, Rows],
+    parts: list[Part],
     image_dir: Place,
     module: Module,
     progress: Progress = silent,
@@ -60,18 +97,19 @@ def subject(
 
     Args:
         listed: the manifest's rows.
-        parts: split -> its photos with their vectors.
+        parts: of the split, with all photos.
         image_dir: that the paths are relative to.
         module: that made the vectors.
         progress: told how far the longest check is.
     """
-    photos = [
-        pd.DataFrame({"label": r.labels, "path": r.paths, "digest": r.digests, "split": part})
-        for part, r in parts.items()
-    ]
-    vectors = np.concatenate([rows.vectors for rows in parts.values()])
-    together = pd.concat(photos, ignore_index=True)
-    return Subject(listed, together, vectors, image_dir, module.height, module.width, progress)
+    photos = pd.concat([part.texts().assign(split=part.split) for part in parts], ignore_index=True)
+
+    def read() -> Iterator[np.ndarray]:
+        for part in parts:
+            for vectors, _ in part.labelled():
+                yield vectors
+
+    return Subject(listed, photos, read, image_dir, module.height, module.width, progress)
 
 
 @dataclass(frozen=True)

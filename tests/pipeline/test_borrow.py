@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import borrow, bottlenecks, manifest, mirror
+from pipeline import borrow, bottlenecks, manifest, mirror, vectors
 from pipeline.augmentation import Augmentation
 from pipeline.mirror import Mirror
 from tests.conftest import PhotoMaker, Store
@@ -42,8 +42,8 @@ class Machine:
         rows = manifest.read(self.store.path / "manifest.parquet")
         usable = rows[rows["status"] == "ok"]
         before = set(self.directory.glob("[!p]*"))
-        names = [bottlenecks.class_name(c, self.store.recipe.augmentation) for c in classes]
-        borrow.vectors(self.mirror, self.directory, usable, self.store.recipe, names)
+        labels = [of_class.label for of_class in classes]
+        borrow.prepare(self.mirror, self.directory, usable, self.store.recipe, labels)
         return sorted(
             path.name.rpartition("-")[0] for path in set(self.directory.glob("[!p]*")) - before
         )
@@ -82,7 +82,7 @@ def test_what_is_here_is_not_looked_for(machine: Callable[[], Machine], objects:
     here.work()
     objects.asked.clear()
     assert here.fetched() == []
-    assert objects.asked == []
+    assert [request.rpartition("/")[2] for request in objects.asked] == ["rejected.json"]
 
 
 def test_a_photo_that_moved_is_looked_for_in_no_more_classes_than_it_saves(
@@ -159,14 +159,11 @@ def test_a_damaged_class_in_the_store_is_passed_over(
 
 
 def test_photos_that_cannot_be_decoded_are_told(machine: Callable[[], Machine]) -> None:
-    here, there = machine(), machine()
-    for of, rejected in ((here, {"1": "bad"}), (there, {"2": "worse"})):
-        of.directory.mkdir()
-        (of.directory / "rejected.json").write_text(json.dumps(rejected))
+    here, there, third = machine(), machine(), machine()
+    vectors.add_rejected(here.directory, {"1": "bad"})
     borrow.tell_rejected(here.mirror, here.directory)
-    borrow.know_rejected(there.mirror, there.directory)
+    vectors.add_rejected(there.directory, {"2": "worse"})
+    assert there.fetched() == []
     borrow.tell_rejected(there.mirror, there.directory)
-    third = machine()
-    borrow.know_rejected(third.mirror, third.directory)
-    known = json.loads((third.directory / "rejected.json").read_text())
-    assert known == {"1": "bad", "2": "worse"}
+    third.fetched()
+    assert vectors.read_rejected(third.directory) == {"1": "bad", "2": "worse"}

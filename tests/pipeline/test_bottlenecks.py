@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -316,7 +318,7 @@ def test_a_class_without_photos_has_an_empty_data_set(store: Store) -> None:
 
 def test_vectors_too_large_for_float16_are_refused_with_the_remedy(store: Store) -> None:
     with pytest.raises(UserError, match="set vector_type to float32"):
-        bottlenecks._stored(np.array([[1e6]], np.float32), store.recipe)
+        bottlenecks.stored(np.array([[1e6]], np.float32), store.recipe)
 
 
 def test_remarks_tell_the_counts_and_name_what_went_wrong() -> None:
@@ -325,6 +327,28 @@ def test_remarks_tell_the_counts_and_name_what_went_wrong() -> None:
     assert first == "Bottlenecks: 12 computed, 48,211 reused"
     assert "x.parquet" in damaged
     assert "a/b.jpg: cannot be decoded" in rejected
+
+
+def test_workers_at_the_same_time_disturb_each_other_in_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bottlenecks, "JOURNAL_ROWS", 4)  # many files that others take away
+    classes = list(store.summary().classes)
+    rows = manifest.read(store.path / "manifest.parquet")
+    for number in range(5):
+        home = tmp_path / f"store {number}"
+        delays = (0, 0.01 * number, 0.02 * number)
+
+        def work(delay: float, home: Path = home) -> Counts:
+            time.sleep(delay)
+            return bottlenecks.compute(rows, classes, store.image_dir, store.recipe, home)
+
+        with ThreadPoolExecutor() as threads:
+            done = list(threads.map(work, delays))
+        assert [counts.damaged for counts in done] == [[], [], []]
+        assert list(home.glob("*/partial/*")) == []
+        found = [bottlenecks.class_directory(home, store.recipe, c) for c in classes]
+        assert sum(len(pd.read_parquet(d)) for d in found) == 48
 
 
 @pytest.mark.parametrize(

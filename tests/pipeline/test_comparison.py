@@ -78,7 +78,7 @@ def test_a_model_of_the_same_recipe_is_asked_with_the_cached_vectors(
     store: Store, model: Path, tmp_path: Path
 ) -> None:
     store.run()
-    test = rows.read(store.directories(), "testing")
+    test = store.rows("testing")
     found = comparison.score(model, test, tmp_path / "no photos here", store.recipe)
     assert found is not None
     assert list(found["path"]) == test.paths
@@ -88,7 +88,7 @@ def test_a_model_of_the_same_recipe_is_asked_with_the_cached_vectors(
 
 def test_a_model_of_another_recipe_is_asked_with_the_photos(store: Store, model: Path) -> None:
     store.run()
-    test = rows.read(store.directories(), "testing")
+    test = store.rows("testing")
     assert test.paths
     other = recipe.Recipe(store.recipe.module, "float32", "float32")
     assert other.key != store.recipe.key
@@ -105,7 +105,7 @@ def test_without_the_module_or_the_model_there_is_no_comparison(
     store: Store, model: Path, tmp_path: Path
 ) -> None:
     store.run()
-    test = rows.read(store.directories(), "testing")
+    test = store.rows("testing")
     assert comparison.score(tmp_path / "none", test, store.image_dir, store.recipe) is None
     text = (model / "recipe.json").read_text()
     gone = text.replace(store.recipe.module.directory, str(tmp_path / "gone"))

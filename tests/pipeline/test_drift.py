@@ -53,10 +53,3 @@ def test_false_alarms_are_as_rare_as_promised() -> None:
 def test_a_new_class_or_too_few_photos_say_nothing() -> None:
     assert drift.p_value(photos(1, ["c"] * 20), photos(0, list("ab") * 20)) is None
     assert drift.p_value(photos(1, ["a"] * 4), OLD) is None
-
-
-def test_many_photos_are_drawn_from() -> None:
-    new, old = photos(1, list("abc") * 400), photos(0, list("abc") * 900)
-    found = drift.p_value(new, old)
-    assert found is not None
-    assert found > 0.01

@@ -91,6 +91,23 @@ def test_some_rows_are_examples_of_their_own() -> None:
     assert some.classes.tolist() == photos.classes[[40, 3]].tolist()
 
 
+def test_a_sample_has_an_even_share_of_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examples, "BLOCK_ROWS", 64)
+    vectors, labels = points(1000, 3, 1)
+    vectors, labels = vectors[np.argsort(labels)], np.sort(labels)
+    labels[-1] = "alone"
+    photos = Examples.read(in_batches(vectors, labels, 100))
+    assert photos.sample() is photos
+    monkeypatch.setattr(examples, "KEPT_BYTES", vectors.size * 4 // 5)
+    photos = Examples.read(in_batches(vectors, labels, 100))
+    assert photos.kept is None
+    sample = photos.sample()
+    assert sample.kept is not None
+    share = np.bincount(sample.classes) / np.bincount(photos.classes)
+    assert share[0] == 1  # the class of one photo
+    assert share[1:] == pytest.approx(0.2, abs=0.01)
+
+
 def test_no_photos_are_no_blocks() -> None:
     training = Examples.read(in_memory(*points(50, 3, 1)))
     nothing = Examples.read(lambda: iter([]), like=training)

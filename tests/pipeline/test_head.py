@@ -132,13 +132,13 @@ def test_the_head_does_not_depend_on_batches_nor_on_what_is_kept(
 ) -> None:
     monkeypatch.setattr(examples, "BLOCK_ROWS", 32)
     training, validation = points(300, 3, 7, noise=3), points(100, 3, 8, noise=3)
-    whole, _ = train(training, validation, sgd=sgd)
+    whole, _ = train(training, validation, sgd=sgd, l2=0.1)
     monkeypatch.setattr(examples, "KEPT_BYTES", 0)
 
     def batches(given: Points):  # type: ignore[no-untyped-def]
         return lambda: ((given[0][i : i + 7], given[1][i : i + 7]) for i in range(0, 300, 7))
 
-    streamed, _ = head.train(batches(training), batches(validation), Settings(sgd=sgd))
+    streamed, _ = head.train(batches(training), batches(validation), Settings(sgd=sgd, l2=0.1))
     assert np.array_equal(whole.weights, streamed.weights)
     assert np.array_equal(whole.bias, streamed.bias)
 

@@ -1,6 +1,8 @@
 """The history: what is written down is read again, and drops are told from noise."""
 
 import sqlite3
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,15 @@ def test_the_text_names_the_outcome_and_the_flags() -> None:
     assert "96.4%" in text
     assert "! two" in text
     assert "failed: disk full" in text
+
+
+def test_several_may_write_at_a_time(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        for _ in range(10):
+            history.add(tmp_path, Night(f"2026-01-0{number}", history.UNCHANGED, ""))
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(write, range(1, 5)))
+    assert Counter(night.date[-1] for night in history.nights(tmp_path)) == dict.fromkeys(
+        "1234", 10
+    )

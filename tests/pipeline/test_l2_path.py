@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import l2_path, snapshots, softmax
+from pipeline import examples, l2_path, snapshots, softmax
 from pipeline.examples import Examples, in_memory
 from pipeline.head_settings import Settings
 from pipeline.progress import silent
@@ -51,6 +51,26 @@ def test_the_path_is_left_when_it_has_long_been_getting_worse(
 ) -> None:
     monkeypatch.setattr(l2_path, "_PATIENCE", 1)
     assert len(run().trials) < len(l2_path.STRENGTHS)
+
+
+def test_a_sample_of_very_many_photos_decides_and_all_of_them_are_trained_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vectors, labels = points(4000, 10, 7)
+    monkeypatch.setattr(examples, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(examples, "KEPT_BYTES", vectors.size * 4 // 4)
+    training = Examples.read(in_memory(vectors, labels))
+    assert training.kept is None
+    validation = Examples.read(in_memory(*points(300, 10, 8)), like=training)
+    outcome = l2_path.train(training, validation, Settings(), silent, Snapshots(), Summaries())
+    alone = Settings(l2=outcome.l2)
+    expected = l2_path.train(training, validation, alone, silent, Snapshots(), Summaries())
+    (kept,) = (trial for trial in outcome.trials if trial.l2 == outcome.l2)
+    assert kept.training_cross_entropy == pytest.approx(
+        expected.trials[0].training_cross_entropy, rel=1e-3
+    )
+    assert kept.iterations < expected.trials[0].iterations
+    assert np.abs(outcome.final - expected.final).max() < 0.05 * np.abs(expected.final).max()
 
 
 def test_a_strength_that_is_given_is_the_only_one() -> None:

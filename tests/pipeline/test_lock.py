@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pipeline import lock
 
 HOLD = (
@@ -13,12 +15,17 @@ HOLD = (
 )
 
 
-def holder(kind: str, path: Path) -> "subprocess.Popen[str]":
+def started(kind: str, path: Path) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", HOLD.format(kind=kind), str(path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    process = subprocess.Popen(command, text=True, **pipes)  # type: ignore[call-overload]
+    return subprocess.Popen(command, text=True, **pipes)  # type: ignore[call-overload,no-any-return]
+
+
+def holder(kind: str, path: Path) -> "subprocess.Popen[str]":
+    process = started(kind, path)
+    assert process.stdout is not None
     assert process.stdout.readline()
-    return process  # type: ignore[no-any-return]
+    return process
 
 
 def test_only_one_process_holds_a_lock_alone_and_a_killed_one_gives_it_back(tmp_path: Path) -> None:
@@ -36,3 +43,15 @@ def test_a_lock_that_is_shared_cannot_be_held_alone(tmp_path: Path) -> None:
         with lock.shared(tmp_path / "a.lock"), lock.exclusive(tmp_path / "a.lock") as held:
             assert held is None
         other.kill()
+
+
+def test_whoever_takes_a_turn_waits_for_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "a.lock"
+    with holder("exclusive", path) as other:
+        waiting = started("turn", path)
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(1)
+        other.kill()
+    assert waiting.stdout is not None
+    assert waiting.stdout.readline() == "False\n"
+    waiting.communicate()

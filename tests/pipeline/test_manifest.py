@@ -109,7 +109,7 @@ def test_the_summary_counts_the_rows(photo_dir: Path, tmp_path: Path) -> None:
     assert str(summary) == (
         "Photos of 2 classes: 39 training, 4 validation, 4 testing, 1 set aside"
     )
-    assert summary.of("red_rose").usable == 23
+    assert summary.by_label["red_rose"].usable == 23
 
 
 def test_the_rows_of_some_classes_are_read(photo_dir: Path, tmp_path: Path) -> None:
@@ -217,8 +217,8 @@ def test_a_class_changes_only_with_its_own_photos(photo_dir: Path, make_photo: P
     before = summary_of(photo_dir)
     make_photo(photo_dir / "red_rose/new.jpg", 1, 99)
     after = summary_of(photo_dir)
-    assert after.of("green leaf") == before.of("green leaf")
-    assert after.of("red_rose").digest != before.of("red_rose").digest
+    assert after.by_label["green leaf"] == before.by_label["green leaf"]
+    assert after.by_label["red_rose"].digest != before.by_label["red_rose"].digest
 
 
 def test_one_class_alone_is_refused(photo_dir: Path) -> None:

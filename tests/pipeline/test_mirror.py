@@ -28,6 +28,7 @@ def opened(objects: Objects, work_dir: Path) -> Mirror:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "WAIT_S", 0.01)
+    monkeypatch.setattr(mirror, "_AGAIN_S", 0.0)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from pipeline import efficientnet_lite, modules, quiet
 from pipeline.errors import UserError
 from pipeline.modules import Module
+from pipeline.progress import silent
 from tests.saved import Tensors, packed, tf1_module
 from tests.web import Page, Web
 
@@ -239,6 +240,21 @@ def test_a_built_in_module_is_built_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert saved.stat().st_mtime_ns == before
     assert (first.height, first.width, first.features) == (224, 224, 1280)
     assert [path.name for path in tmp_path.iterdir()] == [f"{LITE0}-{first.digest[:12]}"]
+
+
+def test_a_built_in_module_that_another_process_has_built_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / f"{LITE0}-{efficientnet_lite.digest(LITE0)[:12]}"
+
+    def save(_: str, temporary: Path) -> None:
+        for folder in (temporary, directory):
+            folder.mkdir()
+        (directory / "being read").touch()
+
+    monkeypatch.setattr(efficientnet_lite, "save", save)
+    assert modules._resolve(LITE0, tmp_path, silent) == directory
+    assert [path.name for path in directory.iterdir()] == ["being read"]
 
 
 def test_a_signature_of_two_inputs_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from pipeline import head, history, night, promotion, recipe, rows, split
-from pipeline.examples import in_memory
 from pipeline.head_settings import Settings
 from pipeline.night import Results
 from pipeline.promotion import Gate
@@ -40,8 +39,8 @@ class Nights:
         (store.path / "manifest.parquet").unlink()
         model = out / "models" / name
         if not model.exists():
-            parts = [rows.read(classes, part) for part in split.SPLITS]
-            passes = (in_memory(part.vectors, part.labels) for part in parts[:2])
+            parts = [rows.Part(classes, part) for part in split.SPLITS]
+            passes = (part.labelled for part in parts[:2])
             trained, training = head.train(*passes, Settings(l2=0.1))
             write_figures(trained, parts[2], saved(model))
             head.write(trained, training, out / "heads" / name)

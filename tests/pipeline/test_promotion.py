@@ -2,13 +2,14 @@
 
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline import head as heads
-from pipeline import history, promotion, recipe
+from pipeline import history, lock, promotion, recipe
 from pipeline.comparison import Comparison
 from pipeline.errors import UserError
 from pipeline.head import Head, Training
@@ -221,6 +222,35 @@ def test_a_promotion_that_was_killed_half_way_is_seen(tmp_path: Path) -> None:
     assert recorded.name == "m1"
     assert names(tmp_path) == "m2"
     assert promotion.promote(tmp_path, tmp_path / "models/m2", NIGHTLY) is not None
+
+
+def test_models_that_are_promoted_at_once_leave_one_that_all_agree_on(tmp_path: Path) -> None:
+    def promotes(name: str) -> None:
+        for _ in range(20):
+            with lock.turn(tmp_path / lock.PROMOTION):
+                promote(tmp_path, name)
+
+    for name in ("m1", "m2", "m3"):  # the files themselves say which model it is
+        saved(tmp_path / "models" / name, name)
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(promotes, ("m1", "m2", "m3")))
+    served = max((tmp_path / "serving").iterdir(), key=lambda path: int(path.name))
+    assert served.joinpath("saved_model.pb").samefile(
+        tmp_path / "current/saved_model/saved_model.pb"
+    )
+    assert history.promotions(tmp_path)[-1].model == names(tmp_path)
+
+
+def test_a_rollback_waits_for_a_promotion(tmp_path: Path) -> None:
+    for name in ("m1", "m2"):
+        promote(tmp_path, name)
+    with ThreadPoolExecutor() as threads:
+        with lock.turn(tmp_path / lock.PROMOTION):
+            rolled = threads.submit(promotion.rollback, tmp_path)
+            with pytest.raises(TimeoutError):
+                rolled.result(0.2)
+            promote(tmp_path, "m3")
+        assert rolled.result(30) == ("m3", "m2")
 
 
 def test_without_a_model_the_command_says_so(

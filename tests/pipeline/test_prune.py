@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def result(number: int) -> str:
 
 def of_class(out: Path, number: int, label: str) -> str:
     path = out / "manifests" / f"{storage.digest(number)}.parquet"
-    summary = manifest.read_summary(path).of(label)
+    summary = manifest.read_summary(path).by_label[label]
     return bottlenecks.class_name(summary, Augmentation())
 
 
@@ -168,3 +169,23 @@ def test_a_machine_that_has_nothing_finds_in_a_store_what_can_go(
     assert store.folders(third / "models") == {"my model"}
     left = fsspec.filesystem("s3", use_listings_cache=False).find("bucket/out/heads")
     assert [name for name in left if result(1) in name] == []
+
+
+def test_a_folder_in_which_others_work_has_a_size(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"1234")
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            with storage.publish(tmp_path / "folder/result") as temporary:
+                temporary.mkdir()
+                (temporary / "file").write_bytes(b"")
+            shutil.rmtree(tmp_path / "folder")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        assert {prune.size(tmp_path) for _ in range(500)} == {4}
+    finally:
+        stop.set()
+        thread.join()

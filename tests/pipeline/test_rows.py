@@ -6,16 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline import bottlenecks, rows
+from pipeline import rows, vectors
 from pipeline.augmentation import Augmentation
 from pipeline.bottlenecks import Counts
 from pipeline.errors import UserError
 from tests.conftest import Store
 
 
-def test_read_gives_one_split_of_all_classes(store: Store) -> None:
+def test_a_part_is_one_split_of_all_classes(store: Store) -> None:
     store.run()
-    read = rows.read(store.directories(), "validation")
+    read = store.rows("validation")
     expected = store.frame().query("split == 'validation'")
     assert read.paths == expected["path"].to_list()
     assert read.digests == expected["digest"].to_list()
@@ -27,10 +27,10 @@ def test_read_gives_one_split_of_all_classes(store: Store) -> None:
 def test_batches_are_the_same_rows_in_the_same_order(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bottlenecks, "GROUP_ROWS", 5)
+    monkeypatch.setattr(vectors, "GROUP_ROWS", 5)
     store.run()
-    whole = rows.read(store.directories(), "training")
-    parts = list(rows.labelled(store.directories(), "training"))
+    whole = store.rows("training")
+    parts = list(store.part("training").labelled())
     assert len(parts) > 4
     assert max(len(vectors) for vectors, _ in parts) <= 5
     assert np.array_equal(np.concatenate([vectors for vectors, _ in parts]), whole.vectors)
@@ -39,25 +39,50 @@ def test_batches_are_the_same_rows_in_the_same_order(
 
 def test_labelled_vectors_are_the_same_rows_as_they_are_stored(store: Store) -> None:
     store.run()
-    whole = rows.read(store.directories(), "training")
-    vectors, labels = zip(*rows.labelled(store.directories(), "training"), strict=True)
+    whole = store.rows("training")
+    vectors, labels = zip(*store.part("training").labelled(), strict=True)
     assert {part.dtype for part in vectors} == {np.dtype(np.float16)}
     assert np.array_equal(np.concatenate(vectors), whole.vectors)
     assert np.concatenate(labels).tolist() == whole.labels.tolist()
 
 
+def test_texts_are_those_of_the_same_photos(store: Store) -> None:
+    store.run()
+    texts, whole = store.part("training").texts(), store.rows("training")
+    assert texts["label"].to_list() == whole.labels.tolist()
+    assert texts["path"].to_list() == whole.paths
+    assert texts["digest"].to_list() == whole.digests
+
+
+def test_the_photos_of_the_lowest_digests_are_drawn_from_all_batches(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "GROUP_ROWS", 5)
+    store.run()
+    drawn, whole = rows.lowest(store.part("training").batches(), 7), store.rows("training")
+    assert drawn is not None
+    assert sorted(drawn.digests) == sorted(whole.digests)[:7]
+    for digest, path, vector in zip(drawn.digests, drawn.paths, drawn.vectors, strict=True):
+        position = whole.digests.index(digest)
+        assert whole.paths[position] == path
+        assert np.array_equal(whole.vectors[position], vector)
+    assert rows.lowest(iter(()), 7) is None
+
+
 def test_a_split_without_photos_is_read_as_no_rows(store: Store) -> None:
     store.run()
-    assert rows.read(store.directories(), "no such split").vectors.shape == (0, 12)
-    assert list(rows.labelled(store.directories(), "no such split")) == []
-    assert list(rows.labelled(store.directories(), "no such split")) == []
+    nothing = store.part("no such split")
+    assert list(nothing.batches()) == []
+    assert list(nothing.labelled()) == []
+    assert list(nothing.texts()) == ["label", "path", "digest"]
+    assert nothing.texts().empty
 
 
 def test_copies_are_read_where_they_are_wanted(store: Store) -> None:
     store.recipe = replace(store.recipe, augmentation=Augmentation(1, random_brightness=50))
     store.run()
-    photos = rows.read(store.directories(), "training")
-    both = list(rows.labelled(store.directories(), "training", copies=True))
+    photos = store.rows("training")
+    both = list(store.part("training").labelled(copies=True))
     vectors = np.concatenate([vectors for vectors, _ in both])
     assert len(vectors) == 2 * len(photos.paths)
     assert np.array_equal(vectors[::2].astype(np.float32), photos.vectors)
@@ -65,7 +90,7 @@ def test_copies_are_read_where_they_are_wanted(store: Store) -> None:
 
 def test_rows_of_some_labels_keep_what_belongs_together(store: Store) -> None:
     store.run()
-    of = rows.read(store.directories(), "training").of(("red_rose",))
+    of = store.rows("training").of(("red_rose",))
     expected = store.frame().query("split == 'training' and label == 'red_rose'")
     assert of.paths == expected["path"].to_list()
     assert of.digests == expected["digest"].to_list()
@@ -77,5 +102,15 @@ def test_reading_a_damaged_file_names_it_and_gives_it_up(store: Store) -> None:
     part = store.directories()[0] / "part-00000.parquet"
     os.truncate(part, 100)
     with pytest.raises(UserError, match=f"{part} is damaged"):
-        rows.read(store.directories(), "training")
+        store.rows("training")
     assert store.run() == Counts(computed=24, reused=24)
+
+
+def test_a_damaged_class_may_be_given_up_by_several_processes(store: Store) -> None:
+    store.run()
+    directory = store.directories()[0]
+    for _ in range(2):
+        rows.give_up(directory, directory / "part-00000.parquet")
+    assert store.run() == Counts(computed=24, reused=24)
+    rows.give_up(directory, directory / "a file that is gone")  # and the class is there again
+    assert store.run() == Counts(computed=0, reused=48)

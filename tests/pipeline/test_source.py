@@ -6,12 +6,13 @@ from urllib.parse import quote
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from pipeline import photos, source
+from pipeline import photos, remote, source
 from pipeline.errors import UserError
 from pipeline.remote import Remote
 from pipeline.source import Place
 from tests.conftest import PhotoMaker
 from tests.objects import Objects
+from tests.packed import pack, pack_folder
 
 
 def listed(place: Place) -> list[tuple[str, str, int, str]]:
@@ -121,3 +122,87 @@ def test_what_is_gone_or_changed_says_so_in_its_place(objects: Objects) -> None:
         "s3://bucket/2.jpg cannot be read any more (No such file or directory); run again"
     )
     assert str(changed) == "s3://bucket/3.jpg changed while the run was going on; run again"
+
+
+def read_all(image_dir: Place) -> dict[str, bytes]:
+    """The bytes of all photos in shards, by their paths."""
+    found = [shard for shard in source.contents(image_dir).found if photos.is_shard(shard.path)]
+    paths = [m.path for shard in found for m in source.members(image_dir, shard)]
+    content = source.stream([image_dir / path for path in paths])
+    read = dict(zip(paths, content, strict=True))
+    for path in paths[:3]:
+        assert source.read(image_dir / path) == read[path]
+    return read
+
+
+def test_photos_in_shards_are_read_in_place(
+    photo_dir: Path, tmp_path: Path, objects: Objects
+) -> None:
+    files = [path.read_bytes() for path in sorted(photo_dir.rglob("*.jpg"))]
+    shards = pack_folder(photo_dir, tmp_path / "shards", 3)
+    local = read_all(shards)
+    assert sorted(local.values()) == sorted(files)
+    assert read_all(source.at(objects.put_folder(shards, "shards"))) == local
+
+
+def test_a_shard_is_looked_at_with_a_request_a_block_and_read_with_one_a_few_photos(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "BLOCK", 10_000)
+    monkeypatch.setattr(source, "BLOCK", 10_000)
+    objects.put("a.tar", pack({f"rose/{i}.jpg": bytes([i]) * 1000 for i in range(40)}))
+    place = source.at(objects.url)
+    (shard,) = source.contents(place).found
+    objects.asked.clear()
+    members = source.members(place, shard)
+    assert len(objects.asked) <= 1 + shard.size // 10_000
+    objects.asked.clear()
+    read = list(source.stream([place / m.path for m in members]))
+    assert read == [bytes([i]) * 1000 for i in range(40)]
+    assert len(objects.asked) == 7  # six photos and their headers each
+
+
+def test_photos_that_are_far_apart_or_in_no_order_are_read_one_by_one(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "_GAP", 2000)
+    objects.put("a.tar", pack({f"rose/{i}.jpg": bytes([i]) * 1000 for i in range(9)}))
+    place = source.at(objects.url)
+    (shard,) = source.contents(place).found
+    members = source.members(place, shard)
+    for order, requests in (([0, 1, 8], 2), ([2, 1, 0], 3), ([4, 4, 4], 1)):
+        objects.asked.clear()
+        read = list(source.stream([place / members[i].path for i in order]))
+        assert read == [bytes([i]) * 1000 for i in order]
+        assert len(objects.asked) == requests
+
+
+def test_a_photo_whose_shard_has_changed_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(pack({"rose/1.jpg": b"one", "rose/2.jpg": b"two"}))
+    (shard,) = source.contents(tmp_path).found
+    one, two = source.members(tmp_path, shard)
+    digests = [one.inspection.digest, two.inspection.digest]
+    (tmp_path / "a.tar").write_bytes(pack({"rose/1.jpg": b"one", "rose/2.jpg": b"owt"}))
+    first, second = source.stream([tmp_path / m.path for m in (one, two)], digests)
+    assert first == b"one"
+    assert str(second) == f"{tmp_path}/{two.path} changed while the run was going on; run again"
+
+
+def test_shards_stand_below_class_folders_and_beside_them(
+    tmp_path: Path, make_photo: PhotoMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryFileSystem, "store", {})
+    make_photo(tmp_path / "daisy/1.jpg")
+    for name in ("a.tar", "rose/2019/b.TAR", "daisy/c.tar", ".hidden.tar", "daisy/.hidden.tar"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(pack({}))
+    MemoryFileSystem().put(f"{tmp_path}/", "/photos", recursive=True)
+    for place in (tmp_path, source.at("memory://photos")):
+        contents = source.contents(place)
+        assert contents.labels == ("daisy", "rose")
+        assert sorted((found.label, found.path) for found in contents.found) == [
+            ("", "a.tar"),
+            ("daisy", "daisy/1.jpg"),
+            ("daisy", "daisy/c.tar"),
+            ("rose", "rose/2019/b.TAR"),
+        ]

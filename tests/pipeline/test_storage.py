@@ -1,11 +1,14 @@
 """Names that carry a digest, and publication that is whole or not at all."""
 
+import errno
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -126,6 +129,39 @@ def test_a_directory_that_failed_leaves_nothing(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_what_is_published_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
+    with storage.publish(tmp_path / "result") as temporary:
+        (temporary / "deep").mkdir(parents=True)
+        (temporary / "deep/file").write_text("whole")
+        (temporary / "link").symlink_to("nowhere")
+    result = tmp_path / "result"
+    order = (result / "deep/file", result / "deep", result, tmp_path)
+    assert synced == [path.stat().st_ino for path in order]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EIO])
+def test_folders_need_not_be_synced_where_that_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def fsync(file: int) -> None:
+        if os.path.samestat(os.fstat(file), tmp_path.stat()):
+            raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    outcome = nullcontext() if code == errno.EINVAL else pytest.raises(OSError)
+    with outcome, storage.publish(tmp_path / "result") as temporary:
+        temporary.write_text("whole")
+    assert names(tmp_path) == ["result"]
+
+
+def test_a_failure_says_what_was_being_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as caught, storage.publish(tmp_path / "result"):
+        raise ValueError
+    assert caught.value.__notes__ == [f"while writing {tmp_path / 'result'}"]
+
+
 def test_a_failure_keeps_the_file_that_was_there(tmp_path: Path) -> None:
     path = tmp_path / "result"
     path.write_text("old")
@@ -209,6 +245,26 @@ def test_publishing_keeps_what_other_machines_write_until_a_week_has_passed(
     with storage.publish(tmp_path / "result") as temporary:
         temporary.write_text("whole")
     assert names(tmp_path) == [fresh.name, "result"]
+
+
+def test_a_container_of_the_same_name_has_process_numbers_of_its_own(tmp_path: Path) -> None:
+    code = "import sys, pathlib; from pipeline import storage; print(storage.temporary(*map("
+    command = [
+        "unshare",
+        "--pid",
+        "--fork",
+        sys.executable,
+        "-c",
+        code + "pathlib.Path, sys.argv[1:])))",
+    ]
+    told = subprocess.run([*command, str(tmp_path / "r")], capture_output=True, text=True)
+    if told.returncode:
+        pytest.skip("only root may give a process a number space of its own")
+    theirs = Path(re.sub(r"\.1\.", ".999999999.", told.stdout.strip()))  # no such process here
+    theirs.write_text("half")
+    with storage.publish(tmp_path / "result") as temporary:
+        temporary.write_text("whole")
+    assert names(tmp_path) == [theirs.name, "result"]
 
 
 def test_a_temporary_is_known_as_one(tmp_path: Path) -> None:

@@ -5,10 +5,13 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from pipeline import thumbnails
+from pipeline import remote, source, thumbnails
+from pipeline.errors import UserError
 from tests.conftest import PhotoMaker
+from tests.objects import Fault, Objects
 
 
 def test_a_picture_is_small_and_stands_in_the_page(tmp_path: Path, make_photo: PhotoMaker) -> None:
@@ -43,3 +46,19 @@ def test_pixels_are_the_means_of_squares(tmp_path: Path) -> None:
     (small,) = thumbnails.pixels([tmp_path / "a.png"], 2)
     assert small is not None
     assert small[..., 0].tolist() == [[255, 0], [0, 0]]
+
+
+def test_a_store_that_fails_is_not_taken_for_damaged_photos(
+    tmp_path: Path, make_photo: PhotoMaker, objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "WAIT_S", 0)
+    objects.put("1.jpg", make_photo(tmp_path / "1.jpg").read_bytes())
+    places = [source.at(objects.url) / name for name in ("1.jpg", "none.jpg")]
+    (uri, missing) = thumbnails.data_uris(places)
+    assert uri == thumbnails.data_uris([tmp_path / "1.jpg"])[0]
+    assert missing == ""
+    objects.faults = [Fault("GET .*", 500)]
+    objects.asked.clear()
+    with pytest.raises(UserError, match="cannot be read, in 5 attempts"):
+        thumbnails.pixels(places[:1] * 100, 8)
+    assert len(objects.asked) < 100

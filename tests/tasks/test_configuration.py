@@ -53,6 +53,18 @@ def test_a_value_that_is_no_choice_is_refused_with_the_choices(section: str) -> 
         configuration.configured(section, "precision", "auto", ("auto", "float32"))
 
 
+def test_a_section_that_nobody_knows_is_named() -> None:
+    get_config().set("weather", "rain", "true")
+    get_config().set("resources", "memory", "1")
+    try:
+        assert configuration.refuse_unknown() == [
+            "luigi.cfg: nothing here reads the section [weather]; it is ignored"
+        ]
+    finally:
+        get_config().remove_section("weather")
+        get_config().remove_section("resources")
+
+
 def test_an_unknown_option_is_refused_with_the_nearest_name(section: str) -> None:
     configuration.configured(section, "image_dir", "")
     get_config().set(section, "image_dri", "x")

@@ -9,6 +9,7 @@ from typing import Any
 
 import luigi
 import pytest
+from luigi.task_register import Register
 
 from tasks import ExportModel, split_dataset
 from tasks.messages import logger
@@ -34,6 +35,7 @@ class Pipeline:
             split_dataset._digest_lists,
         ):
             memo.cache_clear()
+        Register.clear_instance_cache()
         self.lines = []
         handler = logging.Handler()
         handler.emit = lambda record: self.lines.append(record.getMessage())  # type: ignore

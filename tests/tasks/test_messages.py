@@ -1,7 +1,10 @@
 """What the user gets to see."""
 
+import errno
 import io
 import logging
+import shutil
+import sqlite3
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -120,3 +123,36 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_worker_nobody_is_told() -> None:
     silent = SimpleNamespace(set_status_message=None, set_progress_percentage=None)
     Reporter(silent)(1, 2, "photos")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        shutil.Error([("from", "to", "[Errno 28] No space left on device: 'to'")]),
+        sqlite3.OperationalError("database or disk is full"),
+        RuntimeError("{{node x}} /a/saved_model.pb; No space left on device [Op:Merge]"),
+    ],
+)
+def test_a_full_disk_is_shown_in_a_line_whoever_notices_it(error: Exception) -> None:
+    error.add_note("while writing /a")
+    shown = record("[pid 7] Worker failed", error)
+    assert tidy(shown)
+    assert shown.getMessage() == (
+        "while writing /a: No space left on device; make room on the disk, and run again: what is "
+        "done is kept"
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        ImportError("libtensorflow_cc.so.2: failed to map segment from shared object"),
+        RuntimeError("can't start new thread"),
+    ],
+)
+def test_used_up_memory_is_shown_in_a_line(error: Exception) -> None:
+    shown = record("[pid 7] Worker failed", error)
+    assert tidy(shown)
+    assert shown.getMessage().startswith("Cannot allocate memory; free some memory, or raise")

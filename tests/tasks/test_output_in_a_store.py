@@ -14,7 +14,7 @@ from tests.torture.conftest import results
 
 URL = "s3://bucket/out"
 # What is each machine's own, and what only a store needs.
-LOCAL = ("current", "serving", "timings.jsonl", "in-use.lock")
+LOCAL = ("current", "serving", "timings.jsonl", "in-use.lock", "promotion.lock")
 STORED = (".probe", "current.json")
 
 

@@ -2,16 +2,18 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from pipeline import remote, source
+from pipeline import remote, shards, source
 from tasks import ComputeBottlenecks, ExportModel, PredictImages, SplitDataset
-from tests.conftest import PhotoMaker
+from tests.conftest import PhotoMaker, Store, luigi
 from tests.objects import Fault, Objects
+from tests.packed import pack_folder
 from tests.tasks.test_identity import ALL, STEPS, Pipeline
 
 LISTING = r"GET /bucket\?list-type=2.*"
@@ -122,3 +124,46 @@ def test_an_inspection_that_breaks_off_goes_on_in_the_next_run(
     assert pipeline.run() == ["ComputeBottlenecks", "SplitDataset"]
     assert len([request for request in objects.asked if "green" in request]) == 24  # for vectors
     assert len(list((options["output_dir"] / "manifests").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_shards_give_what_files_give(
+    options: dict[str, Any], photo_dir: Path, tmp_path: Path, objects: Objects
+) -> None:
+    disk = Pipeline(**options)
+    disk.run()
+    expected = tables(options["output_dir"])
+    packed = pack_folder(photo_dir, tmp_path / "packed", 4)
+    url = source.at(objects.put_folder(packed, "packed"))
+    for number, place in enumerate((packed, url)):
+        out = tmp_path / f"out{number}"
+        pipeline = Pipeline(**(options | {"image_dir": place, "output_dir": out}))
+        pipeline.task_class = ComputeBottlenecks
+        assert pipeline.run() == ["ComputeBottlenecks", "PrepareModule", "SplitDataset"]
+        pipeline.task_class = ExportModel
+        assert "SplitDataset" not in pipeline.run()
+        found = tables(out)
+        for name in ("manifest", "predictions"):
+            paths = found[name]["path"].map(shards.unpacked)
+            pd.testing.assert_frame_equal(found[name].assign(path=paths), expected[name])
+        rows = [pd.concat([t for n, t in all_.items() if "-" in n]) for all_ in (found, expected)]
+        by_digest = [r.set_index("digest").sort_index() for r in rows]
+        pd.testing.assert_series_equal(by_digest[0]["vector"], by_digest[1]["vector"])
+        assert pipeline.run() == []
+
+
+def test_the_vectors_of_a_shard_take_one_request(
+    store: Store, photo_dir: Path, tmp_path: Path, objects: Objects
+) -> None:
+    packed = pack_folder(photo_dir, tmp_path / "packed", 4)
+    there = replace(store, image_dir=source.at(objects.put_folder(packed, "packed")))
+    assert there.run().computed == 48
+    assert len(objects.asked) == 1 + 4 + 4  # the listing, a look at each shard, and its vectors
+
+
+def test_workers_that_fork_read_a_bucket(photo_dir: Path, tmp_path: Path, objects: Objects) -> None:
+    url = objects.put_folder(photo_dir, "photos")
+    options = ("--image-dir", url, "--output-dir", tmp_path / "out", "--workers", 2)
+    done = luigi("SplitDataset", *options)
+    assert done.returncode == 0, done.stderr
+    assert "40 training, 4 validation, 4 testing, 0 set aside" in done.stderr

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -86,6 +87,14 @@ def add_night(image_dir: Path, make_photo: PhotoMaker) -> None:
     (image_dir / "green leaf/5.jpg").unlink()
     for seed in range(300):
         make_photo(image_dir / "blue sky" / f"{seed}.jpg", 2, seed)
+
+
+def fresh(out: Path, before: Path | None) -> Path:
+    """An output folder: an empty one, or as the last night left it."""
+    shutil.rmtree(out, ignore_errors=True)
+    if before:
+        shutil.copytree(before, out, symlinks=True)
+    return out
 
 
 def results(out: Path) -> dict[str, str]:

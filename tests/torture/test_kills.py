@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import shutil
 import subprocess
 import time
 from collections import Counter
@@ -17,6 +16,7 @@ from tests.torture.conftest import (
     Pipeline,
     Watch,
     add_night,
+    fresh,
     journals,
     kill,
     results,
@@ -48,7 +48,7 @@ class Kills:
     journals: int = 0
 
     def undisturbed(self, before: Path | None) -> Undisturbed:
-        out = self.fresh(before)
+        out = fresh(self.scratch / "out", before)
         start, steps = time.monotonic(), list[tuple[str, float]]()
         process = self.pipeline.start(out)
         while process.poll() is None:
@@ -61,16 +61,8 @@ class Kills:
         assert process.returncode == 0, self.pipeline.said()
         return Undisturbed(before, results(out), [*steps, ("the end", 0.2)])
 
-    def fresh(self, before: Path | None) -> Path:
-        """An output folder: a new one, or as the last night left it."""
-        out = self.scratch / "out"
-        shutil.rmtree(out, ignore_errors=True)
-        if before:
-            shutil.copytree(before, out, symlinks=True)
-        return out
-
     def trial(self, number: int, expected: Undisturbed) -> None:
-        out = self.fresh(expected.before)
+        out = fresh(self.scratch / "out", expected.before)
         with Watch(out) as watch:
             process = self.pipeline.start(out)
             if number % 4 == 3:

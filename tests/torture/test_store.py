@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ROOT, environment, luigi
 from tests.objects import Fault, Objects
-from tests.tasks.test_output_in_a_store import URL, stored
+from tests.tasks.test_output_in_a_store import LOCAL, URL, stored
 from tests.torture.conftest import Pipeline, kill, results
 
 
@@ -56,6 +56,6 @@ def test_uploads_that_are_killed_are_ended_by_the_next_run(
         *("--image-dir", photo_dir, "--tfhub-module", tiny_module),
         *("--output-dir", tmp_path / "local"),
     )
-    own = ("current", "serving", "timings.jsonl", "in-use.lock", "modules/")
+    own = (*LOCAL, "modules/")
     expected = {k: v for k, v in results(tmp_path / "local").items() if not k.startswith(own)}
     assert stored(tmp_path / "stored") == expected

@@ -36,6 +36,7 @@ def make_subject(tmp_path: Path) -> Maker:
         listed = frame.assign(
             width=64, height=64, format="PNG", grey=False, status=photos.OK, size=1000
         )
-        return Subject(listed, frame, vectors.astype(np.float32), tmp_path, 64, 64)
+        halves = np.array_split(vectors.astype(np.float16), 2)
+        return Subject(listed, frame, lambda: iter(halves), tmp_path, 64, 64)
 
     return make

@@ -32,7 +32,7 @@ def test_what_was_set_aside_is_named_with_its_reason(make_subject: Maker) -> Non
 
 def test_what_the_decoder_refused_is_unreadable(make_subject: Maker) -> None:
     subject = make_subject(np.eye(4, 8), ["a"] * 4)
-    fewer = replace(subject, photos=subject.photos.iloc[:3], vectors=subject.vectors[:3])
+    fewer = replace(subject, photos=subject.photos.iloc[:3])
     assert found(fewer) == [("unreadable", "a/3.png")]
 
 

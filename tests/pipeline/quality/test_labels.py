@@ -1,9 +1,11 @@
 """Suspected labels: flipped ones are found, right ones are left alone."""
 
+import sys
+
 import numpy as np
 import pytest
 
-from pipeline.quality import labels
+from pipeline.quality import Subject, labels
 from tests.pipeline.quality.conftest import Maker
 
 
@@ -36,7 +38,8 @@ def test_a_photo_is_judged_by_those_who_have_not_seen_it() -> None:
     generator = np.random.default_rng(0)
     vectors = generator.normal(size=(200, 300)).astype(np.float32)  # noise can be learnt by heart
     classes = np.arange(200) % 2
-    said = labels.out_of_fold(vectors, classes, np.arange(200) // 2 % 5)
+    folds = np.arange(200) // 2 % 5
+    said = labels.Judges.fit(vectors, classes, folds).say(vectors, folds)
     assert said.sum(1) == pytest.approx(1, abs=1e-5)
     assert (said.argmax(1) == classes).mean() < 0.65
 
@@ -52,3 +55,21 @@ def test_a_class_of_one_photo_is_passed_over(make_subject: Maker) -> None:
 def test_one_class_has_no_wrong_labels(make_subject: Maker) -> None:
     vectors, truth = clouds(classes=1)
     assert not list(labels.find(make_subject(vectors, ["one"] * len(truth))))
+
+
+def test_photos_outside_the_sample_are_judged_as_well(
+    make_subject: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[Subject.__module__], "MOST", 400)
+    vectors, truth = clouds(each=120)
+    given = truth.copy()
+    wrong = np.arange(0, len(truth), 20)
+    given[wrong] = (truth[wrong] + 1) % 6
+    about = make_subject(vectors, [f"class {c}" for c in given])
+    assert len(about.sample) < 500
+    assert len(about.vectors) == len(about.sample)
+    found = list(labels.find(about))
+    numbers = {int(f.paths[0].split("/")[1].split(".")[0]) for f in found}
+    assert len(numbers & set(wrong.tolist())) >= 0.9 * len(wrong)
+    assert len(numbers - set(wrong.tolist())) <= 0.1 * len(wrong)
+    assert about.nearest is None

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import manifest, quality, rows, split
+from pipeline import manifest, quality, split
 from pipeline.errors import UserError
 from tests.conftest import PhotoMaker, Store
 from tests.pipeline.quality.conftest import Maker
@@ -79,7 +79,7 @@ def test_faults_planted_into_real_files_are_found(
         shutil.copy(photo_dir / "red_rose/2.jpg", photo_dir / f"red_rose/{number}.jpg")
     make_photo(photo_dir / "green leaf/wrong label.jpg", 1, 102)
     store.run()
-    read = {part: rows.read(store.directories(), part) for part in split.SPLITS}
+    read = [store.part(part) for part in split.SPLITS]
     listed = manifest.read(store.path / "manifest.parquet")
     found = quality.check(quality.subject(listed, read, store.image_dir, store.recipe.module))
     by_kind = {kind: set(group["path"]) for kind, group in found.groupby("kind")}

@@ -1,0 +1,79 @@
+"""A module as one graph of constants: all that the bottleneck stage needs of it.
+
+A SavedModel brings its functions for training, its variables and their checkpoint; to restore them
+all takes longer than several batches. Here they are made constants, and what depends on nothing
+else, such as kernels scaled by a batch norm, is computed once. Vectors stay the same to the bit.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline import modules, storage
+from pipeline.modules import Module
+
+_INPUT, _OUTPUT = "photos", "Identity"
+
+
+def freeze(module: Module, batch: int, path: Path) -> Module:
+    """Write a module as a graph for so many photos at a time.
+
+    Returns:
+        The module, which now knows of the graph; unchanged where it cannot be frozen, for it has
+        a table, say, or more than the 2 GB that fit into a file of this kind.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    call, _ = modules.load(module)
+    shape = tf.TensorSpec([batch, module.height, module.width, 3], tf.float32, _INPUT)
+    function = tf.function(call, input_signature=[shape])
+    try:
+        constant = convert_variables_to_constants_v2(function.get_concrete_function())
+        if len(constant.inputs) > 1:  # a table, which only the SavedModel can fill
+            return module
+        content = _folded(constant.graph.as_graph_def()).SerializeToString()
+    except Exception:  # whatever is in the way, the SavedModel itself will do
+        return module
+    with storage.publish(path) as temporary:
+        temporary.write_bytes(content)
+    return replace(module, frozen=str(path.absolute()))
+
+
+def load(module: Module) -> Callable[[Any], Any] | None:
+    """The frozen module, for the batch that it was frozen for; None where it is not to be had.
+
+    It is a function from images, float32 [batch, height, width, 3] in [0, 1], to features,
+    float32 [batch, features].
+    """
+    import tensorflow as tf
+
+    graph = tf.compat.v1.GraphDef()
+    try:
+        graph.ParseFromString(Path(module.frozen).read_bytes())
+        wrapped = tf.compat.v1.wrap_function(
+            lambda: tf.graph_util.import_graph_def(graph, name=""), []
+        )
+        ends = (wrapped.graph.get_tensor_by_name(f"{name}:0") for name in (_INPUT, _OUTPUT))
+        function: Callable[[Any], Any] = wrapped.prune(*ends)
+    except Exception:  # not frozen, not on this machine, or damaged
+        return None
+    return function
+
+
+def _folded(graph: Any) -> Any:
+    """The graph with all computed that depends on constants alone."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf.config_pb2 import ConfigProto
+    from tensorflow.python.grappler import tf_optimizer
+
+    with tf.Graph().as_default() as imported:
+        tf.graph_util.import_graph_def(graph, name="")
+    meta = tf.compat.v1.train.export_meta_graph(graph=imported, graph_def=graph)
+    meta.collection_def["train_op"].node_list.value.append(_OUTPUT)  # what must stay
+    config = ConfigProto()
+    config.graph_options.rewrite_options.optimizers.extend(["constfold", "dependency"])
+    return tf_optimizer.OptimizeGraph(config, meta)

@@ -1,0 +1,232 @@
+"""Large work divided: the vectors that the store lacks, in lists that workers take one by one.
+
+Below the folder of a recipe, for one data set:
+
+    shards/<digest>/todo/00000.parquet   the photos of a shard, all lists written at once
+    shards/<digest>/00000.parquet        its vectors: the shard is done
+
+One look through the store finds what is missing, and each missing vector is in one list, however
+many photos have equal bytes. Lists follow the order of the manifest, so that a class finds its
+vectors in few shards. The folder goes when all classes have their rows.
+"""
+
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline import bottlenecks, storage, vectors
+from pipeline.augmentation import Augmentation
+from pipeline.bottlenecks import JOURNAL_ROWS, Counts
+from pipeline.errors import UserError
+from pipeline.features import Batch
+from pipeline.manifest import Summary
+from pipeline.progress import Progress, silent
+from pipeline.recipe import Recipe
+from pipeline.source import Place
+from pipeline.vectors import PARTIAL, SHARDS, DamagedError, Vectors
+
+WINDOW = 100  # shards whose lists are in memory at once
+_COLUMNS = ["path", "size", "mtime_ns", "digest", "variant", "key"]
+
+
+def most(photos: int, copies: Augmentation, shard_size: int) -> int:
+    """How many shards there can be, before it is known which vectors are missing.
+
+    Raises:
+        UserError: where `shard_size` is not positive.
+    """
+    if shard_size < 1:
+        raise UserError(f"shard_size is {shard_size}; it must be 1 or more")
+    return math.ceil(photos * (1 + copies.augmentations) / shard_size)
+
+
+def directory(store: Path, recipe: Recipe, summary: Summary, shard_size: int) -> Path:
+    """Where the shards of a data set are."""
+    copies = recipe.augmentation
+    made_of = (summary.digest, copies.augmentations, copies.key, shard_size)
+    return recipe.directory(store) / SHARDS / storage.digest(*made_of)
+
+
+def todo(shards: Path) -> Path:
+    """The folder of the lists: it is there once the work is divided."""
+    return shards / "todo"
+
+
+def file(directory: Path, number: int) -> Path:
+    """A shard's file: of its vectors, or, in the folder `todo`, of its photos."""
+    return directory / f"{number:05}.parquet"
+
+
+def divide(rows: pd.DataFrame, recipe: Recipe, store: Path, shards: Path, shard_size: int) -> int:
+    """Look for the vectors that the store lacks, and write the lists of them.
+
+    Args:
+        rows: the manifest's usable rows of the classes that are not finished.
+        recipe: how vectors are made.
+        store: folder of all bottlenecks.
+        shards: as `directory` gives it.
+        shard_size: vectors a shard.
+
+    Returns:
+        How many vectors are missing.
+    """
+    home = recipe.directory(store)
+    unique = vectors.with_copies(rows, recipe).drop_duplicates("key", ignore_index=True)
+    found = Vectors.find(vectors.files(home), pd.Index(unique["key"]), [])
+    rejected = vectors.read_rejected(home)
+    missing = unique[(found.file < 0) & ~unique["digest"].isin(rejected)]
+    with storage.publish(todo(shards)) as temporary:
+        temporary.mkdir()
+        for number, start in enumerate(range(0, len(missing), shard_size)):
+            part = missing.iloc[start : start + shard_size]
+            part[_COLUMNS].to_parquet(file(temporary, number), index=False)
+    return len(missing)
+
+
+def compute(
+    shards: Path, number: int, image_dir: Place, recipe: Recipe, progress: Progress = silent
+) -> Counts:
+    """Compute the vectors of one shard; what a killed run left of it is taken over.
+
+    Raises:
+        UserError: as `bottlenecks.compute`.
+    """
+    home = shards.parent.parent
+    (home / PARTIAL).mkdir(exist_ok=True)
+    missing = pd.read_parquet(file(todo(shards), number))
+    where = partial((home / PARTIAL).glob, "*.parquet")
+    counts = Counts()
+    while True:
+        found = bottlenecks.fill(missing, where, image_dir, recipe, home, counts, progress)
+        try:
+            have, matrix = found.take(np.arange(len(missing)), recipe)
+            break
+        except DamagedError as error:
+            vectors.drop(error.path, counts.damaged)
+    done = missing[have]
+    digests, variants = done["digest"].to_numpy(object), done["variant"].to_numpy()
+    vectors.write(file(shards, number), digests, variants, matrix, recipe)
+    vectors.clear_journal(home, found.needed)
+    rejected = vectors.read_rejected(home)
+    lost = missing[~have & (missing["variant"] == 0)]
+    counts.rejected = {
+        of: rejected[digest] for of, digest in zip(lost["path"], lost["digest"], strict=True)
+    }
+    counts.reused = len(done) - counts.computed
+    return counts
+
+
+def compute_all(
+    shards: Path,
+    numbers: list[int],
+    image_dir: Place,
+    recipe: Recipe,
+    extract: Callable[..., Iterator[Batch]],
+    progress: Progress = silent,
+) -> Counts:
+    """Compute the vectors of many shards at once; each is written as soon as it has them.
+
+    Args:
+        shards: as `directory` gives it.
+        numbers: of the shards.
+        image_dir: that the paths of the photos are relative to.
+        recipe: how to make vectors.
+        extract: that makes them, as `features.extract` but in whatever order it likes.
+        progress: told of the photos that have gone through the module, and of those to go.
+
+    Raises:
+        UserError: as `bottlenecks.compute`. Whatever was computed is kept.
+    """
+    counts = Counts()
+    for start in range(0, len(numbers), WINDOW):
+        window = numbers[start : start + WINDOW]
+        lists = [pd.read_parquet(file(todo(shards), n)).assign(shard=n) for n in window]
+        listed = pd.concat(lists, ignore_index=True)
+        for number in _stream(listed, shards, image_dir, recipe, extract, counts, progress):
+            done = compute(shards, number, image_dir, recipe)  # from the journal
+            counts.computed += done.computed
+            counts.rejected |= done.rejected
+            counts.damaged += done.damaged
+        counts.reused += len(listed)
+    counts.reused -= counts.computed + len(counts.rejected)
+    return counts
+
+
+def _stream(
+    listed: pd.DataFrame,
+    shards: Path,
+    image_dir: Place,
+    recipe: Recipe,
+    extract: Callable[..., Iterator[Batch]],
+    counts: Counts,
+    progress: Progress,
+) -> Iterator[int]:
+    """Fill the journal with the vectors of `listed`; gives the number of each shard that has all.
+
+    Each shard has journal files of its own, which go when it is written.
+    """
+    home = shards.parent.parent
+    (home / PARTIAL).mkdir(exist_ok=True)
+    journal = (home / PARTIAL).glob("*.parquet")
+    found = Vectors.find(journal, pd.Index(listed["key"]), counts.damaged)
+    known = listed["digest"].isin(vectors.read_rejected(home))
+    missing = listed[(found.file < 0) & ~known]
+    left = dict.fromkeys(listed["shard"].tolist(), 0)
+    left |= missing["shard"].value_counts().to_dict()
+    yield from [number for number in left if not left[number]]
+    if missing.empty:
+        return
+    paths = [image_dir / path for path in missing["path"]]
+    digests, variants = missing["digest"].to_numpy(object), missing["variant"].to_numpy(np.int8)
+    sizes, times = missing["size"].to_numpy(), missing["mtime_ns"].to_numpy()
+    shard = missing["shard"].to_numpy()
+    copies, seeds = bottlenecks.distortion(digests, variants, recipe)
+    waiting = {number: list[tuple[np.ndarray, np.ndarray, np.ndarray]]() for number in left}
+    done = 0
+    progress(done, len(paths), "photos through the module")
+    try:
+        for batch in extract(
+            paths, recipe.module, recipe.precision, copies, seeds, digests.tolist()
+        ):
+            both = np.array([*batch.indices, *batch.rejected])
+            for i in both:
+                bottlenecks.refuse_changed(paths[i], sizes[i], times[i])
+            vectors.add_rejected(home, {digests[i]: why for i, why in batch.rejected.items()})
+            kept = bottlenecks.stored(batch.vectors, recipe)
+            counts.computed += len(kept)
+            for number in np.unique(shard[both]).tolist():
+                mine = shard[batch.indices] == number
+                of = batch.indices[mine]
+                waiting[number].append((digests[of], variants[of], kept[mine]))
+                left[number] -= int((shard[both] == number).sum())
+                rows = sum(len(some) for some, *_ in waiting[number])
+                if rows >= JOURNAL_ROWS or not left[number]:
+                    vectors.write_journal(waiting[number], recipe, home)
+                    waiting[number] = []
+                if not left[number]:
+                    yield number
+            done += len(both)
+            progress(done, len(paths), "photos through the module")
+    finally:
+        for some in waiting.values():
+            vectors.write_journal(some, recipe, home)
+
+
+def finished(store: Path, recipe: Recipe, summary: Summary) -> bool:
+    """Whether all classes have their rows, so that no shard is needed any more."""
+    classes = (bottlenecks.class_directory(store, recipe, c) for c in summary.classes)
+    return all(of_class.is_dir() for of_class in classes)
+
+
+def clear(shards: Path) -> None:
+    """Delete the shards of a data set, of which each vector stands in a class."""
+    leaving = storage.temporary(shards)
+    with suppress(FileNotFoundError):  # another worker was quicker
+        shards.rename(leaving)
+        shutil.rmtree(leaving)

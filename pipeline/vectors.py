@@ -1,0 +1,229 @@
+"""Where vectors are kept, and how they are found again: the Parquet files of one recipe.
+
+A vector is found by the digest of its photo's bytes, in whichever file holds it: a finished class,
+a finished shard, or the journal of a run that is still going or was killed. Distorted copies of a
+photo are found by their number as well, and by how they were distorted.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import split, storage
+from pipeline.recipe import Recipe
+from pipeline.rows import UNREADABLE, give_up, matrix
+
+GROUP_ROWS = 1024  # rows read at once when vectors are looked up
+GROUPS_KEPT = 8  # 21 MB of 1,280 float16
+PARTIAL, SHARDS = "partial", "shards"  # folders beside those of the classes
+_METADATA_KEY = b"retrain"
+REJECTED = "rejected.json"
+
+
+def with_copies(rows: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
+    """The rows, each training photo followed by its copies, with their `variant` and `key`."""
+    copies = np.where(rows["split"] == split.TRAINING, recipe.augmentation.augmentations, 0)
+    position = np.repeat(np.arange(len(rows)), copies + 1)
+    variant = np.arange(len(position)) - np.searchsorted(position, position)
+    wanted = rows.iloc[position].reset_index(drop=True)
+    key = _keys(wanted["digest"].to_numpy(object), variant, recipe.augmentation.key)
+    return wanted.assign(variant=variant, key=key)
+
+
+def _keys(digests: np.ndarray, variants: np.ndarray, how: str) -> np.ndarray:
+    """What vectors are found by: a photo's digest, or a copy's with its number and making."""
+    keys = digests.copy()
+    for i in np.flatnonzero(variants):
+        keys[i] = f"{digests[i]}-{variants[i]}-{how}"
+    return keys
+
+
+def _read_keys(path: Path) -> np.ndarray:
+    """The keys of a file's vectors. Raises what is in UNREADABLE."""
+    table = pq.read_table(path, columns=["digest", "variant"], partitioning=None)
+    how = json.loads(table.schema.metadata[_METADATA_KEY])["augmentation"]
+    digests = table["digest"].to_pandas().to_numpy(object)
+    return _keys(digests, table["variant"].to_numpy(), how)
+
+
+class DamagedError(Exception):
+    """A file cannot be read, or is no longer there: see `drop`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+@dataclass
+class Vectors:
+    """Where the needed vectors are.
+
+    Attributes:
+        needed: the keys.
+        files: that hold some.
+        file, row: int32 [needed], position in `files` and row in that file; -1 where not found.
+        read: as `_read_group`; the last few are kept, since small classes share them.
+    """
+
+    needed: pd.Index
+    files: list[Path]
+    file: np.ndarray
+    row: np.ndarray
+    read: Callable[[Path, int], np.ndarray] = field(
+        default_factory=lambda: lru_cache(GROUPS_KEPT)(_read_group)
+    )
+
+    @classmethod
+    def find(cls, files: Iterable[Path], needed: pd.Index, damaged: list[Path]) -> "Vectors":
+        """Look through files, the newest first; damaged ones are deleted and added to `damaged`."""
+        found = cls(needed, [], *np.full((2, len(needed)), -1, np.int32))
+        for path in sorted(files, key=_age, reverse=True):
+            if (found.file >= 0).all():
+                break
+            try:
+                position = needed.get_indexer(pd.Index(_read_keys(path)))
+            except UNREADABLE:
+                drop(path, damaged)
+                continue
+            rows = np.flatnonzero(position >= 0)
+            rows = rows[found.file[position[rows]] < 0]
+            found.file[position[rows]] = len(found.files)
+            found.row[position[rows]] = rows
+            found.files.append(path)
+        return found
+
+    def take(self, position: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors at those positions in `needed`, where there are: this mask, and the array.
+
+        Raises:
+            DamagedError: where a file cannot be read any more.
+        """
+        file, row = self.file[position], self.row[position]
+        vectors = np.empty((len(position), recipe.module.features), recipe.vector_type)
+        group, inside = np.divmod(row, GROUP_ROWS)
+        for number, of in np.unique(np.stack([file, group])[:, file >= 0], axis=1).T:
+            wanted = np.flatnonzero((file == number) & (group == of))
+            vectors[wanted] = self.read(self.files[number], int(of))[inside[wanted]]
+        return file >= 0, vectors[file >= 0]
+
+
+def files(directory: Path) -> Iterator[Path]:
+    """All files of a recipe's folder that hold vectors."""
+    yield from directory.glob("[!.]*/*.parquet")
+    yield from directory.glob(f"{SHARDS}/[!.]*/*.parquet")
+
+
+def opens(path: Path) -> bool:
+    """Whether a Parquet file has its end, which is written last and says where all else is."""
+    try:
+        pq.read_metadata(path)
+    except UNREADABLE:
+        return False
+    return True
+
+
+def drop(path: Path, damaged: list[Path]) -> None:
+    """Take a damaged file out of the store, and add it to `damaged`.
+
+    One that is no longer there was no damage: another worker has put its vectors elsewhere.
+    """
+    if not path.exists():
+        return
+    damaged.append(path)
+    if path.parent.name == PARTIAL or path.parent.parent.name == SHARDS:
+        path.unlink(missing_ok=True)
+    else:
+        give_up(path.parent, path)
+
+
+def _age(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:  # taken away by another worker
+        return 0
+
+
+def _read_group(path: Path, number: int) -> np.ndarray:
+    """The vectors of one row group of a file: GROUP_ROWS, fewer in the last one."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            return matrix(file.read_row_group(number, columns=["vector"])["vector"])
+    except UNREADABLE:
+        raise DamagedError(path) from None
+
+
+def write(
+    path: Path, digests: np.ndarray, variants: np.ndarray, vectors: np.ndarray, recipe: Recipe
+) -> None:
+    """Write vectors with what they are found by, whole or not at all."""
+    columns = {
+        "digest": pa.array(digests, pa.string()),
+        "variant": pa.array(variants, pa.int8()),
+        "vector": column(vectors),
+    }
+    with storage.publish(path) as temporary:
+        write_table(pa.table(columns), temporary, recipe)
+
+
+def write_journal(
+    waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]], recipe: Recipe, directory: Path
+) -> None:
+    """Keep what was computed: some digests, variants and vectors."""
+    if not waiting:
+        return
+    digests, variants, vectors = map(np.concatenate, zip(*waiting, strict=True))
+    number = storage.digest(digests.tolist(), variants.tolist())
+    path = directory / PARTIAL / f"{os.getpid()}-{number}.parquet"
+    write(path, digests, variants, vectors, recipe)
+
+
+def clear_journal(directory: Path, published: pd.Index) -> None:
+    """Delete the journal files of which every vector now stands in a finished file."""
+    for path in filter(opens, (directory / PARTIAL).glob("*.parquet")):
+        with suppress(FileNotFoundError):  # another worker was quicker
+            if (published.get_indexer(pd.Index(_read_keys(path))) >= 0).all():
+                path.unlink()
+
+
+def column(matrix: np.ndarray) -> pa.FixedSizeListArray:
+    """Vectors [n, features] as a column of a table."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
+
+
+def write_table(table: pa.Table, path: Path, recipe: Recipe) -> None:
+    """Write a Parquet file that says how its vectors were made."""
+    metadata = {_METADATA_KEY: json.dumps(recipe.facts())}
+    # Dictionaries pay for labels and splits alone: vectors and digests never repeat.
+    pq.write_table(
+        table.replace_schema_metadata(metadata),
+        path,
+        row_group_size=GROUP_ROWS,
+        compression="zstd",
+        use_dictionary=[name for name in ("label", "split") if name in table.column_names],
+        write_page_checksum=True,
+    )
+
+
+def read_rejected(directory: Path) -> dict[str, str]:
+    """Why photos could not be decoded, by their digest."""
+    path = directory / REJECTED
+    rejected: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    return rejected
+
+
+def add_rejected(directory: Path, rejected: dict[str, str]) -> None:
+    """Add to what `read_rejected` gives; other workers may do so at the same time."""
+    if not rejected:
+        return
+    path = directory / REJECTED
+    with storage.alone(path), storage.publish(path) as temporary:
+        temporary.write_text(json.dumps(read_rejected(directory) | rejected, indent=2))

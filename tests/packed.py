@@ -1,0 +1,30 @@
+"""Tar shards, made as people make them."""
+
+import io
+import tarfile
+from pathlib import Path
+
+
+def pack(files: dict[str, bytes], *more: tarfile.TarInfo) -> bytes:
+    """A tar file of so many files, in order, and of what has no content."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", errors="surrogateescape") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+        for info in more:
+            archive.addfile(info)
+    return content.getvalue()
+
+
+def pack_folder(folder: Path, target: Path, shards: int = 1) -> Path:
+    """All files of a folder in so many shards, `0.tar` and so on, in a folder of their own."""
+    files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    target.mkdir(parents=True, exist_ok=True)
+    each = -(-len(files) // shards)
+    for number in range(shards):
+        some = list(files.items())[number * each : (number + 1) * each]
+        shard = pack({name: path.read_bytes() for name, path in some})
+        (target / f"{number}.tar").write_bytes(shard)
+    return target

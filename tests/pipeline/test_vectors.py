@@ -1,0 +1,70 @@
+"""Where vectors are found, while several workers write and delete files."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline import vectors
+from pipeline.vectors import DamagedError, Vectors
+from tests.conftest import Store
+
+
+def journal(store: Store, *digests: str) -> list[Path]:
+    """A journal file for each digest, the vectors of which are its number."""
+    directory = store.recipe.directory(store.path)
+    for number, digest in enumerate(digests):
+        made = np.full((1, 12), number, np.float16)
+        one = (np.array([digest], object), np.zeros(1, np.int8), made)
+        vectors.write_journal([one], store.recipe, directory)
+    return list(directory.glob("partial/*.parquet"))
+
+
+def test_a_vector_is_found_by_its_digest(store: Store) -> None:
+    files = journal(store, "a", "b")
+    found = Vectors.find(files, pd.Index(["b", "c", "a"]), [])
+    have, matrix = found.take(found.needed.get_indexer(["a", "b", "c"]), store.recipe)
+    assert have.tolist() == [True, True, False]
+    assert matrix[:, 0].tolist() == [0, 1]
+
+
+def test_a_file_that_another_worker_took_away_is_no_damage(store: Store) -> None:
+    files = journal(store, "a", "b")
+    found = Vectors.find(files, pd.Index(["a", "b"]), [])
+    for path in files:
+        path.unlink()
+    with pytest.raises(DamagedError) as error:
+        found.take(found.needed.get_indexer(["a"]), store.recipe)
+    damaged: list[Path] = []
+    vectors.drop(error.value.path, damaged)
+    assert damaged == []
+    assert Vectors.find(files, pd.Index(["a"]), damaged).files == []
+    assert damaged == []
+
+
+def test_a_damaged_journal_is_deleted_and_named(store: Store) -> None:
+    one, two = journal(store, "a", "b")
+    one.write_bytes(one.read_bytes()[:-20])
+    damaged: list[Path] = []
+    found = Vectors.find([one, two], pd.Index(["a", "b"]), damaged)
+    assert damaged == [one]
+    assert not one.exists()
+    assert found.files == [two]
+
+
+def test_a_journal_goes_when_all_of_its_vectors_stand_elsewhere(store: Store) -> None:
+    journal(store, "a", "b")
+    directory = store.recipe.directory(store.path)
+    vectors.clear_journal(directory, pd.Index(["a", "c"]))
+    (left,) = directory.glob("partial/*.parquet")
+    assert pd.read_parquet(left)["digest"].to_list() == ["b"]
+
+
+def test_reasons_add_up(store: Store) -> None:
+    directory = store.recipe.directory(store.path)
+    directory.mkdir()
+    vectors.add_rejected(directory, {"a": "truncated"})
+    vectors.add_rejected(directory, {"b": "no photo"})
+    assert vectors.read_rejected(directory) == {"a": "truncated", "b": "no photo"}
+    assert [path.name for path in directory.iterdir()] == ["rejected.json"]

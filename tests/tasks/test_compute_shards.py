@@ -1,0 +1,86 @@
+"""Work divided into shards, by one worker: the same rows, and no more is done than before."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tasks import ComputeBottlenecks, ComputeShards, compute_shards
+from tests.conftest import PhotoMaker
+from tests.tasks.test_identity import Pipeline
+
+
+class Bottlenecks(Pipeline):
+    """Of small shards, unless told otherwise."""
+
+    task_class = ComputeBottlenecks
+
+    def run(self, **options: object) -> list[str]:
+        compute_shards._listed.cache_clear()
+        return super().run(**{"shard_size": 20, **options})
+
+    def rows(self) -> pd.DataFrame:
+        parts = sorted(Path(target.path) for target in self.task.output())
+        return pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
+
+    def said(self, begin: str) -> list[str]:
+        return sorted(line for line in self.lines if line.startswith(begin))
+
+
+@pytest.fixture
+def pipeline(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> Iterator[Bottlenecks]:
+    yield Bottlenecks(
+        image_dir=photo_dir, tfhub_module=str(tiny_module), output_dir=tmp_path / "out"
+    )
+    compute_shards._listed.cache_clear()
+
+
+def test_few_photos_are_not_divided(pipeline: Bottlenecks) -> None:
+    ran = pipeline.run(shard_size=48)
+    assert ran == ["ComputeBottlenecks", "PrepareModule", "SplitDataset"]
+    assert pipeline.said("Bottlenecks: ") == ["Bottlenecks: 48 computed, 0 reused"]
+
+
+def test_divided_or_not_the_rows_are_the_same(pipeline: Bottlenecks, tmp_path: Path) -> None:
+    ran = pipeline.run()
+    divided = pipeline.rows()
+    assert [name for name in ran if name == "ComputeShard"] == ["ComputeShard"] * 3
+    assert pipeline.said("Vectors: ") == ["Vectors: 48 to compute, in 3 shards"]
+    assert [line.split(". ")[1] for line in pipeline.said("Shard ")] == [
+        "Bottlenecks: 20 computed, 0 reused",
+        "Bottlenecks: 20 computed, 0 reused",
+        "Bottlenecks: 8 computed, 0 reused",
+    ]
+    assert pipeline.said("Bottlenecks: ") == ["Bottlenecks: 0 computed, 48 reused"]
+    assert list(tmp_path.glob("out/bottlenecks/*/shards/*")) == []
+    pipeline.run(shard_size=100, output_dir=tmp_path / "whole")
+    pd.testing.assert_frame_equal(pipeline.rows(), divided)
+
+
+def test_without_a_change_nothing_runs(pipeline: Bottlenecks) -> None:
+    pipeline.run()
+    assert pipeline.run() == []
+
+
+def test_only_what_is_new_is_divided(pipeline: Bottlenecks, make_photo: PhotoMaker) -> None:
+    pipeline.run()
+    for seed in range(100, 103):
+        make_photo(pipeline.options["image_dir"] / "red_rose" / f"{seed}.jpg", 1, seed)
+    ran = pipeline.run()
+    assert ran == ["ComputeBottlenecks", "ComputeShard", "PlanShards", "SplitDataset"]
+    assert pipeline.said("Vectors: ") == ["Vectors: 3 to compute, in 1 shards"]
+
+
+def test_a_lost_class_is_divided_anew(pipeline: Bottlenecks, tmp_path: Path) -> None:
+    pipeline.run()
+    (lost,) = tmp_path.glob("out/bottlenecks/*/red*")
+    shutil.rmtree(lost)
+    assert pipeline.run() == ["ComputeBottlenecks", *["ComputeShard"] * 2, "PlanShards"]
+    assert pipeline.said("Vectors: ") == ["Vectors: 24 to compute, in 2 shards"]
+
+
+def test_finished_classes_need_no_shards(pipeline: Bottlenecks) -> None:
+    pipeline.run()
+    assert ComputeShards(**pipeline.options, shard_size=20).complete()

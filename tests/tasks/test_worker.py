@@ -1,0 +1,94 @@
+"""Many workers, processes of their own, on one real luigid and in one folder."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks import ExportModel
+from tests.conftest import ROOT, Luigid, environment, run
+
+
+class Worker:
+    """A worker that runs, and what it says."""
+
+    def __init__(self, log: Path, task: str, url: str, **options: object) -> None:
+        self.log = log
+        words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+        command = [sys.executable, "-m", "tasks.worker", task, "--scheduler-url", url, *words]
+        with log.open("w") as file:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment(), stdout=file, stderr=file
+            )
+
+    def said(self, pattern: str) -> list[str]:
+        return re.findall(pattern, self.log.read_text())
+
+
+def rows(out: Path) -> pd.DataFrame:
+    parts = sorted(out.glob("bottlenecks/*/*-*/*.parquet"))
+    return pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
+
+
+@pytest.mark.slow
+def test_four_workers_divide_the_work_and_end_as_one(
+    options: dict[str, Any], luigid: Luigid, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    workers = [
+        Worker(log / str(number), "ExportModel", luigid.url, shard_size=4, **options)
+        for number in range(4)
+    ]
+    assert [worker.process.wait(240) for worker in workers] == [0, 0, 0, 0], workers[0].said(".*")
+    computed = [worker.said(r"Shard (\d+)\. Bottlenecks: (\d+) computed") for worker in workers]
+    shards = sorted(int(number) for of in computed for number, _ in of)
+    assert shards == list(range(12))  # each once
+    assert sum(int(count) for of in computed for _, count in of) == 48  # no photo twice
+    assert sum(map(bool, computed)) > 1
+    run(ExportModel(**{**options, "output_dir": tmp_path / "alone"}))
+    pd.testing.assert_frame_equal(rows(options["output_dir"]), rows(tmp_path / "alone"))
+    weights = [
+        np.load(out / "current/head.npz")["weights"]
+        for out in (options["output_dir"], tmp_path / "alone")
+    ]
+    assert np.array_equal(*weights)
+
+
+@pytest.mark.slow
+def test_the_work_of_a_worker_that_dies_is_taken_over(
+    options: dict[str, Any], luigid: Luigid, tmp_path: Path
+) -> None:
+    luigid.stop()
+    (luigid.directory / "luigi.cfg").write_text("[scheduler]\nworker_disconnect_delay = 5\n")
+    luigid.start()
+    quick = {"worker_max_keep_alive_idle_duration": "3 seconds", "shard_size": 1}
+    one = Worker(tmp_path / "1", "ComputeBottlenecks", luigid.url, **options, **quick)
+    while not one.said("Shard "):
+        assert one.process.poll() is None, one.said(".*")
+        time.sleep(0.01)
+    one.process.kill()
+    one.process.wait()
+    two = Worker(tmp_path / "2", "ComputeBottlenecks", luigid.url, **options, **quick)
+    assert two.process.wait(240) == 0, two.said(".*")
+    done = [int(n) for worker in (one, two) for n in worker.said(r"Shard (\d+)\. ")]
+    assert len(one.said("Shard ")) < 48
+    assert set(done) == set(range(48))
+    assert len(rows(options["output_dir"])) == 48
+
+
+def test_what_fails_again_and_again_ends_the_worker(luigid: Luigid, tmp_path: Path) -> None:
+    out, nowhere = tmp_path / "out", tmp_path / "nowhere"
+    given = {"image_dir": nowhere, "output_dir": out}
+    quick = {"worker_max_keep_alive_idle_duration": "1 second"}
+    worker = Worker(tmp_path / "log", "SplitDataset", luigid.url, **given, **quick)
+    assert worker.process.wait(60) == 30
+    assert worker.said("Failed 3 of 3 times")
+    assert worker.said(f"image_dir: there is no folder {nowhere}")
+    assert not worker.said("Traceback")
