@@ -16,7 +16,11 @@ DATA := $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(IMAGE_DIR),--ima
 	$(if $(DATASET),--dataset "$(DATASET)") $(if $(SPLIT_FILE),--split-file "$(SPLIT_FILE)")
 MODULE := $(if $(TFHUB_MODULE),--tfhub-module "$(TFHUB_MODULE)")
 LUIGI := $(BIN)/luigi --module tasks
-OUT = $(or $(OUTPUT_DIR),$(shell $(BIN)/python -c "import tasks; print(tasks.ExportModel().output_dir)"))
+OUT = $(if $(findstring ://,$(OUTPUT_DIR)),$(MIRROR),$(or $(OUTPUT_DIR),$(MIRROR)))
+# Of an output folder on an object store, the folder of this machine that mirrors it; asked for once.
+MIRROR = $(eval MIRROR := $(shell $(BIN)/python -c "import sys, tasks; from pipeline import sharing; \
+	given = [('output_dir', place) for place in sys.argv[1:] if place]; \
+	out = tasks.ExportModel(**dict(given)).output_dir; sharing.follow(out); print(out)" "$(OUTPUT_DIR)"))$(MIRROR)
 MODEL = $(OUT)/current
 HOW := $(if $(SCHEDULER),--scheduler-url "$(SCHEDULER)") $(OPTIONS)
 HEAD := $(if $(SUMMARIES_DIR),--summaries-dir "$(SUMMARIES_DIR)")

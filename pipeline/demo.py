@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline import contract, predict
+from pipeline import contract, predict, sharing
 from pipeline.errors import UserError
 from pipeline.photos import MAX_BYTES
 
@@ -64,16 +64,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Show a page that tells what is on a photo.")
     parser.add_argument(
         "--model",
-        type=Path,
-        default=Path("data/output/current"),
-        help="folder of an exported model (default: %(default)s)",
+        default="data/output/current",
+        help="folder of an exported model, or its URL (default: %(default)s)",
     )
     parser.add_argument(
         "--port", type=int, default=PORT, help="0 takes a free one (default: %(default)s)"
     )
     arguments = parser.parse_args()
     try:
-        app = application(arguments.model)
+        app = application(sharing.bring(arguments.model))
         server = _server(app, arguments.port)
     except UserError as error:
         sys.exit(str(error))

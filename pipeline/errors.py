@@ -1,4 +1,4 @@
-"""The one kind of error that is shown to people."""
+"""The errors that are shown to people."""
 
 
 class UserError(Exception):
@@ -7,3 +7,7 @@ class UserError(Exception):
     The message is shown without a traceback, so it must stand alone: name the file or the
     option, say what is wrong with it, and say what to do.
     """
+
+
+class OutageError(UserError):
+    """A store that does not answer: it may pass, so that trying again is worth while."""

@@ -65,11 +65,13 @@ def stamp(handle: str) -> str:
     Raises:
         UserError: where the handle stands for nothing.
     """
-    if handle in efficientnet_lite.VARIANTS:
-        files = [efficientnet_lite.weights_path(handle)]
+    stats: list[tuple[str | int, ...]]
+    if handle in efficientnet_lite.VARIANTS:  # whose file has a digest in its name: on any machine
+        weights = efficientnet_lite.weights_path(handle)
+        stats = [(weights.name, weights.stat().st_size)]
     else:
         files = hub.files(handle)
-    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return storage.digest(handle, efficientnet_lite.BUILDER, FORMAT_VERSION, stats)
 
 

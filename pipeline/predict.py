@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline import contract, quiet, source
+from pipeline import contract, quiet, sharing, source
 from pipeline.errors import UserError
 from pipeline.source import Place
 
@@ -76,13 +76,12 @@ def main() -> None:
     parser.add_argument("image", help="a JPEG, PNG, GIF, BMP or WebP file, or its URL")
     parser.add_argument(
         "--model",
-        type=Path,
-        default=Path("data/output/current"),
-        help="folder of an exported model (default: %(default)s)",
+        default="data/output/current",
+        help="folder of an exported model, or its URL (default: %(default)s)",
     )
     arguments = parser.parse_args()
     try:
-        answers = predict(source.at(arguments.image), arguments.model)
+        answers = predict(source.at(arguments.image), sharing.bring(arguments.model))
     except UserError as error:
         sys.exit(str(error))
     for label, probability in answers:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline import comparison, export, head, history, lock
+from pipeline import comparison, export, head, history, lock, mirror, sharing
 from pipeline.comparison import Comparison
 from pipeline.errors import UserError
 from pipeline.history import Promotion
@@ -134,7 +134,9 @@ def recorded(output_dir: Path) -> Path | None:
     """The model that the history names as current: another one than `current` leads to where a
     run was killed between moving it and writing that down.
     """
-    there = [output_dir / "models" / name for name in _stack(history.promotions(output_dir))]
+    names = _stack(history.promotions(output_dir))
+    sharing.fetch_models(output_dir, names[-1:])
+    there = [output_dir / "models" / name for name in names]
     return next((model.resolve() for model in reversed(there) if model.is_dir()), None)
 
 
@@ -160,15 +162,19 @@ def rollback(output_dir: Path) -> tuple[str, str]:
         UserError: where there is no earlier model.
     """
     with lock.turn(output_dir / lock.PROMOTION):
+        sharing.follow(output_dir)
         now = current(output_dir)
         stack = _stack(history.promotions(output_dir))
         names = [name for name in stack if now and name != now.name]
+        sharing.fetch_models(output_dir, names[-1:])
         there = [name for name in names if (output_dir / "models" / name).is_dir()]
         if now is None or not there:
             raise UserError(f"{output_dir} has no earlier model to go back to")
         # Written down first: killed in between, the same command ends what it began.
         history.add(output_dir, promotion=Promotion(history.now(), there[-1], ROLLBACK, now.name))
+        sharing.share_history(output_dir)
         export.release(output_dir / "models" / there[-1], output_dir)
+        sharing.share_model(output_dir)
     return now.name, there[-1]
 
 
@@ -229,9 +235,9 @@ def _as_labelled(said: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
 def main() -> None:
     """Go back to the model before."""
     parser = argparse.ArgumentParser(description="Go back to the model that was promoted before.")
-    parser.add_argument("--output-dir", type=Path, default=Path("data/output"))
+    parser.add_argument("--output-dir", default="data/output")
     try:
-        left, now = rollback(parser.parse_args().output_dir)
+        left, now = rollback(mirror.folder(parser.parse_args().output_dir))
     except UserError as error:
         sys.exit(str(error))
     print(f"current leads to model {now} again; {left} will not be promoted by the nightly run")

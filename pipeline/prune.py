@@ -6,6 +6,7 @@ younger than three days: a run that is going on may have made it, or a killed on
 What this project did not write is left alone.
 """
 
+import json
 import os
 import re
 import shutil
@@ -15,8 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import bottlenecks, history, manifest, promotion, recipe, storage
+from pipeline import bottlenecks, history, manifest, mirror, promotion, sharing, storage
 from pipeline.augmentation import Augmentation
+from pipeline.mirror import Mirror
 from pipeline.rows import UNREADABLE
 from pipeline.vectors import PARTIAL, SHARDS
 
@@ -27,10 +29,17 @@ _OURS = re.compile(r"[0-9a-f]{12}(\.parquet)?")  # a digest, as storage.digest m
 
 @dataclass(frozen=True)
 class Leftover:
-    """A file or folder that can go, and its size in bytes."""
+    """A file or folder that can go, its size in bytes, and the store that it is in as well."""
 
     path: Path
     size: int
+    store: Mirror | None = None
+
+    @property
+    def where(self) -> str:
+        """The folder that it is in, as people know it."""
+        home = self.path.parent
+        return self.store.address(home) if self.store else str(home)
 
 
 def find(output_dir: Path, keep: int, now: float | None = None) -> list[Leftover]:
@@ -42,14 +51,25 @@ def find(output_dir: Path, keep: int, now: float | None = None) -> list[Leftover
         now: time, in seconds since 1970.
     """
     before = (time.time() if now is None else now) - YOUNG
-    found = (path for path in _unneeded(output_dir, keep, before) if _changed(path) < before)
-    return [Leftover(path, size(path)) for path in found]
+    store = mirror.of(output_dir)
+    if store:  # the history and the manifests say what is needed
+        sharing.follow(output_dir)
+        manifests = output_dir / "manifests"
+        store.fetch([manifests / name for name in store.entries(manifests)])
+    found = {
+        path: changed
+        for path, changed in _unneeded(output_dir, keep, before, store)
+        if changed < before
+    }
+    return [Leftover(path, _size(path, store), store) for path in found]
 
 
 def delete(leftovers: list[Leftover]) -> None:
     """Delete what `find` found. Folders are renamed first: no reader sees half of one."""
     for leftover in leftovers:
         path = leftover.path
+        if leftover.store:
+            leftover.store.remove(path)
         if path.is_dir() and not path.is_symlink():
             if not storage.is_temporary(path):
                 path = path.rename(storage.temporary(path))
@@ -81,12 +101,15 @@ def remarks(leftovers: list[Leftover], deleted: bool) -> Iterator[str]:
     total = sum(leftover.size for leftover in leftovers)
     what = "Deleted" if deleted else "Would delete"
     yield f"{what}: {len(leftovers):,} results of earlier runs, {total / 1e6:,.1f} MB in all"
-    for home in sorted({leftover.path.parent for leftover in leftovers}):
-        of = [leftover for leftover in leftovers if leftover.path.parent == home]
-        yield f"{what}: {len(of):,} in {home}, {sum(o.size for o in of) / 1e6:,.1f} MB"
+    for where in sorted({leftover.where for leftover in leftovers}):
+        of = [leftover for leftover in leftovers if leftover.where == where]
+        yield f"{what}: {len(of):,} in {where}, {sum(o.size for o in of) / 1e6:,.1f} MB"
 
 
-def _unneeded(output_dir: Path, keep: int, before: float) -> Iterator[Path]:
+def _unneeded(
+    output_dir: Path, keep: int, before: float, store: Mirror | None
+) -> Iterator[tuple[Path, float]]:
+    """Paths, and when they were changed."""
     kept = [night for night in history.nights(output_dir) if night.model][-keep:]
     promoted = {move.model for move in history.promotions(output_dir)}
     current = promotion.current(output_dir)
@@ -99,24 +122,42 @@ def _unneeded(output_dir: Path, keep: int, before: float) -> Iterator[Path]:
         "manifests": manifests,
     }
     for folder, names in needed.items():
-        for path in (output_dir / folder).glob("*"):
+        for path, changed in _inside(output_dir / folder, store):
             if path.name not in names and (
                 _OURS.fullmatch(path.name) or storage.is_temporary(path)
             ):
-                yield path
-    copies = {Augmentation(), *_copies(output_dir / "models" / name for name in models if name)}
+                yield path, changed
+    of_models = [output_dir / "models" / name for name in models if name]
+    copies = {Augmentation(), *_copies(of_models, store)}
     classes = {
         bottlenecks.class_name(of_class, how)
         for name in manifests
         for of_class in _classes(output_dir / "manifests" / name)
         for how in copies
     }
-    for home in (output_dir / "bottlenecks").glob("*"):
-        for path in home.glob("*"):
+    bottleneck_dir = output_dir / "bottlenecks"
+    homes = set(bottleneck_dir.glob("*"))
+    if store:
+        homes |= {bottleneck_dir / name for name in store.folders(bottleneck_dir)}
+    for home in homes:
+        for path, changed in _inside(home, store):
             if path.name not in classes and path.name not in _OF_ALL_CLASSES:
-                yield path
-        yield from (home / PARTIAL).glob("*")
-        yield from (home / SHARDS).glob("*")
+                yield path, changed
+        yield from _inside(home / PARTIAL, None)
+        yield from _inside(home / SHARDS, store)
+
+
+def _inside(folder: Path, store: Mirror | None) -> Iterator[tuple[Path, float]]:
+    """What is in a folder, here or in the store, and when it was changed."""
+    found = {path: _changed(path) for path in folder.glob("*")}
+    if store:
+        found |= {folder / name: e.modified for name, e in store.entries(folder).items()}
+        found |= {folder / name: store.age(folder / name) for name in store.folders(folder)}
+    yield from found.items()
+
+
+def _size(path: Path, store: Mirror | None) -> int:
+    return store.size(path) if store and not path.exists() else size(path)
 
 
 def _newest(manifests: Path, before: float) -> set[str]:
@@ -137,12 +178,13 @@ def _classes(path: Path) -> tuple[manifest.ClassSummary, ...]:
     return manifest.read_summary(path).classes if path.exists() else ()
 
 
-def _copies(models: Iterable[Path]) -> Iterator[Augmentation]:
+def _copies(models: Iterable[Path], store: Mirror | None) -> Iterator[Augmentation]:
     """The distorted copies of photos that models were trained on."""
     for model in models:
         path = model / "recipe.json"
-        if path.exists():
-            yield recipe.read(path).augmentation
+        content = path.read_bytes() if path.exists() else store.read(path) if store else None
+        if content:
+            yield Augmentation(**json.loads(content)["augmentation"])
 
 
 def _changed(path: Path) -> float:

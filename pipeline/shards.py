@@ -63,12 +63,6 @@ def file(directory: Path, number: int) -> Path:
     return directory / f"{number:05}.parquet"
 
 
-def left(shards: Path) -> list[int]:
-    """The numbers of the shards that are not done: two listings, however many there are."""
-    done = {path.name for path in shards.glob("*.parquet")}
-    return sorted(int(p.stem) for p in todo(shards).glob("*.parquet") if p.name not in done)
-
-
 def divide(
     rows: pd.DataFrame, recipe: Recipe, store: Path, shards: Path, shard_size: int
 ) -> tuple[int, list[Path]]:

@@ -5,7 +5,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import history, pages, storage
+from pipeline import history, mirror, pages, sharing, storage
+from pipeline.errors import UserError
 from pipeline.history import Night
 
 PAGE = "history.html"  # in the output folder
@@ -65,8 +66,12 @@ def write(output_dir: Path) -> Path:
 def main() -> None:
     """Print the history, and write the page."""
     parser = argparse.ArgumentParser(description="Print what became of each night.")
-    parser.add_argument("--output-dir", type=Path, default=Path("data/output"))
-    output_dir = parser.parse_args().output_dir
+    parser.add_argument("--output-dir", default="data/output")
+    try:
+        output_dir = mirror.folder(parser.parse_args().output_dir)
+        sharing.follow(output_dir)
+    except UserError as error:
+        sys.exit(str(error))
     if not (output_dir / history.FILE).exists():
         sys.exit(f"{output_dir} has no history yet; it begins with the first make nightly")
     for line in history.lines(history.nights(output_dir)):

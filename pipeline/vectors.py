@@ -26,7 +26,7 @@ GROUP_ROWS = 1024  # rows read at once when vectors are looked up
 GROUPS_KEPT = 8  # 21 MB of 1,280 float16
 PARTIAL, SHARDS = "partial", "shards"  # folders beside those of the classes
 _METADATA_KEY = b"retrain"
-_REJECTED = "rejected.json"
+REJECTED = "rejected.json"
 
 
 def with_copies(rows: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
@@ -215,7 +215,7 @@ def write_table(table: pa.Table, path: Path, recipe: Recipe) -> None:
 
 def read_rejected(directory: Path) -> dict[str, str]:
     """Why photos could not be decoded, by their digest."""
-    path = directory / _REJECTED
+    path = directory / REJECTED
     rejected: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     return rejected
 
@@ -224,6 +224,6 @@ def add_rejected(directory: Path, rejected: dict[str, str]) -> None:
     """Add to what `read_rejected` gives; other workers may do so at the same time."""
     if not rejected:
         return
-    path = directory / _REJECTED
+    path = directory / REJECTED
     with storage.alone(path), storage.publish(path) as temporary:
         temporary.write_text(json.dumps(read_rejected(directory) | rejected, indent=2))

@@ -8,7 +8,7 @@ from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.messages import logger
 from tasks.options import CheckOptions
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Step, path
+from tasks.step import Pending, Result, Step, path
 
 
 class CheckData(CheckOptions, Step):
@@ -25,7 +25,7 @@ class CheckData(CheckOptions, Step):
             return Pending()
         made_of = (summary.digest, summary.aside_digest, recipe.key, quality.FORMAT_VERSION)
         name = f"{storage.digest(*made_of)}.parquet"
-        return luigi.LocalTarget(self.output_dir / "checks" / name)
+        return Result(self.output_dir, "checks", name)
 
     def complete(self) -> bool:
         """The findings are there, and none of them shuts the gate."""

@@ -5,15 +5,17 @@ from uuid import uuid4
 
 import luigi
 
-from pipeline import bottlenecks, manifest, photos, rows, shards
+from pipeline import borrow, bottlenecks, manifest, mirror, photos, rows, shards
+from pipeline.progress import Progress
 from pipeline.recipe import Recipe
+from tasks.class_rows import class_rows
 from tasks.compute_shards import ComputeShards
 from tasks.messages import logger
 from tasks.options import BottleneckOptions
 from tasks.plan_shards import PlanShards
 from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Step, path
+from tasks.step import Pending, Step, path, paths
 
 GROUP_PHOTOS = 1_000_000  # whose rows of the manifest are in memory at once
 
@@ -71,18 +73,19 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         summary, recipe = self.clone(SplitDataset).summary(), self.recipe()
         if summary is None or recipe is None:
             return [Pending()]
-        store = self.output_dir / "bottlenecks"
-        return [
-            luigi.LocalTarget(bottlenecks.class_directory(store, recipe, of_class))
-            for of_class in self._classes(summary)
-        ]
+        return [*class_rows(self.output_dir, recipe, self._classes(summary))]
 
     def complete(self) -> bool:
-        return all(t.exists() and bottlenecks.is_whole(path(t)) for t in self.output())
+        return all(target.exists() for target in self.output())
 
     def recipe(self) -> Recipe | None:
         """How vectors are made, once the module is ready."""
         recipe: Recipe | None = self.clone(PlanShards).recipe()
+        return recipe
+
+    def ready(self, progress: Progress) -> Recipe:
+        """The same, with the module on this machine."""
+        recipe: Recipe = self.clone(PlanShards).ready(progress)
         return recipe
 
     def part(self, split: str) -> rows.Part:
@@ -90,24 +93,36 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         summary = self.clone(SplitDataset).summary()
         assert summary is not None
         classes = zip(self._classes(summary), self.output(), strict=True)
-        return rows.Part([path(t) for of, t in classes if getattr(of, split)], split)
+        return rows.Part(paths(t for of, t in classes if getattr(of, split)), split)
 
     def work(self) -> None:
         split = self.clone(SplitDataset)
-        summary, recipe = split.summary(), self.recipe()
+        summary, recipe = split.summary(), self.ready(self.reporter)
         assert summary is not None
-        assert recipe is not None
+        classes = self._classes(summary)
         store = self.output_dir / "bottlenecks"
-        for classes in _groups(self._classes(summary)):
-            labelled = manifest.read(path(split.output()), tuple(c.label for c in classes))
+        elsewhere = mirror.of(self.output_dir)
+        if elsewhere:
+            paths(self.clone(ComputeShards).done())
+        for group in _groups(classes):
+            labels = tuple(of_class.label for of_class in group)
+            labelled = manifest.read(path(split.output()), labels)
             usable = labelled[labelled["status"] == photos.OK]
-            given = (usable, classes, self.image_dir, recipe, store, self.reporter)
+            if elsewhere:
+                borrow.prepare(elsewhere, recipe.directory(store), usable, recipe, labels)
+            given = (usable, group, self.image_dir, recipe, store, self.reporter)
             counted, *warnings = bottlenecks.remarks(bottlenecks.compute(*given))
             logger.info(counted)
             for line in warnings:
                 logger.warning(line)
-        if shards.finished(store, recipe, summary):
-            shards.clear(shards.directory(store, recipe, summary, self.shard_size))
+        if elsewhere:
+            borrow.tell_rejected(elsewhere, recipe.directory(store))
+            self._upload()
+        if self.clone(PlanShards).finished():
+            directory = shards.directory(store, recipe, summary, self.shard_size)
+            if elsewhere:
+                elsewhere.remove(directory)
+            shards.clear(directory)
 
     def _classes(self, summary: manifest.Summary) -> list[manifest.ClassSummary]:
         known = summary.by_label

@@ -6,7 +6,7 @@ from pipeline import bottlenecks, shards
 from tasks.messages import logger
 from tasks.options import BottleneckOptions
 from tasks.plan_shards import PlanShards
-from tasks.step import Pending, Step, path
+from tasks.step import Pending, Result, Step, path, place
 
 
 class ComputeShard(BottleneckOptions, Step):
@@ -25,7 +25,8 @@ class ComputeShard(BottleneckOptions, Step):
         plan = self.clone(PlanShards).output()
         if isinstance(plan, Pending):
             return plan
-        return luigi.LocalTarget(shards.file(path(plan).parent, self.shard))
+        listed = shards.file(place(plan).parent, self.shard)
+        return Result(self.output_dir, str(listed.relative_to(self.output_dir)))
 
     def complete(self) -> bool:
         plan: PlanShards = self.clone(PlanShards)
@@ -34,7 +35,8 @@ class ComputeShard(BottleneckOptions, Step):
         return self.output().exists() or not shards.file(path(plan.output()), self.shard).exists()
 
     def work(self) -> None:
-        target, recipe = path(self.output()), self.clone(PlanShards).recipe()
-        assert recipe is not None
+        target, plan = place(self.output()), self.clone(PlanShards)
+        recipe = plan.ready(self.reporter)
+        path(plan.output())
         counts = shards.compute(target.parent, self.shard, self.image_dir, recipe, self.reporter)
         logger.info("Shard %s. %s", self.shard, next(bottlenecks.remarks(counts)))

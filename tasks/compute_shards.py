@@ -10,7 +10,7 @@ from tasks.messages import logger
 from tasks.options import BottleneckOptions
 from tasks.plan_shards import PlanShards
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Step, path
+from tasks.step import Pending, Result, Step, path, place
 
 
 @functools.cache
@@ -37,31 +37,35 @@ class ComputeShards(BottleneckOptions, Step):
         plan = self.clone(PlanShards).output()
         if isinstance(plan, Pending) or not plan.exists():
             return [plan]
-        directory = path(plan).parent
-        return [
-            luigi.LocalTarget(directory / listed.name)
-            for listed in sorted(path(plan).glob("*.parquet"))
-        ]
+        directory = place(plan).parent.relative_to(self.output_dir)
+        lists = sorted(path(plan).glob("*.parquet"))
+        return [Result(self.output_dir, str(directory / listed.name)) for listed in lists]
 
     def complete(self) -> bool:
         plan: PlanShards = self.clone(PlanShards)
         if not plan.output().exists():
             return plan.finished()
-        return not shards.left(path(plan.output()).parent)
+        return not self._left()
+
+    def done(self) -> list[luigi.Target]:
+        """The shards that have their vectors."""
+        return [target for target in self.output() if target.exists()]
 
     def work(self) -> None:
-        recipe = self.clone(PlanShards).recipe()
-        assert recipe is not None
-        directory = path(self.clone(PlanShards).output()).parent
+        recipe = self.clone(PlanShards).ready(self.reporter)
         counts = shards.compute_all(
-            directory,
-            shards.left(directory),
+            place(self.clone(PlanShards).output()).parent,
+            self._left(),
             self.image_dir,
             recipe,
             functools.partial(ray_engine.extract, actors=self.ray_actors),
             self.reporter,
         )
         logger.info("Ray. %s", next(bottlenecks.remarks(counts)))
+
+    def _left(self) -> list[int]:
+        """Numbers of the shards that have no vectors yet."""
+        return [int(place(target).stem) for target in self.output() if not target.exists()]
 
     def _most(self) -> int:
         listed = _listed(self.clone(SplitDataset))

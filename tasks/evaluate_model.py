@@ -4,7 +4,7 @@ from pathlib import Path
 
 import luigi
 
-from pipeline import comparison, evaluation, head, quality, report, split, storage, timing
+from pipeline import comparison, evaluation, head, quality, report, sharing, split, storage, timing
 from pipeline.report import Run
 from pipeline.timing import Timing
 from tasks.check_data import CheckData
@@ -13,7 +13,7 @@ from tasks.messages import logger
 from tasks.options import EvaluationOptions
 from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Step, made, path
+from tasks.step import Pending, Result, Step, made, path, place
 from tasks.train_head import TrainHead
 
 
@@ -27,26 +27,27 @@ class EvaluateModel(EvaluationOptions, Step):
         trained, checked = (self.clone(step).output() for step in (TrainHead, CheckData))
         if isinstance(trained, Pending) or isinstance(checked, Pending):
             return Pending()
-        made_of = (path(trained).name, path(checked).name, evaluation.FORMAT_VERSION)
+        made_of = (place(trained).name, place(checked).name, evaluation.FORMAT_VERSION)
         # A gate is part of what made it: an evaluation without one does not stand for it.
         gate = sorted(kind.strip() for kind in self.fail_on.split(",") if kind.strip())
         key = storage.digest(*made_of, gate)
-        return luigi.LocalTarget(self.output_dir / "evaluations" / key)
+        return Result(self.output_dir, "evaluations", key)
 
     def work(self) -> None:
-        inputs, target = self.input(), path(self.output())
+        inputs, target = self.input(), place(self.output())
         computed = self.clone(ComputeBottlenecks)
         recipe, summary = computed.recipe(), self.clone(SplitDataset).summary()
         assert recipe is not None
         assert summary is not None
         test = computed.part(split.TESTING)
         result, predictions = evaluation.evaluate(head.read(path(inputs["head"])), test)
-        current: Path = self.output_dir / "current"
-        compared = comparison.with_model(current, predictions, test, self.image_dir, recipe)
+        sharing.follow(self.output_dir)
+        now: Path = self.output_dir / "current"
+        compared = comparison.with_model(now, predictions, test, self.image_dir, recipe)
         findings = quality.read(path(inputs["findings"]))
         settings = {name: str(getattr(self, name)) for name, _ in self.get_params()}
         timings, trained = self._timings(), path(inputs["head"])
-        run = Run(recipe, summary, settings, timings, trained, compared, current)
+        run = Run(recipe, summary, settings, timings, trained, compared, now)
         report.write(run, result, predictions, findings, self.image_dir, target)
         named = None if self.print_misclassified_test_images else evaluation.TOP
         for line in evaluation.remarks(result, named):

@@ -2,13 +2,13 @@
 
 import luigi
 
-from pipeline import contract, export, fidelity, history, lock, promotion, storage, tflite
+from pipeline import contract, export, fidelity, history, lock, promotion, sharing, storage, tflite
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.evaluate_model import EvaluateModel
 from tasks.messages import logger
 from tasks.options import ExportOptions
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Step, path
+from tasks.step import Pending, Result, Step, path, place
 from tasks.train_head import TrainHead
 
 
@@ -34,18 +34,19 @@ class ExportModel(ExportOptions, Step):
             return evaluated
         options = self._options()
         made_of = (options.final_tensor_name, options.tflite, options.onnx, export.FORMAT_VERSION)
-        key = storage.digest(path(evaluated).name, *made_of)
-        return luigi.LocalTarget(self.output_dir / "models" / key)
+        key = storage.digest(place(evaluated).name, *made_of)
+        return Result(self.output_dir, "models", key)
 
     def complete(self) -> bool:
         if not self.output().exists():
             return False
-        current = promotion.current(self.output_dir)
-        return not self.promote or current == path(self.output()).resolve()
+        if not self.promote:
+            return True
+        sharing.follow(self.output_dir)
+        return promotion.current(self.output_dir) == place(self.output()).resolve()
 
     def work(self) -> None:
-        inputs, recipe = self.input(), self.clone(ComputeBottlenecks).recipe()
-        assert recipe is not None
+        inputs, recipe = self.input(), self.clone(ComputeBottlenecks).ready(self.reporter)
         source = export.Source(
             path(inputs["head"]),
             path(inputs["evaluation"]),
@@ -53,14 +54,18 @@ class ExportModel(ExportOptions, Step):
             path(inputs["manifest"]),
             self.image_dir,
         )
-        model = path(self.output())
+        model = place(self.output())
         export.publish(source, self._options(), model)
         for line in fidelity.remarks(contract.answers(model), recipe.precision):
             logger.warning(line)
         if self.promote:
+            self._upload()
             with lock.turn(self.output_dir / lock.PROMOTION):
+                sharing.follow(self.output_dir)
                 move = promotion.promote(self.output_dir, model, promotion.BY_HAND)
                 history.add(self.output_dir, promotion=move)
+                sharing.share_model(self.output_dir)
+                sharing.share_history(self.output_dir)
             logger.info("The model is in %s", self.output_dir / "current")
 
     def _options(self) -> export.Options:

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import sys
 import time
 from typing import Any
@@ -44,6 +45,7 @@ _WORDS = {os.strerror(number): number for number in _REFUSALS} | {
     "can't start new thread": errno.ENOMEM,
     "std::bad_alloc": errno.ENOMEM,
 }
+_ASKED = re.compile(r"^pipeline\.errors\.\w+: (.*)", re.M | re.S)  # the end of a traceback
 _SECONDS = 1.0  # between two messages to luigid
 _SECONDS_OF_LOG = 30.0  # between two lines of a log that no terminal shows
 
@@ -53,6 +55,7 @@ def tidy(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     reason = _reason(error, record)
     if reason:
+        record.levelno, record.levelname = logging.ERROR, "ERROR"
         record.msg, record.args = "%s", (reason,)
         record.exc_info = record.exc_text = None
     if str(record.msg).startswith("Failed connecting"):  # what Luigi does about it comes next
@@ -64,6 +67,9 @@ def _reason(error: BaseException | None, record: logging.LogRecord) -> str:
     """What the user can do about an error; empty where the traceback has to tell."""
     if isinstance(error, UserError):
         return str(error)
+    looking = _ASKED.search(str(record.msg))  # for results, as in a store that is silent
+    if looking:
+        return looking[1].strip()
     if isinstance(error, RPCError):
         return "the scheduler does not answer; start it with make luigid, or run without SCHEDULER"
     refusal = _refusal(error)

@@ -19,8 +19,8 @@ from luigi import notifications
 from luigi.cmdline_parser import CmdlineParser
 from luigi.retcodes import run_with_retcodes
 
-from pipeline import history, lock, trend
-from pipeline.errors import UserError
+from pipeline import history, lock, sharing, trend
+from pipeline.errors import OutageError, UserError
 from pipeline.history import Night
 from tasks import NightlyRetrain
 
@@ -66,9 +66,13 @@ def main() -> None:
             # Under one name for each folder, as the lock sees to it that there is but one run: the
             # scheduler gives a run that was killed its work back at once.
             arguments += ["--worker-id", f"nightly run on {task.output_dir}"]
+            sharing.follow(task.output_dir)
             code = _night(task, arguments)
             trend.write(task.output_dir)
             sys.exit(code)
+    except UserError as error:
+        _say(str(error))
+        sys.exit(MISTAKE)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
@@ -89,6 +93,10 @@ def _night(task: NightlyRetrain, arguments: list[str]) -> int:
         code = tried.code if tried.code > 0 else 128 - tried.code  # of a signal, as shells do
         reason = str(tried).splitlines()[0]
         history.add(task.output_dir, Night(task.date.isoformat(), history.FAILED, reason))
+        try:
+            sharing.share_history(task.output_dir)
+        except OutageError as error:  # it may be the very reason
+            _say(str(error))
         text = f"{tried}\n\nThe current model stays. Exit code {code}.\n"
         _mail(f"{task.date}: failed", text)
         return code
@@ -132,7 +140,7 @@ def _run(arguments: list[str], sender: Connection) -> None:
 
     @luigi.Task.event_handler(luigi.Event.FAILURE)
     def failed(task: luigi.Task, error: BaseException) -> None:
-        if isinstance(error, UserError):
+        if isinstance(error, UserError) and not isinstance(error, OutageError):
             mistakes.append(error)
             sender.send(f"{task.task_family}: {error}")
         else:

@@ -4,7 +4,7 @@ import datetime
 
 import luigi
 
-from pipeline import history, lock, night
+from pipeline import history, lock, night, sharing
 from pipeline.promotion import Gate
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.evaluate_model import EvaluateModel
@@ -12,7 +12,7 @@ from tasks.export_model import ExportModel
 from tasks.messages import logger
 from tasks.options import NightlyOptions
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Step, path
+from tasks.step import Pending, Result, Step, path, paths, place
 from tasks.train_head import TrainHead
 
 
@@ -22,7 +22,8 @@ class NightInHistory(luigi.LocalTarget):
     key = ""
 
     def exists(self) -> bool:
-        return history.done(path(self).parent, self.key)
+        sharing.follow(place(self).parent)
+        return history.done(place(self).parent, self.key)
 
 
 class NightlyRetrain(NightlyOptions, Step):
@@ -42,12 +43,14 @@ class NightlyRetrain(NightlyOptions, Step):
         if isinstance(model, Pending):
             return model
         row = NightInHistory(self.output_dir / history.FILE)
-        row.key = night.key(self.date, path(model), self._gate())
+        row.key = night.key(self.date, place(model), self._gate())
         return row
 
     def work(self) -> None:
         if self.page_url and self.set_tracking_url:
             self.set_tracking_url(f"{self.page_url.rstrip('/')}/history.html")
+        nights = history.nights(self.output_dir)[-2 * night.DRIFT_DAYS :]
+        paths(Result(self.output_dir, "manifests", n.manifest) for n in nights if n.manifest)
         computed = self.clone(ComputeBottlenecks)
         recipe = computed.recipe()
         assert recipe is not None
@@ -55,7 +58,7 @@ class NightlyRetrain(NightlyOptions, Step):
             image_dir=self.image_dir,
             output_dir=self.output_dir,
             manifest=path(self.clone(SplitDataset).output()),
-            classes=[path(target) for target in computed.output()],
+            classes=paths(computed.output()),
             recipe=recipe,
             head=path(self.clone(TrainHead).output()),
             evaluation=path(self.clone(EvaluateModel).output()),
@@ -63,6 +66,8 @@ class NightlyRetrain(NightlyOptions, Step):
         )
         with lock.turn(self.output_dir / lock.PROMOTION):  # the model compared with stays current
             closed = night.close(results, self.date, self._gate())
+            sharing.share_model(self.output_dir)
+            sharing.share_history(self.output_dir)
         logger.info("%s: %s (%s)", closed.date, closed.outcome, closed.reason)
         for flag in closed.flags:
             logger.warning(flag)

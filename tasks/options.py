@@ -8,12 +8,12 @@ retrain.py's where it had the option.
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import luigi
 from luigi.parameter import ParameterVisibility
 
-from pipeline import datasets, features, head_settings, interface, source, tflite
+from pipeline import datasets, features, head_settings, interface, mirror, source, tflite
 from pipeline.augmentation import Augmentation
 from pipeline.head_settings import Settings, Sgd
 from pipeline.remote import Remote
@@ -41,6 +41,20 @@ class PlaceParameter(luigi.Parameter[Place]):
         return x if isinstance(x, Remote) else source.at(str(x))
 
 
+class OutputParameter(luigi.PathParameter):
+    """An output folder, or the URL of one, of which a task knows the mirror: see OutputOptions."""
+
+    def parse(self, x: str) -> Any:
+        return source.at(x)
+
+    def normalize(self, x: Any) -> Any:
+        return x if isinstance(x, Remote) else source.at(str(x))
+
+    def serialize(self, x: Path) -> str:
+        store = mirror.of(x) if isinstance(x, Path) else None
+        return store.url if store else str(x)
+
+
 class TFLiteParameter(luigi.StrParameter):
     """Kinds of TFLite files, with commas between."""
 
@@ -51,10 +65,26 @@ class TFLiteParameter(luigi.StrParameter):
 class OutputOptions:
     """Section [data]: where everything is written."""
 
-    output_dir = FolderParameter(
-        default=Path(configured("data", "output_dir", "data/output")),
-        description="folder for everything the pipeline writes; `current` in it is the last model",
+    output_dir = OutputParameter(
+        default=cast(Path, source.at(configured("data", "output_dir", "data/output"))),
+        description="folder for everything the pipeline writes, or the URL of one (s3://, gs://); "
+        "`current` in it is the last model",
     )
+    work_dir = FolderParameter(
+        default=Path(configured("data", "work_dir", str(mirror.WORK_DIR))),
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="folder of this machine in which an output_dir that is a URL is mirrored",
+    )
+
+    @classmethod
+    def get_param_values(
+        cls, params: Sequence[tuple[str, Any]], args: Any, kwargs: Any
+    ) -> list[tuple[str, Any]]:
+        """Luigi's, after which the output folder is one of this machine: itself, or its mirror."""
+        values = dict(super().get_param_values(params, args, kwargs))  # type: ignore[misc]
+        values["output_dir"] = mirror.folder(values["output_dir"], values["work_dir"])
+        return list(values.items())
 
 
 _DATASETS = ("", *datasets.DATASETS)
@@ -96,7 +126,7 @@ class DataOptions(OutputOptions):
         cls, params: Sequence[tuple[str, Any]], args: Any, kwargs: Any
     ) -> list[tuple[str, Any]]:
         """Luigi's, after which the folders are those of the data set, where one is named."""
-        values = dict(super().get_param_values(params, args, kwargs))  # type: ignore[misc]
+        values = dict(super().get_param_values(params, args, kwargs))
         if values["dataset"]:
             chosen = datasets.DATASETS[values["dataset"]]
             directory = chosen.directory(values["dataset"], DATA_DIR)

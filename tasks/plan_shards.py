@@ -1,15 +1,20 @@
 """Divide the photos that have no vector yet."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import luigi
 
-from pipeline import bottlenecks, features, manifest, photos, shards
+from pipeline import borrow, bottlenecks, features, manifest, mirror, photos, shards
 from pipeline.bottlenecks import Counts
+from pipeline.progress import Progress
 from pipeline.recipe import Recipe
+from tasks.class_rows import class_rows
 from tasks.messages import logger
 from tasks.options import BottleneckOptions
 from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Step, path
+from tasks.step import Pending, Result, Step, path, place
 
 
 class PlanShards(BottleneckOptions, Step):
@@ -22,9 +27,8 @@ class PlanShards(BottleneckOptions, Step):
         summary, recipe = self.clone(SplitDataset).summary(), self.recipe()
         if summary is None or recipe is None:
             return Pending()
-        store = self.output_dir / "bottlenecks"
-        directory = shards.directory(store, recipe, summary, self.shard_size)
-        return luigi.LocalTarget(shards.todo(directory))
+        directory = shards.directory(Path("bottlenecks"), recipe, summary, self.shard_size)
+        return Result(self.output_dir, str(shards.todo(directory)))
 
     def complete(self) -> bool:
         return self.output().exists() or self.finished()
@@ -37,11 +41,20 @@ class PlanShards(BottleneckOptions, Step):
         precision = features.resolve_precision(self.precision)
         return Recipe(module, precision, self.vector_type, self.augmentation)
 
+    def ready(self, progress: Progress) -> Recipe:
+        """The same, with the module on this machine."""
+        recipe = self.recipe()
+        assert recipe is not None
+        return replace(recipe, module=self.clone(PrepareModule).ready(progress))
+
     def finished(self) -> bool:
         """Whether all classes have their rows, after which the shards go."""
         summary, recipe = self.clone(SplitDataset).summary(), self.recipe()
         if summary is None or recipe is None:
             return False
+        if mirror.of(self.output_dir):
+            rows = class_rows(self.output_dir, recipe, summary.classes)
+            return all(target.exists() for target in rows)
         return shards.finished(self.output_dir / "bottlenecks", recipe, summary)
 
     def work(self) -> None:
@@ -50,14 +63,14 @@ class PlanShards(BottleneckOptions, Step):
         assert summary is not None
         assert recipe is not None
         store = self.output_dir / "bottlenecks"
-        lacking = tuple(
-            of_class.label
-            for of_class in summary.classes
-            if not bottlenecks.is_whole(bottlenecks.class_directory(store, recipe, of_class))
-        )
+        targets = class_rows(self.output_dir, recipe, summary.classes)
+        classes = zip(summary.classes, targets, strict=True)
+        lacking = tuple(of_class.label for of_class, target in classes if not target.exists())
         rows = manifest.read(path(split.output()), lacking)
         usable = rows[rows["status"] == photos.OK]
-        directory = path(self.output()).parent
+        if elsewhere := mirror.of(self.output_dir):
+            borrow.prepare(elsewhere, recipe.directory(store), usable, recipe, lacking)
+        directory = place(self.output()).parent
         missing, damaged = shards.divide(usable, recipe, store, directory, self.shard_size)
         parts = -(-missing // self.shard_size)
         logger.info("Vectors: %s to compute, in %s shards", f"{missing:,}", f"{parts:,}")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import luigi
 
-from pipeline import predictions
+from pipeline import predictions, sharing
 from pipeline.errors import UserError
 from tasks.messages import logger
 from tasks.options import PredictOptions
-from tasks.step import Pending, Step
+from tasks.step import Pending, Result, Step
 
 # A run works on the photos as they were at its start, however often Luigi asks for a target.
 _find = functools.cache(predictions.find)
@@ -23,7 +23,7 @@ class PredictImages(PredictOptions, Step):
             key = predictions.key(self._model(), _find(self.images))
         except UserError:  # `work` will say what is wrong
             return Pending()
-        return luigi.LocalTarget(self.output_dir / "predictions" / key)
+        return Result(self.output_dir, "predictions", key)
 
     def work(self) -> None:
         model, found = self._model(), _find(self.images)
@@ -36,5 +36,4 @@ class PredictImages(PredictOptions, Step):
 
     def _model(self) -> Path:
         """A fixed folder: `current` may move on meanwhile."""
-        given = Path(self.model).expanduser() if self.model else self.output_dir / "current"
-        return given.resolve()
+        return sharing.bring(self.model or str(self.output_dir / "current")).resolve()

@@ -3,51 +3,58 @@
 from contextlib import suppress
 from pathlib import Path
 
-import luigi
-
-from pipeline import features, frozen, modules, storage
+from pipeline import features, frozen, mirror, modules, storage
 from pipeline.errors import UserError
+from pipeline.progress import Progress
 from tasks.options import ModuleOptions
-from tasks.step import Pending, Step, path
+from tasks.step import Pending, Result, Step, path, place
 
 
 class PrepareModule(ModuleOptions, Step):
     """Build or fetch the module, and write down what it is: size, width, content digest."""
 
-    _ready: modules.Module | None = None  # once it is: each class asks for it
+    _known: modules.Module | None = None  # once it is ready: each class asks for it
 
-    def output(self) -> luigi.Target:
+    def output(self) -> Pending | Result:
         try:
             stamp = modules.stamp(self.tfhub_module)
         except UserError:  # `work` will say what is wrong
             return Pending()
         key = storage.digest(stamp, self.image_size, self.image_range, self.module_sha256)
         name = f"{modules.short_name(self.tfhub_module)}-{key}.json"
-        return luigi.LocalTarget(self.output_dir / "modules" / name)
+        return Result(self.output_dir, "modules", name)
 
     def complete(self) -> bool:
         return self.module() is not None
 
     def module(self) -> modules.Module | None:
         """What is known of the module, once it is ready and written down whole."""
-        if self._ready is None:
+        if self._known is None:
             target = self.output()
             with suppress(ValueError, TypeError):
                 module = modules.read(path(target)) if target.exists() else None
-                if module and Path(module.directory).is_dir():
-                    self._ready = module
-        return self._ready
+                # With an object store, it may be ready on another machine.
+                if module and (mirror.of(self.output_dir) or Path(module.directory).is_dir()):
+                    self._known = module
+        return self._known
+
+    def ready(self, progress: Progress) -> modules.Module:
+        """The module on this machine, to be run; prepared again where that was elsewhere."""
+        module = self.module()
+        assert module is not None
+        return module if Path(module.directory).is_dir() else self._prepare(module.digest, progress)
 
     def work(self) -> None:
-        module_dir = self.output_dir / "modules"
+        module = self._prepare(self.module_sha256, self.reporter)
+        modules.write(module, place(self.output()))  # whose name only now knows what was fetched
+
+    def _prepare(self, sha256: str, progress: Progress) -> modules.Module:
         module = modules.prepare(
             self.tfhub_module,
-            module_dir,
+            self.output_dir / "modules",
             self.image_size,
             self.image_range,
-            self.module_sha256,
-            self.reporter,
+            sha256,
+            progress,
         )
-        written = path(self.output())  # whose name only now knows what was fetched
-        module = frozen.freeze(module, features.BATCH, written.with_suffix(".pb"))
-        modules.write(module, written)
+        return frozen.freeze(module, features.BATCH, place(self.output()).with_suffix(".pb"))

@@ -12,7 +12,7 @@ from pipeline.augmentation import Augmentation
 from pipeline.search import Candidate
 from tasks.messages import logger
 from tasks.options import SearchOptions
-from tasks.step import Pending, Step, path
+from tasks.step import Pending, Result, Step, path, place
 from tasks.train_head import TrainHead
 
 # Without copies there is nothing to distort.
@@ -35,17 +35,17 @@ class SearchHead(SearchOptions, Step):
         targets = [head.output() for head in self.heads]
         if any(isinstance(target, Pending) for target in targets):
             return Pending()
-        key = storage.digest([path(target).name for target in targets], search.FORMAT_VERSION)
-        return luigi.LocalTarget(self.output_dir / "searches" / f"{key}.csv")
+        key = storage.digest([place(target).name for target in targets], search.FORMAT_VERSION)
+        return Result(self.output_dir, "searches", f"{key}.csv")
 
     def work(self) -> None:
         table = search.rank(
             [Candidate(options, path(head.output())) for head, options in self.heads.items()]
         )
-        search.write(table, path(self.output()))
+        search.write(table, place(self.output()))
         for line in search.remarks(table):
             logger.info(line)
-        logger.info("The heads are ranked in %s", path(self.output()))
+        logger.info("The heads are ranked in %s", place(self.output()))
 
     def _head(self, options: dict[str, object]) -> TrainHead:
         undistorted = {} if options["augmentations"] else _UNDISTORTED

@@ -5,14 +5,14 @@ import functools
 import luigi
 import pandas as pd
 
-from pipeline import manifest, source, split, storage
+from pipeline import manifest, mirror, source, split, storage
 from pipeline.errors import UserError
 from pipeline.rows import UNREADABLE
 from tasks.fetch_dataset import FetchDataset
 from tasks.messages import logger
 from tasks.options import SAMPLE_DIR, DataOptions
 from tasks.sample_photos import SamplePhotos
-from tasks.step import Pending, Step, path
+from tasks.step import Pending, Result, Step, path, place
 
 # A run works on the folder as it was at its start, however often Luigi asks for a target.
 _list_photos = functools.cache(manifest.list_photos)
@@ -37,13 +37,15 @@ class SplitDataset(DataOptions, Step):
         except UserError:  # `work` will say what is wrong
             return Pending()
         name = f"{storage.digest(*made_of)}.parquet"
-        return luigi.LocalTarget(self.output_dir / "manifests" / name)
+        return Result(self.output_dir, "manifests", name)
 
     def work(self) -> None:
         listing, rule = self._listing(), self._rule()
         if listing.shards.empty:  # else what they hold is not known yet
             self._compare(rule, listing.photos["path"])
-        target = path(self.output())
+        target = place(self.output())
+        if store := mirror.of(self.output_dir):  # photos that it knows are not read again
+            store.fetch_newest(target.parent)
         known = manifest.newest(target.parent, self.image_dir)
         unfinished = target.with_name(f".unfinished-{target.name}")
         table = manifest.build(listing, self.image_dir, rule, known, self.reporter, unfinished)
@@ -53,7 +55,7 @@ class SplitDataset(DataOptions, Step):
         unfinished.unlink(missing_ok=True)
         for line in manifest.remarks(table, self.image_dir, listing.stray):
             logger.warning(line)
-        logger.info("%s; they are listed in %s", self.summary(), target)
+        logger.info("%s; they are listed in %s", _read_summary(target), target)
 
     def labels(self) -> tuple[str, ...]:
         """The classes; none where they cannot be known yet."""

@@ -2,14 +2,16 @@
 
 import functools
 import time
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import luigi
 from luigi.parameter import ParameterVisibility
+from luigi.task import flatten
 
-from pipeline import lock, timing
+from pipeline import lock, mirror, timing
 from tasks.messages import Reporter, logger
 from tasks.options import OutputOptions
 
@@ -23,6 +25,27 @@ class Pending(luigi.Target):
 
     def __str__(self) -> str:
         return "not known before the steps that it depends on have run"
+
+
+class Result(luigi.LocalTarget):
+    """A file or folder below the output folder; where that is on an object store, of its mirror.
+
+    It exists when it is whole where the output folder is.
+    """
+
+    def __init__(self, output_dir: Path, *names: str) -> None:
+        super().__init__(output_dir.joinpath(*names))  # type: ignore[no-untyped-call]
+        self.store = mirror.of(output_dir)
+
+    def exists(self) -> bool:
+        """Whether it is whole where it is kept, and not damaged where it is read."""
+        if self.store is None:
+            return self.is_here()
+        return self.store.has(place(self)) and (not place(self).exists() or self.is_here())
+
+    def is_here(self) -> bool:
+        """Whether it is whole on this machine."""
+        return place(self).exists()
 
 
 class Step(luigi.Task):
@@ -41,6 +64,7 @@ class Step(luigi.Task):
 
     def run(self) -> None:
         """Work, unless it turns out that there is nothing to do."""
+        self._upload()  # what an earlier run made, but could not upload
         if self.complete():
             return
         start = time.monotonic()
@@ -54,12 +78,20 @@ class Step(luigi.Task):
             self.reporter.close()
         seconds = time.monotonic() - start
         logger.info("%s took %.1f s", self.task_family, seconds)
+        self._upload()
         if output_dir:
             timing.add(output_dir, self.task_family, made(self.output()), seconds)
 
     def work(self) -> None:
         """Write the output."""
         raise NotImplementedError
+
+    def _upload(self) -> None:
+        """Upload the results that are here alone, where the output folder is on an object store."""
+        results = [target for target in flatten(self.output()) if isinstance(target, Result)]
+        if results and (store := results[0].store):
+            store.probe()
+            store.push([place(r) for r in results if not store.has(place(r)) and r.is_here()])
 
     def _get_param_visibilities(self) -> dict[str, int]:
         """What luigid's page shows of a task: the options that differ from luigi.cfg.
@@ -74,11 +106,25 @@ class Step(luigi.Task):
 
 
 def path(target: luigi.Target) -> Path:
-    """The path of a file or folder target."""
+    """The path of a file or folder target, to read it: fetched if it is on an object store."""
+    return paths([target])[0]
+
+
+def paths(targets: Iterable[luigi.Target]) -> list[Path]:
+    """The paths of some targets, to read them."""
+    found = list(targets)
+    results = [target for target in found if isinstance(target, Result)]
+    if results and (store := results[0].store):
+        store.fetch(map(place, results))
+    return [place(target) for target in found]
+
+
+def place(target: luigi.Target) -> Path:
+    """The path of a file or folder target, whatever is there."""
     assert isinstance(target, luigi.LocalTarget)
     return Path(target.path)
 
 
 def made(output: luigi.Target | list[luigi.Target]) -> Path:
     """The path of a step's output; where there are several, of the folder that they are in."""
-    return path(output[0]).parent if isinstance(output, list) else path(output)
+    return place(output[0]).parent if isinstance(output, list) else place(output)

@@ -13,7 +13,7 @@ from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.messages import logger
 from tasks.options import HeadOptions
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Step, path
+from tasks.step import Pending, Result, Step, place
 
 
 class TrainHead(HeadOptions, Step):
@@ -30,10 +30,10 @@ class TrainHead(HeadOptions, Step):
             return Pending()
         vectors = (recipe.key, asdict(recipe.augmentation))
         made_of = (summary.digest, vectors, asdict(self.settings), head.FORMAT_VERSION)
-        return luigi.LocalTarget(self.output_dir / "heads" / storage.digest(*made_of))
+        return Result(self.output_dir, "heads", storage.digest(*made_of))
 
     def work(self) -> None:
-        computed, target = self.clone(ComputeBottlenecks), path(self.output())
+        computed, target = self.clone(ComputeBottlenecks), place(self.output())
         unfinished = target.with_name(f".{target.name}.unfinished.npz")
         snapshots = Snapshots(unfinished, self.intermediate_store_frequency)
         trained, training = head.train(

@@ -6,12 +6,14 @@ import threading
 import time
 from pathlib import Path
 
+import fsspec
 import pytest
 
-from pipeline import bottlenecks, history, manifest, promotion, prune, storage
+from pipeline import bottlenecks, history, manifest, mirror, promotion, prune, sharing, storage
 from pipeline.augmentation import Augmentation
 from pipeline.history import Night
 from tests.conftest import PhotoMaker, Store, saved
+from tests.objects import Objects
 
 LATER = time.time() + 10 * 24 * 3600
 
@@ -123,6 +125,50 @@ def test_it_is_told_what_goes_from_where(out: Path) -> None:
     assert any(f"2 in {out / 'heads'}" in line for line in parts)
     (nothing,) = prune.remarks([], deleted=True)
     assert nothing.startswith("Nothing can go")
+
+
+def in_a_store(out: Path, work_dir: Path) -> Path:
+    """The same output folder in S3: gives a mirror that knows nothing yet."""
+    first = mirror.folder("s3://bucket/out", work_dir / "first")
+    shutil.copytree(out, first, symlinks=True, dirs_exist_ok=True)
+    store = mirror.of(first)
+    assert store
+    newest = first / "manifests" / f"{storage.digest(2)}.parquet"
+    for folder in ("models", "evaluations", "heads", "manifests", "bottlenecks/*"):
+        store.push([path for path in first.glob(f"{folder}/[!p]*") if path != newest])
+    time.sleep(1.1)  # stores know the time to the second
+    store.push([newest])
+    sharing.share_model(first)
+    sharing.share_history(first)
+    return mirror.folder("s3://bucket/out", work_dir / "second")
+
+
+def test_a_machine_that_has_nothing_finds_in_a_store_what_can_go(
+    out: Path, objects: Objects, tmp_path: Path
+) -> None:
+    expected = names(out, keep=1)
+    there = in_a_store(out, tmp_path)
+    assert names(there, keep=1) == expected
+    unfinished = f"models/{storage.digest('killed')}"
+    objects.put(f"out/{unfinished}/file", b"as far as it came")
+    objects.put("out/models/my model/file", b"mine")
+    assert names(there, keep=1) == sorted([*expected, unfinished])
+    assert names(there, keep=1, now=time.time()) == []
+
+    leftovers = prune.find(there, 1, LATER)
+    assert {leftover.where for leftover in leftovers if leftover.path.name == result(1)} == {
+        f"s3://bucket/out/{folder}" for folder in ("models", "evaluations", "heads")
+    }
+    prune.delete(leftovers)
+    third = mirror.folder("s3://bucket/out", tmp_path / "third")
+    store = mirror.of(third)
+    assert store
+    assert prune.find(third, 1, LATER) == []
+    assert set(store.entries(third / "heads")) == {result(2)}
+    assert set(store.entries(third / "models")) == {result(0), result(2)}
+    assert store.folders(third / "models") == {"my model"}
+    left = fsspec.filesystem("s3", use_listings_cache=False).find("bucket/out/heads")
+    assert [name for name in left if result(1) in name] == []
 
 
 def test_a_folder_in_which_others_work_has_a_size(tmp_path: Path) -> None:

@@ -31,10 +31,16 @@ def divide(store: Store, shard_size: int = SIZE) -> Path:
     return directory
 
 
+def left(directory: Path) -> list[int]:
+    """The numbers of the shards that are not done."""
+    lists = sorted(shards.todo(directory).glob("*.parquet"))
+    return [int(listed.stem) for listed in lists if not (directory / listed.name).exists()]
+
+
 def compute(store: Store, directory: Path) -> list[Counts]:
     return [
         shards.compute(directory, number, store.image_dir, store.recipe)
-        for number in shards.left(directory)
+        for number in left(directory)
     ]
 
 
@@ -106,7 +112,7 @@ def test_photos_that_cannot_be_decoded_are_set_aside_once(
     assert counts.computed == 48
     assert counts.rejected.keys() == {"red_rose/0.png"}
     assert store.run() == Counts(reused=48, rejected=counts.rejected)
-    assert shards.left(divide(store, 50)) == []
+    assert left(divide(store, 50)) == []
 
 
 def test_copies_are_divided_as_well(store: Store) -> None:
@@ -151,10 +157,10 @@ def test_many_shards_at_once_in_any_order(
     shutil.rmtree(store.recipe.directory(store.path))
     directory = divide(store)
     counts = shards.compute_all(
-        directory, shards.left(directory), store.image_dir, store.recipe, backwards
+        directory, left(directory), store.image_dir, store.recipe, backwards
     )
     assert (counts.computed, counts.reused, *counts.rejected) == (48, 0, "red_rose/0.png")
-    assert shards.left(directory) == []
+    assert left(directory) == []
     assert not list(store.recipe.directory(store.path).glob("partial/*"))
     assert store.run() == Counts(reused=48, rejected=counts.rejected)
     pd.testing.assert_frame_equal(store.frame(), whole)
@@ -170,9 +176,9 @@ def test_many_shards_go_on_after_a_kill(store: Store, monkeypatch: pytest.Monkey
 
     def compute(progress: Progress = silent) -> Counts:
         given = (store.image_dir, store.recipe, features.extract, progress)
-        return shards.compute_all(directory, shards.left(directory), *given)
+        return shards.compute_all(directory, left(directory), *given)
 
     with pytest.raises(KeyboardInterrupt):
         compute(interrupt)
-    assert shards.left(directory) == [2, 3, 4]
+    assert left(directory) == [2, 3, 4]
     assert compute() == Counts(computed=24, reused=4)

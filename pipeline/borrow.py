@@ -1,0 +1,119 @@
+"""Vectors that other machines have computed, and an object store keeps: which of them to fetch.
+
+A class whose photos have changed is a new result, but most of its vectors stand in an old one. Of
+the old ones that this machine has not, those of classes with the same label are looked at first,
+the newest first, and of the others no more than there are photos without a vector: a look costs
+about as much as a photo. A look reads the digests alone, out of the middle of the files.
+"""
+
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline import split, storage, vectors
+from pipeline.mirror import Mirror
+from pipeline.recipe import Recipe
+from pipeline.rows import UNREADABLE
+from pipeline.vectors import REJECTED
+
+_THREADS = 16  # looks at a time: each mostly waits
+
+
+def prepare(
+    store: Mirror, directory: Path, rows: pd.DataFrame, recipe: Recipe, labels: Iterable[str]
+) -> None:
+    """Bring the finished classes that hold vectors which this machine lacks into its mirror.
+
+    With them comes what other machines know of photos that cannot be decoded.
+
+    Args:
+        store: that the output folder is on.
+        directory: of the recipe's vectors, in the mirror.
+        rows: the manifest's usable rows for which vectors are needed.
+        recipe: how they are made.
+        labels: of the classes that they are in.
+
+    Raises:
+        OutageError: where the store does not answer.
+    """
+    vectors.add_rejected(directory, json.loads(store.read(directory / REJECTED) or b"{}"))
+    how = recipe.augmentation.key
+    rejected = vectors.read_rejected(directory)
+    needed = _needed(rows[~rows["digest"].isin(rejected)], recipe)
+    for path in vectors.files(directory):
+        with suppress(*UNREADABLE):  # whoever computes does something about it
+            needed -= _held(path, how)
+        if not needed:
+            return
+    entries = store.entries(directory)
+    found = [name for name, entry in entries.items() if entry.is_folder]
+    found.sort(key=lambda name: entries[name].modified, reverse=True)
+    elsewhere = [directory / name for name in found if not (directory / name).exists()]
+    slugs = {storage.slug(label) for label in labels}
+    alike = [path for path in elsewhere if path.name.rpartition("-")[0] in slugs]
+    useful = _useful(alike, needed, store, how)
+    looked = set(alike)
+    others = [path for path in elsewhere if path not in looked]
+    useful += _useful(others[: len(needed)], needed, store, how)
+    store.fetch(useful)
+
+
+def _useful(paths: list[Path], needed: set[str], store: Mirror, how: str) -> list[Path]:
+    """Which of some finished classes hold needed vectors; these are taken out of `needed`."""
+    useful = []
+    with ThreadPoolExecutor(_THREADS) as threads:
+        looks = threads.map(lambda path: _look(path, store, how), paths)
+        for path, held in zip(paths, looks, strict=True):
+            if held & needed:
+                useful.append(path)
+                needed -= held
+    return useful
+
+
+def tell_rejected(store: Mirror, directory: Path) -> None:
+    """Tell the others which photos this machine could not decode."""
+    ours = vectors.read_rejected(directory)
+    if ours:
+        theirs = json.loads(store.read(directory / REJECTED) or b"{}")
+        store.write(directory / REJECTED, json.dumps(theirs | ours, indent=2).encode())
+
+
+def _needed(rows: pd.DataFrame, recipe: Recipe) -> set[str]:
+    copies = recipe.augmentation.augmentations
+    of = zip(rows["digest"], rows["split"] == split.TRAINING, strict=True)
+    return {f"{d} {i}" for d, trained in of for i in range(1 + copies * bool(trained))}
+
+
+def _look(path: Path, store: Mirror, how: str) -> set[str]:
+    """What a finished class in the store holds; nothing where it was deleted or is damaged."""
+
+    def held(file: IO[bytes]) -> set[str]:
+        try:
+            return _held(file, how)
+        except pa.ArrowException:
+            return set()
+
+    found = set()
+    for name in store.parts(path):
+        with suppress(FileNotFoundError):
+            found |= store.look(path / name, held)
+    return found
+
+
+def _held(file: Path | IO[bytes], how: str) -> set[str]:
+    """The vectors in a file: digest and number of the copy, if copies are made the same way."""
+    with pq.ParquetFile(file, pre_buffer=True) as parquet:
+        made = json.loads(parquet.schema_arrow.metadata[b"retrain"])["augmentation"]
+        table = parquet.read(["digest", "variant"], use_threads=False)
+    if made != how:
+        table = table.filter(pc.equal(table["variant"], 0))
+    pairs = zip(table["digest"].to_pylist(), table["variant"].to_pylist(), strict=True)
+    return {f"{digest} {variant}" for digest, variant in pairs}

@@ -1,0 +1,140 @@
+"""The pipeline with its output folder in S3: what is done once is done for all machines."""
+
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from pipeline import history, mirror, remote
+from tests.conftest import PhotoMaker
+from tests.objects import Fault, Objects
+from tests.tasks.test_identity import ALL, Pipeline
+from tests.torture.conftest import results
+
+URL = "s3://bucket/out"
+# What is each machine's own, and what only a store needs.
+LOCAL = ("current", "serving", "timings.jsonl", "in-use.lock", "promotion.lock")
+STORED = (".probe", "current.json")
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "WAIT_S", 0.01)
+
+
+class Machine(Pipeline):
+    """A machine that has nothing but the photos and, perhaps, an old mirror."""
+
+    def __init__(self, options: dict[str, Any], work_dir: Path, **more: Any) -> None:
+        super().__init__(**(options | {"output_dir": URL, "work_dir": work_dir} | more))
+        self.out = mirror.folder(URL, work_dir)
+
+    def run(self, **options: Any) -> list[str]:
+        mirror.of.cache_clear()  # a process of its own
+        return super().run(**options)
+
+    @property
+    def current(self) -> str:
+        return (self.out / "current").resolve().name
+
+
+def stored(directory: Path) -> dict[str, str]:
+    """What is in the store, but for what only a store needs."""
+    store = fsspec.filesystem("s3", use_listings_cache=False, skip_instance_cache=True)
+    store.get("bucket/out", str(directory), recursive=True)
+    return {
+        name: digest
+        for name, digest in results(directory).items()
+        if name not in STORED and not name.endswith(".complete") and not name.startswith("modules/")
+    }
+
+
+@pytest.mark.slow
+def test_a_store_holds_what_a_local_run_makes(
+    options: dict[str, Any], objects: Objects, tmp_path: Path
+) -> None:
+    assert Pipeline(**options).run() == sorted(ALL)
+    expected = {
+        name: digest
+        for name, digest in results(options["output_dir"]).items()
+        if not name.startswith((*LOCAL, "modules/"))
+    }
+    assert Machine(options, tmp_path / "here").run() == sorted(ALL)
+    assert stored(tmp_path / "stored") == expected
+    assert any("PUT" in request for request in objects.asked)
+
+
+@pytest.mark.slow
+def test_a_fresh_machine_finds_everything_done(
+    options: dict[str, Any], objects: Objects, tmp_path: Path
+) -> None:
+    here = Machine(options, tmp_path / "here")
+    here.run()
+    there = Machine(options, tmp_path / "there")
+    objects.asked.clear()
+    assert there.run() == []
+    listings = [request for request in objects.asked if "list-type" in request]
+    assert len(listings) == 3  # of manifests, modules and models
+    assert not any(request.startswith("PUT") for request in objects.asked)
+    assert not list(there.out.glob("bottlenecks/*"))  # not needed, not fetched
+    assert there.current == here.current
+    assert (there.out / "serving/1/saved_model.pb").exists()
+    objects.asked.clear()
+    assert there.run() == []
+    assert len(objects.asked) == 5
+
+    # Another head: the vectors are fetched, and none is computed.
+    third = Machine(options, tmp_path / "third")
+    assert third.run(l2=0.5) == ["EvaluateModel", "ExportModel", "TrainHead"]
+    assert there.run(l2=0.5) == []
+    assert there.current == third.current != here.current
+    promoted = [move.model for move in history.promotions(there.out)]
+    assert promoted == [here.current, there.current]
+
+
+@pytest.mark.slow
+def test_a_fresh_machine_computes_only_what_is_new(
+    options: dict[str, Any], objects: Objects, tmp_path: Path, make_photo: PhotoMaker
+) -> None:
+    here = Machine(options, tmp_path / "here")
+    here.run()
+    make_photo(options["image_dir"] / "red_rose/new.jpg", 2, 99)
+    there = Machine(options, tmp_path / "there")
+    there.run()
+    assert "Bottlenecks: 1 computed, 48 reused" in there.lines
+    assert here.run() == []
+    assert here.current == there.current
+    assert objects.asked
+
+
+@pytest.mark.slow
+def test_a_run_that_could_not_upload_is_taken_up(
+    options: dict[str, Any], objects: Objects, tmp_path: Path
+) -> None:
+    here = Machine(options, tmp_path / "here")
+    objects.faults = [Fault("PUT .*/heads/.*", 500)]
+    with pytest.raises(AssertionError):
+        here.run()
+    assert any("TrainHead took" in line for line in here.lines)
+    (said,) = (line for line in here.lines if "/heads/" in line)
+    assert said.startswith("output_dir: s3://bucket/out/heads/")
+    assert said.endswith("run again: what is done is kept")
+    objects.faults = []
+    assert here.run() == ["EvaluateModel", "ExportModel"]  # CheckData as well, had it been ready
+
+
+@pytest.mark.slow
+def test_a_store_that_is_silent_stops_a_run_at_once(
+    options: dict[str, Any], objects: Objects, tmp_path: Path
+) -> None:
+    objects.faults = [Fault(".*", 500)]
+    here = Machine(options, tmp_path / "here")
+    with pytest.raises(AssertionError):
+        here.run()
+    said = [line for line in here.lines if "output_dir" in line]
+    (line,) = said
+    assert line.startswith("output_dir: s3://bucket/out/manifests: ")
+    assert "\n" not in line
+    assert not any("took" in line for line in here.lines)
+    assert len(objects.asked) == remote.ATTEMPTS
