@@ -101,6 +101,14 @@ lint: setup ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+audit: .venv-audit/installed ## ask whether a locked version has a known fault; PyPI has to be reached
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+.venv-audit/installed:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	@touch $@
+
 test: setup ## run every test but those of make torture
 	$(BIN)/pytest -m "not torture"
 
