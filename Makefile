@@ -41,8 +41,8 @@ train: setup ## everything: from photos to an exported model
 	@$(LUIGI) ExportModel $(DATA) $(MODULE) $(HEAD) $(HOW)
 	@echo "The model is in $(MODEL)"
 
-worker: setup ## the same as train, as one of many workers: SCHEDULER=http://... is their luigid
-	@$(BIN)/python -m tasks.worker ExportModel $(DATA) $(MODULE) $(HEAD) \
+worker: setup ## train as one of many workers, whose luigid is SCHEDULER=http://...; or TASK=ComputeBottlenecks
+	@$(BIN)/python -m tasks.worker $(or $(TASK),ExportModel) $(DATA) $(MODULE) \
 		--scheduler-url "$(or $(SCHEDULER),$(error say where luigid is: make worker SCHEDULER=http://127.0.0.1:8082))" $(OPTIONS)
 
 split: setup ## find the photos and split them
@@ -105,6 +105,14 @@ lint: setup ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+audit: .venv-audit/installed ## ask whether a locked version has a known fault; PyPI has to be reached
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+.venv-audit/installed:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	@touch $@
+
 test: setup ## run every test but those of make torture
 	$(BIN)/pytest -m "not torture"
 
@@ -125,8 +133,14 @@ bench-augmentation: setup ## measure what distorted copies bring, on IMAGE_DIR o
 bench-head: setup ## measure the head against scikit-learn, and on a million rows
 	$(BIN)/python -m benchmarks.head $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
+bench-engine: setup ## measure local work, Luigi workers and Ray, on IMAGE_DIR or on photos made for it
+	$(BIN)/python -m benchmarks.engine $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
+
 bench-manifest: setup ## measure the manifest of up to a million photos
 	$(BIN)/python -m benchmarks.manifest
+
+bench-source: setup ## measure photos on disk, on S3 (a server on this machine), and in tar files
+	$(BIN)/python -m benchmarks.source
 
 bench-export: setup ## measure each exported file: size, accuracy, speed
 	$(BIN)/python -m benchmarks.export $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")

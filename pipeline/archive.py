@@ -5,6 +5,7 @@ import zlib
 from lzma import LZMAError
 from pathlib import Path
 
+from pipeline import storage
 from pipeline.errors import UserError
 from pipeline.progress import Progress, silent
 
@@ -29,17 +30,12 @@ def unpack(file: Path, directory: Path, progress: Progress = silent) -> None:
     """
     try:
         _extract(file, directory, progress)
-    except (tarfile.TarError, EOFError, zlib.error, LZMAError) as error:
+        _unwrap(directory)
+    except (tarfile.TarError, EOFError, zlib.error, LZMAError, ValueError) as error:
         raise UserError(f"{file} cannot be unpacked: {_reason(file, error)}") from None
     except OSError as error:  # gzip's complaints have no error number
         reason = error.strerror or _reason(file, error)
         raise UserError(f"{file} cannot be unpacked: {reason}") from None
-    entries = [e for e in directory.iterdir() if not e.name.startswith("._")]  # macOS adds these
-    if len(entries) == 1 and entries[0].is_dir():
-        inner = entries[0].rename(directory / ".inner")
-        for entry in inner.iterdir():
-            entry.rename(directory / entry.name)
-        inner.rmdir()
 
 
 def _extract(file: Path, directory: Path, progress: Progress) -> None:
@@ -56,6 +52,16 @@ def _extract(file: Path, directory: Path, progress: Progress) -> None:
             progress(content.tell() // _MB, total, "MB unpacked")
         while tar.fileobj and tar.fileobj.read(_MB):
             pass  # the checksum stands behind the padding that no member needs
+
+
+def _unwrap(directory: Path) -> None:
+    """Take the content of the one folder that holds all."""
+    entries = [e for e in directory.iterdir() if not e.name.startswith("._")]  # macOS adds these
+    if len(entries) == 1 and entries[0].is_dir():
+        inner = entries[0].rename(storage.temporary(entries[0]))  # a name that is not in it
+        for entry in inner.iterdir():
+            entry.rename(directory / entry.name)
+        inner.rmdir()
 
 
 def _reason(file: Path, error: Exception) -> str:

@@ -29,7 +29,7 @@ from pipeline.manifest import ClassSummary
 from pipeline.progress import Progress, silent
 from pipeline.recipe import Recipe
 from pipeline.source import Place
-from pipeline.vectors import PARTIAL, DamagedError, Vectors, opens
+from pipeline.vectors import PARTIAL, SHARDS, DamagedError, Vectors, opens
 
 PART_ROWS = 16_384  # rows a file: 40 MB of 1,280 float16
 JOURNAL_ROWS = 256  # photos whose work a killed run may lose
@@ -93,6 +93,7 @@ def compute(
     for left in store.glob("*/"):  # by killed runs with other options, which may never come back
         storage.sweep(left)
         storage.sweep(left / PARTIAL)
+        storage.sweep(left / SHARDS)
     counts = Counts()
     directories = [class_directory(store, recipe, of_class) for of_class in classes]
     for class_dir in directories:

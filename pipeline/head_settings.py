@@ -100,7 +100,7 @@ def parse_class_weights(text: str) -> tuple[tuple[str, float], ...]:
     try:
         table = json.loads(text or "{}")
         pairs = tuple(sorted((str(label), float(weight)) for label, weight in table.items()))
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         pairs = (("", 0.0),)
     if not all(0 < weight < math.inf for _, weight in pairs):
         raise UserError(

@@ -68,7 +68,7 @@ def cached(handle: str) -> Path:
     if is_remote(given):
         raise UserError(f"TFHUB_CACHE_DIR is {given}; it must be a folder of this machine")
     cache = Path(given).expanduser() if given else DEFAULT_CACHE
-    return cache.absolute() / hashlib.sha1(handle.encode()).hexdigest()
+    return cache.absolute() / hashlib.sha1(handle.encode(), usedforsecurity=False).hexdigest()
 
 
 def resolve(

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pipeline import packing, photos, source, split, storage, tars
 from pipeline.errors import UserError
 from pipeline.progress import Progress, silent
+from pipeline.rows import UNREADABLE
 from pipeline.source import Place
 from pipeline.split import SplitRule
 
@@ -257,18 +258,26 @@ def _refuse_hopeless(summary: Summary, rows: pd.DataFrame, image_dir: Place) -> 
 def write(table: pa.Table, path: Path) -> None:
     """Write a manifest whole or not at all."""
     with storage.publish(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read(path: Path, labels: tuple[str, ...] | None = None) -> pd.DataFrame:
-    """The rows of a manifest, or those of some classes."""
+    """The rows of a manifest, or those of some classes.
+
+    Raises:
+        UserError: where the file is damaged.
+    """
     filters = None if labels is None else [("label", "in", list(labels))]
-    rows: pd.DataFrame = pq.read_table(path, filters=filters).to_pandas()
+    try:
+        table = pq.read_table(path, filters=filters, page_checksum_verification=True)
+        rows: pd.DataFrame = table.cast(SCHEMA).to_pandas()
+    except (*UNREADABLE, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it, and run again") from None
     return rows
 
 
 def read_summary(path: Path) -> Summary:
-    """The Summary of a manifest, from its footer alone."""
+    """The Summary of a manifest, from its footer alone. Raises what is in UNREADABLE."""
     return _summary(pq.read_schema(path))
 
 
@@ -292,7 +301,7 @@ def newest(directory: Path, image_dir: Place) -> pd.DataFrame | None:
                 unread = rows["digest"] == ""
                 packed = rows["path"][unread].map(packing.shard_of) != ""
                 return rows.drop(index=packed.index[~packed])
-        except (OSError, pa.ArrowException, KeyError):
+        except (*UNREADABLE, UserError):
             continue  # damaged, or not ours: the photos are read again
     return None
 
@@ -352,12 +361,14 @@ def _some(names: list[str]) -> str:
 
 
 def _fields(schema: pa.Schema) -> dict[str, Any]:
-    fields = json.loads(schema.metadata[_METADATA_KEY])
-    assert isinstance(fields, dict)
-    return fields
+    try:
+        fields = json.loads((schema.metadata or {})[_METADATA_KEY])
+        known = {name: fields[name] for name in ("version", "image_dir", "digest", "aside_digest")}
+        return known | {"classes": tuple(ClassSummary(**c) for c in fields["classes"])}
+    except (KeyError, TypeError, ValueError):
+        raise pa.ArrowInvalid("it has no summary of a data set") from None
 
 
 def _summary(schema: pa.Schema) -> Summary:
     fields = _fields(schema)
-    classes = tuple(ClassSummary(**c) for c in fields["classes"])
-    return Summary(fields["digest"], fields["aside_digest"], classes)
+    return Summary(fields["digest"], fields["aside_digest"], fields["classes"])

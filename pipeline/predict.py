@@ -5,8 +5,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline import contract, quiet, sharing
+from pipeline import contract, quiet, sharing, source
 from pipeline.errors import UserError
+from pipeline.source import Place
 
 TOP = 5
 
@@ -41,11 +42,11 @@ def load(model: Path, top: int = TOP) -> Classify:
     return classify
 
 
-def predict(image: Path, model: Path, top: int = TOP) -> list[tuple[str, float]]:
+def predict(image: Place, model: Path, top: int = TOP) -> list[tuple[str, float]]:
     """The best labels for one photo, and their probabilities, best first.
 
     Args:
-        image: a photo's file.
+        image: a photo, on this machine or in a store.
         model: an exported model's folder.
         top: how many labels.
 
@@ -53,12 +54,12 @@ def predict(image: Path, model: Path, top: int = TOP) -> list[tuple[str, float]]
         UserError: where there is no such model, or no such photo, or it cannot be decoded.
     """
     contract.read(model)
-    if image.is_dir():
+    if isinstance(image, Path) and image.is_dir():
         raise UserError(
             f"image: {image} is a folder; for all its photos: make predict-images IMAGES={image}"
         )
     try:
-        encoded = image.read_bytes()
+        encoded = source.read(image)
     except OSError as error:
         raise UserError(f"image: {image} cannot be read: {error.strerror}") from None
     answers = load(model, top)(encoded)
@@ -72,7 +73,7 @@ def predict(image: Path, model: Path, top: int = TOP) -> list[tuple[str, float]]
 def main() -> None:
     """Print the best labels, one a line, with their probabilities."""
     parser = argparse.ArgumentParser(description="Print the five best labels for a photo.")
-    parser.add_argument("image", type=Path, help="a JPEG, PNG, GIF, BMP or WebP file")
+    parser.add_argument("image", help="a JPEG, PNG, GIF, BMP or WebP file, or its URL")
     parser.add_argument(
         "--model",
         default="data/output/current",
@@ -80,7 +81,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     try:
-        answers = predict(arguments.image, sharing.bring(arguments.model))
+        model = sharing.bring(arguments.model)
+        answers = predict(source.at(arguments.image), model)
     except UserError as error:
         sys.exit(str(error))
     for label, probability in answers:

@@ -40,6 +40,17 @@ class Gate:
     least_accuracy: float
     tolerance: float
 
+    def __post_init__(self) -> None:
+        for option, share in (
+            ("assert_accuracy_at_least", self.least_accuracy),
+            ("tolerance", self.tolerance),
+        ):
+            if not 0 <= share <= 1:  # not a number is neither, and would let everything through
+                raise UserError(
+                    f"{option} is out of its range; assert_accuracy_at_least goes from 0 to 1, "
+                    "tolerance from 0 to 100 points"
+                )
+
 
 @dataclass(frozen=True)
 class Verdict:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import augmentation, features, images, modules, quiet, source
+from pipeline import augmentation, features, images, quiet, source
 from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
 from pipeline.features import BATCH, Batch
@@ -84,17 +84,26 @@ def extract(
             batch_format="numpy",
             fn_constructor_args=(module, precision),
             compute=ActorPoolStrategy(min_size=min(most, actors or 1), max_size=most),
-            # An actor may start again on any node that is left, whatever decoding goes on there.
-            num_cpus=0,
-            num_gpus=1 if gpus else 0,
+            # Without CPUs of its own, an actor may start again on whatever node is left.
+            **({"num_gpus": 1} if gpus else {"num_cpus": 0}),
         )
-        for part in extracted.iter_batches(batch_size=None, batch_format="numpy"):
-            for mistake in filter(None, part["mistake"]):
-                raise UserError(mistake)
-            index, reason = part["index"], part["reason"]
-            good = reason == ""
-            rejected = dict(zip(index[~good].tolist(), reason[~good].tolist(), strict=True))
-            yield Batch(index[good], part["vector"][good], rejected)
+        try:
+            for part in extracted.iter_batches(batch_size=None, batch_format="numpy"):
+                yield _batch(part)
+        except ray.exceptions.RayError as error:
+            cause = str(error).strip().splitlines()[-1]
+            raise UserError(
+                f"the Ray cluster failed: {cause}; run again: what came is kept"
+            ) from error
+
+
+def _batch(part: dict[str, np.ndarray]) -> Batch:
+    for mistake in filter(None, part["mistake"]):
+        raise UserError(mistake)
+    index, reason = part["index"], part["reason"]
+    good = reason == ""
+    rejected = dict(zip(index[~good].tolist(), reason[~good].tolist(), strict=True))
+    return Batch(index[good], part["vector"][good], rejected)
 
 
 @functools.lru_cache(maxsize=1)
@@ -151,11 +160,7 @@ class _Extractor:
 
     def __init__(self, module: Module, precision: str) -> None:
         quiet.import_tensorflow()
-        import tensorflow as tf
-
-        call, _ = modules.load(module)
-        shape = tf.TensorSpec([BATCH, module.height, module.width, 3], tf.float32)
-        self.forward = tf.function(call, input_signature=[shape])
+        self.forward = features.load(module)
         self.precision = precision
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -172,24 +177,24 @@ def _cluster() -> Iterator[None]:
     """Be connected to the cluster at RAY_ADDRESS, else to one on this machine for so long."""
     require()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    address = os.environ.get("RAY_ADDRESS", "")
+    if not address:
+        # Ray listens on all addresses; who has not this token is refused.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", uuid.uuid4().hex)
     import ray
     import ray.data
 
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     if ray.is_initialized():
         yield
         return
-    address = os.environ.get("RAY_ADDRESS", "")
     given: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     try:
         if address:
             ray.init(address, **given)
         else:
-            # Ray listens on all addresses; who has not this token is refused.
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
-            os.environ.setdefault("RAY_AUTH_TOKEN", uuid.uuid4().hex)
             ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", **given)
     except (ConnectionError, RuntimeError) as error:
         raise UserError(

@@ -145,6 +145,8 @@ def _version(facts: dict[str, Any]) -> int:
 def read(file: Remote, start: int = 0, end: int | None = None) -> bytes:
     """The bytes of a file from `start` to before `end`, in one request where all is well.
 
+    Past the file's end there are none, as in a file of this machine.
+
     An attempt that fails, or takes more than READ_S seconds, is repeated: ATTEMPTS times in all,
     WAIT_S seconds later, then twice as many, and so on.
 
@@ -172,6 +174,8 @@ def read(file: Remote, start: int = 0, end: int | None = None) -> bytes:
             ) from None
         except Exception as error:
             last = reason(error)
+            if "satisfiable" in last:  # HTTP's word for a range with nothing in it
+                return b""
     raise UserError(
         f"{file} cannot be read, in {ATTEMPTS} attempts: {last}; what is done is kept: run again "
         "to go on"

@@ -63,7 +63,15 @@ def file(directory: Path, number: int) -> Path:
     return directory / f"{number:05}.parquet"
 
 
-def divide(rows: pd.DataFrame, recipe: Recipe, store: Path, shards: Path, shard_size: int) -> int:
+def left(shards: Path) -> list[int]:
+    """The numbers of the shards that are not done: two listings, however many there are."""
+    done = {path.name for path in shards.glob("*.parquet")}
+    return sorted(int(p.stem) for p in todo(shards).glob("*.parquet") if p.name not in done)
+
+
+def divide(
+    rows: pd.DataFrame, recipe: Recipe, store: Path, shards: Path, shard_size: int
+) -> tuple[int, list[Path]]:
     """Look for the vectors that the store lacks, and write the lists of them.
 
     Args:
@@ -74,11 +82,12 @@ def divide(rows: pd.DataFrame, recipe: Recipe, store: Path, shards: Path, shard_
         shard_size: vectors a shard.
 
     Returns:
-        How many vectors are missing.
+        How many vectors are missing; and the files that could not be read, and were deleted.
     """
     home = recipe.directory(store)
     unique = vectors.with_copies(rows, recipe).drop_duplicates("key", ignore_index=True)
-    found = Vectors.find(vectors.files(home), pd.Index(unique["key"]), [])
+    damaged: list[Path] = []
+    found = Vectors.find(vectors.files(home), pd.Index(unique["key"]), damaged)
     rejected = vectors.read_rejected(home)
     missing = unique[(found.file < 0) & ~unique["digest"].isin(rejected)]
     with storage.publish(todo(shards)) as temporary:
@@ -86,7 +95,7 @@ def divide(rows: pd.DataFrame, recipe: Recipe, store: Path, shards: Path, shard_
         for number, start in enumerate(range(0, len(missing), shard_size)):
             part = missing.iloc[start : start + shard_size]
             part[_COLUMNS].to_parquet(file(temporary, number), index=False)
-    return len(missing)
+    return len(missing), damaged
 
 
 def compute(

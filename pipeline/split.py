@@ -76,7 +76,8 @@ def hash_percentage(file_name: str) -> float:
     path; we hash the file name alone, so that moving the folder moves no photo.
     """
     hashed = re.sub(r"_nohash_.*$", "", file_name)
-    number = int(hashlib.sha1(hashed.encode()).hexdigest(), 16) % (MAX_NUM_IMAGES_PER_CLASS + 1)
+    sha1 = hashlib.sha1(hashed.encode(), usedforsecurity=False)
+    number = int(sha1.hexdigest(), 16) % (MAX_NUM_IMAGES_PER_CLASS + 1)
     return number * (100.0 / MAX_NUM_IMAGES_PER_CLASS)
 
 

@@ -22,6 +22,7 @@ from pipeline import photos
 from pipeline.photos import Inspection
 
 _PLACE = re.compile(r"(?P<file>.*?\.tar):(?P<start>\d+):(?P<size>\d+)/", re.IGNORECASE | re.DOTALL)
+_MOST_BESIDE = 2**16  # bytes of a file that names a label
 _COMPONENT = re.compile(r"[^/]*\.tar:\d+:\d+/", re.IGNORECASE)
 
 
@@ -99,7 +100,7 @@ def _labelled(
             name = posixpath.normpath(info.name).lstrip("/")
             if info.isdir() or "/." in f"/{name}":
                 continue
-            if name.endswith((".cls", ".json")):
+            if name.endswith((".cls", ".json")) and info.size <= _MOST_BESIDE:
                 beside = _beside(_content(archive, info), name) or beside
             elif photos.may_be_photo(name.rpartition("/")[2]):
                 found.append((name, info, _inspect(archive, info)))
@@ -128,7 +129,7 @@ def _beside(content: bytes, name: str) -> str:
         return text
     try:
         label = json.loads(text)["label"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return str(label).strip() if isinstance(label, str | int) else ""
 

@@ -1,6 +1,6 @@
 """Turn the photos of each class into vectors."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from uuid import uuid4
 
 import luigi
@@ -17,9 +17,23 @@ from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
 from tasks.step import Pending, Step, path, paths
 
+GROUP_PHOTOS = 1_000_000  # whose rows of the manifest are in memory at once
+
 
 def _together(labels: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(label for some in labels for label in some)
+
+
+def _groups(classes: list[manifest.ClassSummary]) -> Iterator[list[manifest.ClassSummary]]:
+    """Some classes at a time, but those that are larger than a group."""
+    group, held = list[manifest.ClassSummary](), 0
+    for of_class in classes:
+        if group and held + of_class.usable > GROUP_PHOTOS:
+            yield group
+            group, held = [], 0
+        group.append(of_class)
+        held += of_class.usable
+    yield group
 
 
 # luigid keeps to the worker that ran a batch of this name before, even if it has ended: its second
@@ -85,28 +99,30 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         split = self.clone(SplitDataset)
         summary, recipe = split.summary(), self.ready(self.reporter)
         assert summary is not None
-        classes = self._classes(summary)
-        usable = manifest.read(path(split.output()), tuple(c.label for c in classes))
-        usable = usable[usable["status"] == photos.OK]
         store = self.output_dir / "bottlenecks"
+        directory = recipe.directory(store)
         elsewhere = mirror.of(self.output_dir)
         if elsewhere:
-            paths(self.clone(ComputeShards).done())
-            labels = [of_class.label for of_class in classes]
-            borrow.prepare(elsewhere, recipe.directory(store), usable, recipe, labels)
-        counts = bottlenecks.compute(usable, classes, self.image_dir, recipe, store, self.reporter)
+            self.clone(ComputeShards).fetch()
+        for classes in _groups(self._classes(summary)):
+            labels = tuple(c.label for c in classes)
+            labelled = manifest.read(path(split.output()), labels)
+            usable = labelled[labelled["status"] == photos.OK]
+            if elsewhere:
+                borrow.prepare(elsewhere, directory, usable, recipe, labels)
+            given = (usable, classes, self.image_dir, recipe, store, self.reporter)
+            counted, *warnings = bottlenecks.remarks(bottlenecks.compute(*given))
+            logger.info(counted)
+            for line in warnings:
+                logger.warning(line)
         if elsewhere:
-            borrow.tell_rejected(elsewhere, recipe.directory(store))
+            borrow.tell_rejected(elsewhere, directory)
             self._upload()
         if self.clone(PlanShards).finished():
-            directory = shards.directory(store, recipe, summary, self.shard_size)
+            done = shards.directory(store, recipe, summary, self.shard_size)
             if elsewhere:
-                elsewhere.remove(directory)
-            shards.clear(directory)
-        counted, *warnings = bottlenecks.remarks(counts)
-        logger.info(counted)
-        for line in warnings:
-            logger.warning(line)
+                elsewhere.remove(done)
+            shards.clear(done)
 
     def _classes(self, summary: manifest.Summary) -> list[manifest.ClassSummary]:
         known = summary.by_label

@@ -39,7 +39,4 @@ class ComputeShard(BottleneckOptions, Step):
         recipe = plan.ready(self.reporter)
         path(plan.output())
         counts = shards.compute(target.parent, self.shard, self.image_dir, recipe, self.reporter)
-        counted, *warnings = bottlenecks.remarks(counts)
-        logger.info("Shard %s. %s", self.shard, counted)
-        for line in warnings:
-            logger.warning(line)
+        logger.info("Shard %s. %s", self.shard, next(bottlenecks.remarks(counts)))

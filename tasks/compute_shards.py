@@ -4,13 +4,13 @@ import functools
 
 import luigi
 
-from pipeline import bottlenecks, ray_engine, shards
+from pipeline import bottlenecks, mirror, ray_engine, shards
 from tasks.compute_shard import ComputeShard
 from tasks.messages import logger
 from tasks.options import BottleneckOptions
 from tasks.plan_shards import PlanShards
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Result, Step, path, place
+from tasks.step import Pending, Result, Step, path, paths, place
 
 
 @functools.cache
@@ -45,27 +45,28 @@ class ComputeShards(BottleneckOptions, Step):
         plan: PlanShards = self.clone(PlanShards)
         if not plan.output().exists():
             return plan.finished()
-        return all(target.exists() for target in self.output())
+        if mirror.of(self.output_dir):
+            return all(target.exists() for target in self.output())
+        return not shards.left(path(plan.output()).parent)
 
-    def done(self) -> list[luigi.Target]:
-        """The shards that have their vectors."""
-        return [target for target in self.output() if target.exists()]
+    def fetch(self) -> None:
+        """Bring the shards that other machines have computed, where they share a store."""
+        if mirror.of(self.output_dir):
+            paths(target for target in self.output() if target.exists())
 
     def work(self) -> None:
+        self.fetch()
         recipe = self.clone(PlanShards).ready(self.reporter)
-        missing = [place(target) for target in self.output() if not target.exists()]
+        directory = path(self.clone(PlanShards).output()).parent
         counts = shards.compute_all(
-            missing[0].parent,
-            [int(target.stem) for target in missing],
+            directory,
+            shards.left(directory),
             self.image_dir,
             recipe,
             functools.partial(ray_engine.extract, actors=self.ray_actors),
             self.reporter,
         )
-        counted, *warnings = bottlenecks.remarks(counts)
-        logger.info("Ray. %s", counted)
-        for line in warnings:
-            logger.warning(line)
+        logger.info("Ray. %s", next(bottlenecks.remarks(counts)))
 
     def _most(self) -> int:
         listed = _listed(self.clone(SplitDataset))

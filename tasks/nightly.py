@@ -5,6 +5,7 @@
 takes the options of NightlyRetrain and of the luigi command.
 """
 
+import html
 import logging
 import multiprocessing
 import signal
@@ -156,6 +157,8 @@ def _run(arguments: list[str], sender: Connection) -> None:
 def _mail(subject: str, text: str) -> None:
     """Send a mail to [email] receiver, if luigi.cfg names one; not from a terminal."""
     logging.getLogger("luigi-interface").addHandler(logging.StreamHandler())
+    if notifications.email().format == "html":
+        text = f"<pre>{html.escape(text)}</pre>"
     notifications.send_error_email(f"Retrain {subject}", text)
 
 

@@ -368,8 +368,8 @@ class PredictOptions(OutputOptions):
 
     images = luigi.StrParameter(
         default=configured("predict", "images", ""),
-        description="a folder of photos, with the folders in it, or a pattern in quotes such as "
-        "'photos/**/*.jpg'",
+        description="a folder of photos, with the folders in it, its URL, or a pattern in quotes "
+        "such as 'photos/**/*.jpg'",
     )
     model = luigi.StrParameter(
         default=configured("predict", "model", ""),

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import luigi
 
-from pipeline import borrow, features, manifest, mirror, photos, shards
+from pipeline import borrow, bottlenecks, features, manifest, mirror, photos, shards
+from pipeline.bottlenecks import Counts
 from pipeline.progress import Progress
 from pipeline.recipe import Recipe
 from tasks.class_rows import class_rows
@@ -70,6 +71,9 @@ class PlanShards(BottleneckOptions, Step):
         if elsewhere := mirror.of(self.output_dir):
             borrow.prepare(elsewhere, recipe.directory(store), usable, recipe, lacking)
         directory = place(self.output()).parent
-        missing = shards.divide(usable, recipe, store, directory, self.shard_size)
+        missing, damaged = shards.divide(usable, recipe, store, directory, self.shard_size)
         parts = -(-missing // self.shard_size)
         logger.info("Vectors: %s to compute, in %s shards", f"{missing:,}", f"{parts:,}")
+        _, *warnings = bottlenecks.remarks(Counts(damaged=damaged))
+        for line in warnings:
+            logger.warning(line)

@@ -80,7 +80,7 @@ class SplitDataset(DataOptions, Step):
         target = self.output()
         try:
             return _read_summary(path(target)) if target.exists() else None
-        except (*UNREADABLE, KeyError):
+        except UNREADABLE:
             return None
 
     def complete(self) -> bool:

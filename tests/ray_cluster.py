@@ -61,9 +61,8 @@ def main(store: Store, options: dict[str, object]) -> None:
             cluster.remove_node(second, allow_graceful=False)
 
     directory = divide(store, 100)
-    numbers = [int(path.stem) for path in sorted(shards.todo(directory).iterdir())]
     counts = shards.compute_all(
-        directory, numbers, store.image_dir, store.recipe, ray_engine.extract, kill
+        directory, shards.left(directory), store.image_dir, store.recipe, ray_engine.extract, kill
     )
     alive = sum(node["Alive"] for node in ray.nodes())
     task = ComputeBottlenecks(**options, engine="ray")

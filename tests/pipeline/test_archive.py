@@ -57,6 +57,16 @@ def test_a_folder_that_holds_all_is_passed_over(pack: Packer) -> None:
     assert unpacked(pack(files)) == {"._top": b"macOS", "b.txt": b"b", "top/a.txt": b"a"}
 
 
+@pytest.mark.parametrize("name", [".inner/.inner", "a/a/a"])
+def test_what_is_in_that_folder_may_be_called_as_it_is(pack: Packer, name: str) -> None:
+    assert unpacked(pack({name: b"a"})) == {name.split("/", 1)[1]: b"a"}
+
+
+def test_a_name_with_a_nul_is_refused(pack: Packer) -> None:
+    file = pack({"a\0\u00e9": b"a"})  # a PAX header keeps what follows it
+    assert "cannot be unpacked: it is damaged" in refusal(file)
+
+
 def test_two_folders_stay_two(pack: Packer) -> None:
     assert list(unpacked(pack({"a/1": b"", "b/1": b""}))) == ["a/1", "b/1"]
 

@@ -253,3 +253,19 @@ def test_a_description_that_is_changed_afterwards_is_refused(write: Writer) -> N
     tensor = ("x", ramp(6), 0, (6,), (1,))
     state = ORDERED_DICT + b"(" + rebuilt(tensor, "0") + opcodes({"offset": -1}) + b"bu"
     refusal(write(pack(tensor, state=state)))
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        b"]q\x00h\x00\x85a",  # a list in a tuple in the list
+        b"]q\x00h\x00\x85q\x01a0}h\x01K\x01s",  # that tuple as a name
+        b"}q\x00X\x01\0\0\0ah\x00s",  # a dict in itself
+        b"}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n(]q\x00h\x00ah\x00h\x00h\x00tRs",
+        b"(" * 1000 + b"t" * 1000,
+        b")" + b"\x85" * 49_000 + b"q\x00}h\x00K\x01s",  # deep, and as a name
+        b"}q\x00)" + b"\x85" * 45_000 + b"K\x01s",  # the same without being remembered
+    ],
+)
+def test_what_holds_itself_or_is_deep_is_refused(write: Writer, state: bytes) -> None:
+    refusal(write(pack(state=state)))

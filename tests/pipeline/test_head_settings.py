@@ -80,3 +80,9 @@ def test_class_weights_are_read_in_any_order() -> None:
 def test_class_weights_that_are_no_table_of_positive_numbers_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="it must be labels with positive numbers"):
         parse_class_weights(text)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", '{"a": [1]}', '{"a": NaN}', "{'a': 1}"])
+def test_class_weights_that_are_no_table_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="it must be labels with positive numbers"):
+        parse_class_weights(text)

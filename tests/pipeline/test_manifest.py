@@ -365,3 +365,27 @@ def test_photos_without_colour_are_marked(photo_dir: Path) -> None:
     Image.new("L", (48, 40), 100).save(photo_dir / "red_rose/grey.png")
     rows = build(photo_dir).to_pandas().set_index("path")["grey"]
     assert rows[rows].index.tolist() == ["red_rose/grey.png"]
+
+
+def test_a_damaged_manifest_is_named_with_what_to_do(photo_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    manifest.write(build(photo_dir), path)
+    data = bytearray(path.read_bytes())
+    data[50] ^= 1
+    path.write_bytes(data)
+    assert len(manifest.read_summary(path).classes) == 2  # its end is whole
+    with pytest.raises(UserError, match=rf"{path} is damaged .*; delete it, and run again"):
+        manifest.read(path)
+    assert manifest.newest(tmp_path, photo_dir) is None
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, {}, {"retrain": "["}, {"retrain": "[]"}, {"retrain": '{"classes": [{}]}'}]
+)
+def test_a_table_without_a_summary_is_no_manifest(
+    photo_dir: Path, tmp_path: Path, metadata: dict[str, str] | None
+) -> None:
+    manifest.write(build(photo_dir).replace_schema_metadata(metadata), tmp_path / "m.parquet")
+    with pytest.raises(pa.ArrowInvalid, match="no summary"):
+        manifest.read_summary(tmp_path / "m.parquet")
+    assert manifest.newest(tmp_path, photo_dir) is None

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import predict
+from pipeline import predict, source
 from pipeline.errors import UserError
 from tests.conftest import PhotoMaker
+from tests.objects import Objects
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -20,6 +21,15 @@ def test_the_best_label_comes_first(colours: Path, tmp_path: Path, make_photo: P
     answers = predict.predict(make_photo(tmp_path / "photo.png", hue=1), colours)
     assert answers[0][0] == "green"
     assert sum(probability for _, probability in answers) == pytest.approx(1)
+
+
+def test_a_photo_may_be_in_a_store(
+    colours: Path, tmp_path: Path, make_photo: PhotoMaker, objects: Objects
+) -> None:
+    photo = make_photo(tmp_path / "photo.png", hue=1)
+    objects.put("photo.png", photo.read_bytes())
+    answers = predict.predict(source.at("s3://bucket/photo.png"), colours)
+    assert answers == predict.predict(photo, colours)
 
 
 def test_top_limits_the_answers(colours: Path, tmp_path: Path, make_photo: PhotoMaker) -> None:

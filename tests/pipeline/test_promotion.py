@@ -63,6 +63,13 @@ def test_a_first_model_needs_no_more_than_the_accuracy(tmp_path: Path) -> None:
     assert objection == "accuracy 33.3% is below assert_accuracy_at_least, 50.0%"
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan"), float("inf")])
+def test_a_gate_that_would_let_everything_or_nothing_through_is_refused(share: float) -> None:
+    for shares in ((share, 0.0), (0.0, share)):
+        with pytest.raises(UserError, match="out of its range"):
+            Gate(*shares)
+
+
 def test_a_model_that_nothing_is_known_of_is_refused(tmp_path: Path) -> None:
     unknown = model(tmp_path, "m1", GOOD, photos(""))
     (objection,) = judge(unknown, None, photos(""))

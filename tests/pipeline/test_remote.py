@@ -68,6 +68,15 @@ def test_a_part_of_a_file_is_read(objects: Objects) -> None:
     assert remote.read(remote.at("s3://bucket/shard"), 3, 7) == b"3456"
 
 
+def test_past_the_end_there_is_nothing(objects: Objects) -> None:
+    objects.put("empty", b"")
+    objects.put("shard", b"0123456789")
+    assert remote.read(remote.at("s3://bucket/empty")) == b""
+    assert remote.read(remote.at("s3://bucket/shard"), 8, 12) == b"89"
+    assert remote.read(remote.at("s3://bucket/shard"), 20, 30) == b""
+    assert len(objects.asked) == 3
+
+
 def test_other_stores_work_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MemoryFileSystem, "store", {})
     MemoryFileSystem().pipe("/photos/rose/1.jpg", b"photo")

@@ -78,10 +78,14 @@ def test_what_stands_beside_a_photo_comes_first_wherever_it_stands(photo: bytes)
         "train/4.json": b"no JSON",
         "train/5.jpg": photo,
         "train/5.json": b"[]",
+        "train/6.json": b"[" * 60_000,
+        "train/6.jpg": photo,
+        "train/7.cls": b"long" * 20_000,
+        "train/7.jpg": photo,
     }
-    expected = ["rose", "tulip", "7", "train", "train"]
+    expected = ["rose", "tulip", "7", "train", "train", "train", "train"]
     assert list(labels(files).values()) == expected
-    assert list(labels(files, "folder").values()) == [*expected[:3], "folder", "folder"]
+    assert list(labels(files, "folder").values()) == [*expected[:3], *["folder"] * 4]
 
 
 def test_a_photo_without_a_label_is_set_aside(photo: bytes) -> None:

@@ -1,5 +1,6 @@
 """Work divided into shards, by one worker: the same rows, and no more is done than before."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks import ComputeBottlenecks, ComputeShards, compute_shards
+from tasks import ComputeBottlenecks, ComputeShards, compute_bottlenecks, compute_shards
 from tests.conftest import PhotoMaker
 from tests.tasks.test_identity import Pipeline
 
@@ -81,6 +82,29 @@ def test_a_lost_class_is_divided_anew(pipeline: Bottlenecks, tmp_path: Path) -> 
     assert pipeline.said("Vectors: ") == ["Vectors: 24 to compute, in 2 shards"]
 
 
+def test_a_damaged_file_is_named_when_the_work_is_divided(
+    pipeline: Bottlenecks, make_photo: PhotoMaker, tmp_path: Path
+) -> None:
+    pipeline.run()
+    make_photo(pipeline.options["image_dir"] / "red_rose/new.jpg", 1, 100)
+    (part,) = tmp_path.glob("out/bottlenecks/*/red*/part-00000.parquet")
+    os.truncate(part, part.stat().st_size // 2)
+    pipeline.run()
+    assert pipeline.said("Vectors: ") == ["Vectors: 25 to compute, in 2 shards"]
+    assert pipeline.said("Damaged and deleted, its photos were computed again: ") == [
+        f"Damaged and deleted, its photos were computed again: {part}"
+    ]
+
+
 def test_finished_classes_need_no_shards(pipeline: Bottlenecks) -> None:
     pipeline.run()
     assert ComputeShards(**pipeline.options, shard_size=20).complete()
+
+
+def test_classes_are_put_together_as_many_at_a_time_as_memory_allows(
+    pipeline: Bottlenecks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compute_bottlenecks, "GROUP_PHOTOS", 24)
+    pipeline.run()
+    assert pipeline.said("Bottlenecks: ") == ["Bottlenecks: 0 computed, 24 reused"] * 2
+    assert len(pipeline.rows()) == 48

@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline import remote, shards, source
+from pipeline import remote, source, tars
 from tasks import ComputeBottlenecks, ExportModel, PredictImages, SplitDataset
 from tests.conftest import PhotoMaker, Store, luigi
 from tests.objects import Fault, Objects
-from tests.packed import pack_folder
+from tests.packed import pack, pack_folder
 from tests.tasks.test_identity import ALL, STEPS, Pipeline
 
 LISTING = r"GET /bucket\?list-type=2.*"
@@ -80,10 +80,17 @@ def test_every_step_works_on_a_bucket(
     options: dict[str, Any], photo_dir: Path, objects: Objects
 ) -> None:
     shutil.copy(photo_dir / "red_rose/0.jpg", photo_dir / "red_rose/copy.jpg")
-    url = source.at(objects.put_folder(options["image_dir"], "photos"))
+    photo = (photo_dir / "red_rose/1.jpg").read_bytes()
+    broken = pack({"no label.jpg": photo, "red_rose/more.jpg": photo})[:4096]
+    objects.put("photos/more.tar", broken)
+    objects.put("photos/red_rose/empty.jpg", b"")
+    url = source.at(objects.put_folder(photo_dir, "photos"))
     options |= {"image_dir": url, "tflite": "int8", "group_duplicates": True}
     pipeline = Pipeline(**options)
     assert pipeline.run() == sorted(ALL)
+    told = "\n".join(pipeline.lines)
+    assert "/no label.jpg: its shard names no label for it; see docs/stores.md" in told
+    assert "more.tar:4096:0/(the rest): the shard breaks off here; copy it again" in told
     report = pipeline.task.output().path
     assert "data:image/jpeg;base64" in Path(report, "report.html").read_text()
     predicting = Pipeline(output_dir=options["output_dir"], images=str(url))
@@ -91,6 +98,8 @@ def test_every_step_works_on_a_bucket(
     assert predicting.run() == ["PredictImages"]
     rows = pd.read_parquet(Path(predicting.task.output().path) / "predictions.parquet")
     assert rows["path"][0] == "s3://bucket/photos/green leaf/0.jpg"
+    assert rows[rows["problem"] != ""]["path"].to_list() == [f"{url}/red_rose/empty.jpg"]
+    rows = rows[rows["problem"] == ""]
     assert rows["labels"].str[0].to_list() == rows["path"].str.split("/").str[4].to_list()
 
 
@@ -144,7 +153,7 @@ def test_shards_give_what_files_give(
         assert "SplitDataset" not in pipeline.run()
         found = tables(out)
         for name in ("manifest", "predictions"):
-            paths = found[name]["path"].map(shards.unpacked)
+            paths = found[name]["path"].map(tars.unpacked)
             pd.testing.assert_frame_equal(found[name].assign(path=paths), expected[name])
         rows = [pd.concat([t for n, t in all_.items() if "-" in n]) for all_ in (found, expected)]
         by_digest = [r.set_index("digest").sort_index() for r in rows]

@@ -115,6 +115,7 @@ def series(
     nights = [kills.undisturbed(None), kills.undisturbed(scratch / "last night")]
     for number in range(trials):
         kills.trial(number // 2, nights[number % 2])
+        print(".", end="", flush=True)  # it takes long
     return kills
 
 
