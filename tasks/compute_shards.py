@@ -46,7 +46,7 @@ class ComputeShards(BottleneckOptions, Step):
         if not plan.output().exists():
             return plan.finished()
         if mirror.of(self.output_dir):
-            return all(target.exists() for target in self.output())
+            return all(target.exists() for target in self.output()) or plan.finished()
         return not shards.left(path(plan.output()).parent)
 
     def fetch(self) -> None:
