@@ -213,7 +213,11 @@ class Mirror:
         entry = self._listings[path.parent].entries[path.name]
         sizes: dict[str, int | None] = {".": None}  # one object comes whole or not at all
         if entry.is_folder:
-            sizes = {**self.parts(path)}
+            mark = self.read(_mark(path))
+            if mark is None:
+                self._listings.pop(path.parent, None)
+                raise UserError(f"{self.address(path)} was deleted meanwhile; run again")
+            sizes = json.loads(mark)
         with storage.publish(path) as temporary:
             if entry.is_folder:
                 temporary.mkdir()

@@ -81,7 +81,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     try:
-        answers = predict(source.at(arguments.image), sharing.bring(arguments.model))
+        model = sharing.bring(arguments.model)
+        answers = predict(source.at(arguments.image), model)
     except UserError as error:
         sys.exit(str(error))
     for label, probability in answers:

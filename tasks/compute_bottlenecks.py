@@ -99,30 +99,30 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         split = self.clone(SplitDataset)
         summary, recipe = split.summary(), self.ready(self.reporter)
         assert summary is not None
-        classes = self._classes(summary)
         store = self.output_dir / "bottlenecks"
+        directory = recipe.directory(store)
         elsewhere = mirror.of(self.output_dir)
         if elsewhere:
-            paths(self.clone(ComputeShards).done())
-        for group in _groups(classes):
-            labels = tuple(of_class.label for of_class in group)
+            self.clone(ComputeShards).fetch()
+        for classes in _groups(self._classes(summary)):
+            labels = tuple(c.label for c in classes)
             labelled = manifest.read(path(split.output()), labels)
             usable = labelled[labelled["status"] == photos.OK]
             if elsewhere:
-                borrow.prepare(elsewhere, recipe.directory(store), usable, recipe, labels)
-            given = (usable, group, self.image_dir, recipe, store, self.reporter)
+                borrow.prepare(elsewhere, directory, usable, recipe, labels)
+            given = (usable, classes, self.image_dir, recipe, store, self.reporter)
             counted, *warnings = bottlenecks.remarks(bottlenecks.compute(*given))
             logger.info(counted)
             for line in warnings:
                 logger.warning(line)
         if elsewhere:
-            borrow.tell_rejected(elsewhere, recipe.directory(store))
+            borrow.tell_rejected(elsewhere, directory)
             self._upload()
         if self.clone(PlanShards).finished():
-            directory = shards.directory(store, recipe, summary, self.shard_size)
+            done = shards.directory(store, recipe, summary, self.shard_size)
             if elsewhere:
-                elsewhere.remove(directory)
-            shards.clear(directory)
+                elsewhere.remove(done)
+            shards.clear(done)
 
     def _classes(self, summary: manifest.Summary) -> list[manifest.ClassSummary]:
         known = summary.by_label

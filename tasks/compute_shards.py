@@ -4,13 +4,13 @@ import functools
 
 import luigi
 
-from pipeline import bottlenecks, ray_engine, shards
+from pipeline import bottlenecks, mirror, ray_engine, shards
 from tasks.compute_shard import ComputeShard
 from tasks.messages import logger
 from tasks.options import BottleneckOptions
 from tasks.plan_shards import PlanShards
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Result, Step, path, place
+from tasks.step import Pending, Result, Step, path, paths, place
 
 
 @functools.cache
@@ -43,18 +43,19 @@ class ComputeShards(BottleneckOptions, Step):
 
     def complete(self) -> bool:
         plan: PlanShards = self.clone(PlanShards)
-        if not plan.output().exists():
-            return plan.finished()
-        return not self._left()
+        return (plan.output().exists() and not self._left()) or plan.finished()
 
-    def done(self) -> list[luigi.Target]:
-        """The shards that have their vectors."""
-        return [target for target in self.output() if target.exists()]
+    def fetch(self) -> None:
+        """Bring the shards that other machines have computed, where they share a store."""
+        if mirror.of(self.output_dir):
+            paths(target for target in self.output() if target.exists())
 
     def work(self) -> None:
+        self.fetch()
         recipe = self.clone(PlanShards).ready(self.reporter)
+        directory = path(self.clone(PlanShards).output()).parent
         counts = shards.compute_all(
-            place(self.clone(PlanShards).output()).parent,
+            directory,
             self._left(),
             self.image_dir,
             recipe,

@@ -42,7 +42,11 @@ class PrepareModule(ModuleOptions, Step):
         """The module on this machine, to be run; prepared again where that was elsewhere."""
         module = self.module()
         assert module is not None
-        return module if Path(module.directory).is_dir() else self._prepare(module.digest, progress)
+        if not Path(module.directory).is_dir():
+            module = self._prepare(module.digest, progress)
+            modules.write(module, place(self.output()))
+            self._known = module
+        return module
 
     def work(self) -> None:
         module = self._prepare(self.module_sha256, self.reporter)

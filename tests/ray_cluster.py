@@ -19,7 +19,7 @@ import luigi
 from pipeline import ray_engine, shards
 from tasks import ComputeBottlenecks
 from tests.conftest import ROOT, Store, environment
-from tests.pipeline.test_shards import divide
+from tests.pipeline.test_shards import divide, left
 
 ALONE = ["unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "-"]
 
@@ -63,7 +63,7 @@ def main(store: Store, options: dict[str, object]) -> None:
 
     directory = divide(store, 100)
     counts = shards.compute_all(
-        directory, shards.left(directory), store.image_dir, store.recipe, ray_engine.extract, kill
+        directory, left(directory), store.image_dir, store.recipe, ray_engine.extract, kill
     )
     alive = sum(node["Alive"] for node in ray.nodes())
     task = ComputeBottlenecks(**options, engine="ray")

@@ -176,6 +176,18 @@ def test_a_folder_that_has_lost_a_file_is_given_up(
     assert not there.has(there.folder / "heads/1")
 
 
+def test_a_folder_that_is_deleted_meanwhile_is_not_taken_for_an_empty_one(
+    here: Mirror, there: Mirror
+) -> None:
+    head = write(here.folder / "heads/1", HEAD)
+    here.push([head])
+    assert there.has(there.folder / "heads/1")
+    here.remove(head)
+    with pytest.raises(UserError, match="was deleted meanwhile; run again"):
+        there.fetch([there.folder / "heads/1"])
+    assert not (there.folder / "heads/1").exists()
+
+
 def test_names_that_leave_the_folder_are_refused(there: Mirror, objects: Objects) -> None:
     objects.put("out/heads/1.complete", json.dumps({"../../evil": 3}).encode())
     with pytest.raises(UserError, match="leaves its folder"):

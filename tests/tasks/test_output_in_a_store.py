@@ -138,3 +138,21 @@ def test_a_store_that_is_silent_stops_a_run_at_once(
     assert "\n" not in line
     assert not any("took" in line for line in here.lines)
     assert len(objects.asked) == remote.ATTEMPTS
+
+
+@pytest.mark.slow
+def test_shards_of_one_machine_serve_the_others(
+    options: dict[str, Any], objects: Objects, tmp_path: Path
+) -> None:
+    here = Machine(options, tmp_path / "here", shard_size=20)
+    objects.faults = [Fault("PUT .*/bottlenecks/.*/part-00000.parquet", 500)]
+    with pytest.raises(AssertionError):
+        here.run()
+    assert any("Bottlenecks: 0 computed, 48 reused" in line for line in here.lines)  # from shards
+    objects.faults = []
+    there = Machine(options, tmp_path / "there", shard_size=20)
+    there.run()
+    assert "Bottlenecks: 0 computed, 48 reused" in there.lines
+    assert not any(line.startswith("Shard ") for line in there.lines)
+    store = fsspec.filesystem("s3", use_listings_cache=False, skip_instance_cache=True)
+    assert [name for name in store.find("bucket/out") if "/shards/" in name] == []
