@@ -187,7 +187,7 @@ def export(head: Head, module: Module, directory: Path, final_tensor_name: str) 
     tf.saved_model.save(model, str(directory / "saved_model"), signatures=signatures)
     (directory / "output_labels.txt").write_text("\n".join(head.labels) + "\n", encoding="utf-8")
     graph = _frozen(logits, size, final_tensor_name)
-    (directory / "output_graph.pb").write_bytes(graph.SerializeToString(deterministic=True))
+    (directory / "output_graph.pb").write_bytes(graph.SerializeToString())
 
 
 def _frozen(logits: Any, size: list[int | None], final_tensor_name: str) -> Any:

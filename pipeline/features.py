@@ -101,15 +101,7 @@ def extract(
         UserError: where a file is no longer there, or the module cannot be loaded.
     """
     quiet.import_tensorflow()
-    import tensorflow as tf
-
     height, width = module.height, module.width
-
-    def load() -> Callable[[Any], Any]:
-        # One shape for all batches: nothing is traced twice, and a photo's vector does not depend
-        # on how full its batch was.
-        shape = tf.TensorSpec([BATCH, height, width, 3], tf.float32)
-        return frozen.load(module) or tf.function(modules.load(module)[0], input_signature=[shape])
 
     def run(part: Decoded) -> Batch:
         vectors = forward.result()(part.pixels).numpy()
@@ -118,7 +110,7 @@ def extract(
     # In a thread of its own, so that photos are decoded while the module is loaded, and the module
     # has work while others do theirs with a batch.
     with using(precision), ThreadPoolExecutor(1) as worker:
-        forward = worker.submit(load)
+        forward = worker.submit(load, module)
         running: Future[Batch] | None = None
         for part in decode(paths, height, width, how, seeds, digests):
             following = worker.submit(run, part)
@@ -127,6 +119,21 @@ def extract(
             running = following
         if running:
             yield running.result()
+
+
+def load(module: Module) -> Callable[[Any], Any]:
+    """The module as a function from float32 [BATCH, height, width, 3] to float32 [BATCH, features].
+
+    One shape for all batches: nothing is traced twice, and a photo's vector does not depend on how
+    full its batch was.
+
+    Raises:
+        UserError: where it is no longer there.
+    """
+    import tensorflow as tf
+
+    shape = tf.TensorSpec([BATCH, module.height, module.width, 3], tf.float32)
+    return frozen.load(module) or tf.function(modules.load(module)[0], input_signature=[shape])
 
 
 def decode(

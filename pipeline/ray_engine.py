@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import augmentation, features, images, modules, quiet, source
+from pipeline import augmentation, features, images, quiet, source
 from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
 from pipeline.features import BATCH, Batch
@@ -160,11 +160,7 @@ class _Extractor:
 
     def __init__(self, module: Module, precision: str) -> None:
         quiet.import_tensorflow()
-        import tensorflow as tf
-
-        call, _ = modules.load(module)
-        shape = tf.TensorSpec([BATCH, module.height, module.width, 3], tf.float32)
-        self.forward = tf.function(call, input_signature=[shape])
+        self.forward = features.load(module)
         self.precision = precision
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -163,11 +163,15 @@ def read(place: Place) -> bytes:
 
 def _span(place: Place) -> tuple[Place, int, int | None]:
     """The file that holds a photo, and from where to where; None is the file's end."""
-    packed = tars.place(str(place) if isinstance(place, Path) else place.path)
+    packed = tars.place(str(place))
     if packed is None:
         return place, 0, None
     name, start, end = packed
-    return Path(name) if isinstance(place, Path) else Remote(place.root, name), start, end
+    if isinstance(place, Path):
+        return Path(name), start, end
+    # Who was handed the URL as a text may have all of it as the root.
+    within = place.path and name.removeprefix(f"{place.root}/")
+    return (Remote(place.root, within) if within else Remote(name)), start, end
 
 
 def _read(file: Place, start: int, end: int | None) -> bytes:

@@ -132,6 +132,7 @@ def read_all(image_dir: Place) -> dict[str, bytes]:
     read = dict(zip(paths, content, strict=True))
     for path in paths[:3]:
         assert source.read(image_dir / path) == read[path]
+        assert source.read(source.at(str(image_dir / path))) == read[path]
     return read
 
 

@@ -23,14 +23,26 @@ ALL_KINDS = (
 
 
 def contents(out: Path) -> dict[str, str]:
-    """The path of each file, and the digest of its bytes where these are to be equal."""
+    """The path of each file, and the digest of its bytes where these are to be equal.
+
+    What names the output folder itself may do so.
+    """
     return {
         str(path.relative_to(out)): ""
         if path.name in OF_ITS_OWN
-        else hashlib.sha256(path.read_bytes()).hexdigest()
+        else hashlib.sha256(_content(path).replace(str(out).encode(), b"")).hexdigest()
         for path in out.rglob("*")
         if path.is_file()
     }
+
+
+def _content(path: Path) -> bytes:
+    if path.name != "output_graph.pb":
+        return path.read_bytes()
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+
+    nodes = GraphDef.FromString(path.read_bytes()).node  # in an order of no meaning
+    return b"".join(sorted(node.SerializeToString(deterministic=True) for node in nodes))
 
 
 def twice(pipeline: Pipeline, scratch: Path, *options: object) -> None:
