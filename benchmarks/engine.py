@@ -156,7 +156,7 @@ def growth(count: int, scratch: Path) -> dict[str, float]:
 
 def tasks(count: int) -> dict[str, float]:
     """What luigid computes for a task, where there are many: adding it, and giving it out."""
-    scheduler = Scheduler()
+    scheduler = Scheduler(record_task_history=False)
     names = [f"ComputeShard_{number}" for number in range(count)]
     start = time.process_time()
     for name in names:
