@@ -1,5 +1,6 @@
 """Rows of finished bottlenecks: photos with their vectors, as the later steps read them."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -125,11 +126,22 @@ def _name_damaged(parts: list[Path]) -> None:
         try:
             dataset.dataset(part, format=_FORMAT).to_table()
         except UNREADABLE as error:
+            refuse_machines(error)
             give_up(part.parent, part)
             raise UserError(
                 f"{part} is damaged ({error}) and was deleted; run again, and its photos, "
                 "but no others, are computed again"
             ) from None
+
+
+def refuse_machines(error: Exception) -> None:
+    """Raise an error in UNREADABLE again that does not speak of the file, which may be whole.
+
+    Memory, permissions, open files and disks have errors with a number; damage has none.
+    """
+    number = getattr(error, "errno", None)
+    if isinstance(error, MemoryError) or number not in (None, errno.ENOENT):
+        raise error
 
 
 def lowest(batches: Iterator[Rows], most: int) -> Rows | None:

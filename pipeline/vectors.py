@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from pipeline import split, storage
 from pipeline.recipe import Recipe
-from pipeline.rows import UNREADABLE, give_up, matrix
+from pipeline.rows import UNREADABLE, give_up, matrix, refuse_machines
 
 GROUP_ROWS = 1024  # rows read at once when vectors are looked up
 GROUPS_KEPT = 8  # 21 MB of 1,280 float16
@@ -91,7 +91,8 @@ class Vectors:
                 break
             try:
                 position = needed.get_indexer(pd.Index(_read_keys(path)))
-            except UNREADABLE:
+            except UNREADABLE as error:
+                refuse_machines(error)
                 drop(path, damaged)
                 continue
             rows = np.flatnonzero(position >= 0)
@@ -126,7 +127,8 @@ def opens(path: Path) -> bool:
     """Whether a Parquet file has its end, which is written last and says where all else is."""
     try:
         pq.read_metadata(path)
-    except UNREADABLE:
+    except UNREADABLE as error:
+        refuse_machines(error)
         return False
     return True
 
@@ -157,7 +159,8 @@ def _read_group(path: Path, number: int) -> np.ndarray:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             return matrix(file.read_row_group(number, columns=["vector"])["vector"])
-    except UNREADABLE:
+    except UNREADABLE as error:
+        refuse_machines(error)
         raise DamagedError(path) from None
 
 

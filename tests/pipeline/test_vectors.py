@@ -1,12 +1,16 @@
 """Where vectors are found, while several workers write and delete files."""
 
+import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from pipeline import vectors
+from pipeline import rows, vectors
 from pipeline.vectors import DamagedError, Vectors
 from tests.conftest import Store
 
@@ -68,3 +72,28 @@ def test_reasons_add_up(store: Store) -> None:
     vectors.add_rejected(directory, {"b": "no photo"})
     assert vectors.read_rejected(directory) == {"a": "truncated", "b": "no photo"}
     assert [path.name for path in directory.iterdir()] == ["rejected.json"]
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        vectors.opens,
+        lambda path: Vectors.find([path], pd.Index(["a"]), []),
+        lambda path: vectors._read_group(path, 0),
+        lambda path: rows._name_damaged([path]),
+    ],
+)
+def test_a_file_that_the_machine_cannot_open_now_is_kept(
+    tmp_path: Path, look: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "class/part.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.table({"digest": ["a"], "variant": [0]}), path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            look(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert path.exists()
