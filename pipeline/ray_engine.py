@@ -164,11 +164,13 @@ class _Extractor:
         self.precision = precision
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        import tensorflow as tf
+
         pixels = batch.pop("pixels")
         full = np.zeros((BATCH, *pixels.shape[1:]), np.float32)
         full[: len(pixels)] = pixels
         with features.using(self.precision):
-            vectors = self.forward(full).numpy()[: len(pixels)]
+            vectors = self.forward(tf.constant(full)).numpy()[: len(pixels)]
         return {**batch, "vector": vectors}
 
 
