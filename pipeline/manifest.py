@@ -362,13 +362,16 @@ def _some(names: list[str]) -> str:
 
 def _fields(schema: pa.Schema) -> dict[str, Any]:
     try:
-        fields = json.loads((schema.metadata or {})[_METADATA_KEY])
-        known = {name: fields[name] for name in ("version", "image_dir", "digest", "aside_digest")}
-        return known | {"classes": tuple(ClassSummary(**c) for c in fields["classes"])}
+        fields: dict[str, Any] = json.loads((schema.metadata or {})[_METADATA_KEY])
+        return {name: fields[name] for name in ("version", "image_dir")} | fields
     except (KeyError, TypeError, ValueError):
         raise pa.ArrowInvalid("it has no summary of a data set") from None
 
 
 def _summary(schema: pa.Schema) -> Summary:
     fields = _fields(schema)
-    return Summary(fields["digest"], fields["aside_digest"], fields["classes"])
+    try:
+        classes = tuple(ClassSummary(**c) for c in fields["classes"])
+        return Summary(fields["digest"], fields["aside_digest"], classes)
+    except (KeyError, TypeError):
+        raise pa.ArrowInvalid("it has no summary of a data set") from None

@@ -13,7 +13,7 @@ from tasks.step import Pending, Result, Step, path, place
 class PrepareModule(ModuleOptions, Step):
     """Build or fetch the module, and write down what it is: size, width, content digest."""
 
-    _known: modules.Module | None = None  # once it is ready: each class asks for it
+    _known: modules.Module | None = None  # each class asks for it, and nothing else would change it
 
     def output(self) -> Pending | Result:
         try:
@@ -29,7 +29,8 @@ class PrepareModule(ModuleOptions, Step):
 
     def module(self) -> modules.Module | None:
         """What is known of the module, once it is ready and written down whole."""
-        if self._known is None:
+        if self._known is None or not Path(self._known.directory).is_dir():
+            self._known = None
             target = self.output()
             with suppress(ValueError, TypeError):
                 module = modules.read(path(target)) if target.exists() else None

@@ -18,7 +18,7 @@ import pytest
 from luigi import Task, build
 from PIL import Image
 
-from pipeline import bottlenecks, contract, evaluation, export, manifest, modules, rows
+from pipeline import bottlenecks, contract, evaluation, export, manifest, modules, rows, split
 from pipeline import head as heads
 from pipeline.bottlenecks import Counts
 from pipeline.export import Source
@@ -120,6 +120,18 @@ def photo_dir(tmp_path: Path, make_photo: PhotoMaker) -> Path:
         for seed in range(24):
             make_photo(tmp_path / "photos" / label / f"{seed}.jpg", hue, seed)
     return tmp_path / "photos"
+
+
+@pytest.fixture
+def mislabel(photo_dir: Path, make_photo: PhotoMaker) -> Callable[[], None]:
+    """Put a leaf among the roses that are tested on, which no model that is any good names so."""
+
+    def put() -> None:
+        names = (f"{number}.jpg" for number in range(100, 300))
+        tested = next(n for n in names if split.assign(SplitRule(), f"x/{n}") == split.TESTING)
+        make_photo(photo_dir / "red_rose" / tested, 0, 100)
+
+    return put
 
 
 @pytest.fixture(scope="session")

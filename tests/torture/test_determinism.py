@@ -37,7 +37,9 @@ def contents(out: Path) -> dict[str, str]:
 
 
 def _content(path: Path) -> bytes:
-    if path.name != "output_graph.pb":
+    if path.name != "output_graph.pb" and not (
+        path.suffix == ".pb" and path.parent.name == "modules"
+    ):
         return path.read_bytes()
     from tensorflow.core.framework.graph_pb2 import GraphDef
 
