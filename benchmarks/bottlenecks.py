@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks import data
-from pipeline import bottlenecks, features, images, manifest, modules, photos, quiet
+from pipeline import bottlenecks, features, frozen, images, manifest, modules, photos, quiet
 from pipeline.features import BATCH, BFLOAT16, FLOAT32
 from pipeline.modules import Module
 from pipeline.recipe import Recipe
@@ -100,10 +100,9 @@ def forward(_image_dir: Path, module: Module, _scratch: Path, precision: str) ->
     quiet.import_tensorflow()
     import tensorflow as tf
 
-    call, _ = modules.load(module)
-    shape = [BATCH, module.height, module.width, 3]
-    compiled = tf.function(call, input_signature=[tf.TensorSpec(shape, tf.float32)])
-    batch = tf.random.uniform(shape)
+    compiled = frozen.load(module)
+    assert compiled is not None
+    batch = tf.random.uniform([BATCH, module.height, module.width, 3])
     with features.using(precision):
         compiled(batch)
         return BATCH * rate([lambda: compiled(batch).numpy()], for_ever=True)
@@ -198,8 +197,7 @@ def start_up(image_dir: Path, module: Module) -> dict[str, float]:
             [sys.executable, "-c", "import tasks"], check=True
         ),
         "import TensorFlow": quiet.import_tensorflow,
-        "load the module": lambda: modules.load(module),
-        "trace it, and the first 32 photos": lambda: next(
+        "load the module, and the first 32 photos": lambda: next(
             features.extract(paths, module, features.resolve_precision("auto"))
         ),
     }
@@ -229,7 +227,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         image_dir = arguments.image_dir or data.crops(scratch / "crops")
-        module = modules.prepare(MODULE, scratch / "modules")
+        prepared = modules.prepare(MODULE, scratch / "modules")
+        module = frozen.freeze(prepared, BATCH, scratch / "frozen.pb")
         sets = {
             "photographs": image_dir,
             "tiny (64 x 64)": data.tiny(scratch / "tiny"),
