@@ -20,7 +20,7 @@ OUT = $(if $(findstring ://,$(OUTPUT_DIR)),$(MIRROR),$(or $(OUTPUT_DIR),$(MIRROR
 # Of an output folder on an object store, the folder of this machine that mirrors it; asked for once.
 MIRROR = $(eval MIRROR := $(shell $(BIN)/python -c "import sys, tasks; from pipeline import sharing; \
 	given = [('output_dir', place) for place in sys.argv[1:] if place]; \
-	out = tasks.ExportModel(**dict(given)).output_dir; sharing.follow(out); print(out)" "$(OUTPUT_DIR)"))$(MIRROR)
+	out = tasks.ExportModel(**dict(given)).output_dir; sharing.follow(out); print(out)" "$(OUTPUT_DIR)"))$(or $(MIRROR),$(error so it is not known where results are))
 MODEL = $(OUT)/current
 HOW := $(if $(SCHEDULER),--scheduler-url "$(SCHEDULER)") $(OPTIONS)
 HEAD := $(if $(SUMMARIES_DIR),--summaries-dir "$(SUMMARIES_DIR)")

@@ -125,8 +125,7 @@ def _check(image_dir: Path, recipe: Recipe, work: Path) -> tuple[pd.DataFrame, f
     classes = [c for c in manifest.read_summary(work / "manifest.parquet").classes if c.usable]
     usable = listed[listed["status"] == "ok"]
     bottlenecks.compute(usable, classes, image_dir, recipe, work / "store")
-    directory = recipe.directory(work / "store")
-    folders = [bottlenecks.class_directory(directory, c) for c in classes]
+    folders = [bottlenecks.class_directory(work / "store", recipe, c) for c in classes]
     start = time.monotonic()
     parts = [rows.Part(folders, part) for part in split.SPLITS]
     found = quality.check(quality.subject(listed, parts, image_dir, recipe.module))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.conftest import BIN, ROOT, Luigid, PhotoMaker, luigi
+from tests.conftest import BIN, ROOT, Luigid, PhotoMaker, environment, luigi
 from tests.web import Web
 
 
@@ -315,3 +315,14 @@ def test_an_unknown_kind_of_tflite_is_one_line(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     assert "tflite is 'int4'; it can be none, or of float32, float16, int8" in done.stderr
+
+
+def test_make_stops_where_luigi_cfg_does_not_say_where_results_are(tmp_path: Path) -> None:
+    """Else `make pages` would show the whole disk."""
+    (tmp_path / "luigi.cfg").write_text("[data]\nvalidation_percentage = abc\n")
+    settings = environment() | {"LUIGI_CONFIG_PATH": str(tmp_path / "luigi.cfg")}
+    command = ["make", "--no-print-directory", "--assume-old=setup", "report"]
+    ended = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "validation_percentage is 'abc', which is not a number" in ended.stderr
+    assert "There is no model" not in ended.stdout
