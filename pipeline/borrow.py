@@ -15,10 +15,8 @@ from typing import IO
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from pipeline import split, storage, vectors
+from pipeline import storage, vectors
 from pipeline.mirror import Mirror
 from pipeline.recipe import Recipe
 from pipeline.rows import UNREADABLE
@@ -45,12 +43,12 @@ def prepare(
         OutageError: where the store does not answer.
     """
     vectors.add_rejected(directory, json.loads(store.read(directory / REJECTED) or b"{}"))
-    how = recipe.augmentation.key
     rejected = vectors.read_rejected(directory)
-    needed = _needed(rows[~rows["digest"].isin(rejected)], recipe)
+    readable = rows[~rows["digest"].isin(rejected)]
+    needed = set(vectors.with_copies(readable, recipe)["key"])
     for path in vectors.files(directory):
         with suppress(*UNREADABLE):  # whoever computes does something about it
-            needed -= _held(path, how)
+            needed.difference_update(vectors.read_keys(path))
         if not needed:
             return
     entries = store.entries(directory)
@@ -59,18 +57,18 @@ def prepare(
     elsewhere = [directory / name for name in found if not (directory / name).exists()]
     slugs = {storage.slug(label) for label in labels}
     alike = [path for path in elsewhere if path.name.rpartition("-")[0] in slugs]
-    useful = _useful(alike, needed, store, how)
+    useful = _useful(alike, needed, store)
     looked = set(alike)
     others = [path for path in elsewhere if path not in looked]
-    useful += _useful(others[: len(needed)], needed, store, how)
+    useful += _useful(others[: len(needed)], needed, store)
     store.fetch(useful)
 
 
-def _useful(paths: list[Path], needed: set[str], store: Mirror, how: str) -> list[Path]:
+def _useful(paths: list[Path], needed: set[str], store: Mirror) -> list[Path]:
     """Which of some finished classes hold needed vectors; these are taken out of `needed`."""
     useful = []
     with ThreadPoolExecutor(_THREADS) as threads:
-        looks = threads.map(lambda path: _look(path, store, how), paths)
+        looks = threads.map(lambda path: _look(path, store), paths)
         for path, held in zip(paths, looks, strict=True):
             if held & needed:
                 useful.append(path)
@@ -86,34 +84,17 @@ def tell_rejected(store: Mirror, directory: Path) -> None:
         store.write(directory / REJECTED, json.dumps(theirs | ours, indent=2).encode())
 
 
-def _needed(rows: pd.DataFrame, recipe: Recipe) -> set[str]:
-    copies = recipe.augmentation.augmentations
-    of = zip(rows["digest"], rows["split"] == split.TRAINING, strict=True)
-    return {f"{d} {i}" for d, trained in of for i in range(1 + copies * bool(trained))}
-
-
-def _look(path: Path, store: Mirror, how: str) -> set[str]:
-    """What a finished class in the store holds; nothing where it was deleted or is damaged."""
+def _look(path: Path, store: Mirror) -> set[str]:
+    """The keys of a finished class in the store; none where it was deleted or is damaged."""
 
     def held(file: IO[bytes]) -> set[str]:
         try:
-            return _held(file, how)
+            return set(vectors.read_keys(file))
         except pa.ArrowException:
             return set()
 
-    found = set()
+    found = set[str]()
     for name in store.parts(path):
         with suppress(FileNotFoundError):
             found |= store.look(path / name, held)
     return found
-
-
-def _held(file: Path | IO[bytes], how: str) -> set[str]:
-    """The vectors in a file: digest and number of the copy, if copies are made the same way."""
-    with pq.ParquetFile(file, pre_buffer=True) as parquet:
-        made = json.loads(parquet.schema_arrow.metadata[b"retrain"])["augmentation"]
-        table = parquet.read(["digest", "variant"], use_threads=False)
-    if made != how:
-        table = table.filter(pc.equal(table["variant"], 0))
-    pairs = zip(table["digest"].to_pylist(), table["variant"].to_pylist(), strict=True)
-    return {f"{digest} {variant}" for digest, variant in pairs}

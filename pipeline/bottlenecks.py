@@ -13,7 +13,7 @@ Below the store's folder for one way of making vectors (module, size, precision)
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import filterfalse
 from pathlib import Path
@@ -25,6 +25,7 @@ import pyarrow as pa
 from pipeline import augmentation, features, source, storage, vectors
 from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
+from pipeline.features import Batch
 from pipeline.manifest import ClassSummary
 from pipeline.progress import Progress, silent
 from pipeline.recipe import Recipe
@@ -187,26 +188,15 @@ def _compute_missing(
     missing: pd.DataFrame, image_dir: Place, recipe: Recipe, directory: Path, progress: Progress
 ) -> int:
     """Send photos through the module, and write their vectors to the journal as they come."""
-    paths = [image_dir / path for path in missing["path"]]
     digests, variants = missing["digest"].to_numpy(object), missing["variant"].to_numpy(np.int8)
-    sizes, times = missing["size"].to_numpy(), missing["mtime_ns"].to_numpy()
-    copies, seeds = distortion(digests, variants, recipe)
     waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     rejected: dict[str, str] = {}
-    done = computed = 0
-    progress(done, len(paths), "photos through the module")
+    computed = 0
     try:
-        for batch in features.extract(
-            paths, recipe.module, recipe.precision, copies, seeds, digests.tolist()
-        ):
-            for i in (*batch.indices, *batch.rejected):
-                refuse_changed(paths[i], sizes[i], times[i])
-            kept = stored(batch.vectors, recipe)
-            waiting.append((digests[batch.indices], variants[batch.indices], kept))
+        for batch in extracted(missing, image_dir, recipe, features.extract, progress):
+            waiting.append((digests[batch.indices], variants[batch.indices], batch.vectors))
             rejected |= {digests[i]: reason for i, reason in batch.rejected.items()}
             computed += len(batch.indices)
-            done += len(batch.indices) + len(batch.rejected)
-            progress(done, len(paths), "photos through the module")
             if sum(len(of) for of, *_ in waiting) >= JOURNAL_ROWS:
                 vectors.write_journal(waiting, recipe, directory)
                 waiting = []
@@ -216,17 +206,43 @@ def _compute_missing(
     return computed
 
 
-def distortion(
-    digests: np.ndarray, variants: np.ndarray, recipe: Recipe
-) -> tuple[Augmentation | None, np.ndarray | None]:
-    """What `features.extract` needs to know of copies; nothing where there are none."""
-    if not variants.any():
-        return None, None
-    seeds = [augmentation.seed(*of) for of in zip(digests, variants, strict=True)]
-    return recipe.augmentation, np.stack(seeds)
+def extracted(
+    missing: pd.DataFrame,
+    image_dir: Place,
+    recipe: Recipe,
+    extract: Callable[..., Iterator[Batch]],
+    progress: Progress,
+) -> Iterator[Batch]:
+    """Photos through the module: vectors as they are stored, of photos that have not changed.
+
+    Args:
+        missing: rows of the manifest, with `variant`.
+        image_dir: that their paths are relative to.
+        recipe: how to make vectors.
+        extract: that makes them, as `features.extract` but in whatever order it likes.
+        progress: told of each batch when the next one is asked for.
+
+    Raises:
+        UserError: as `compute`.
+    """
+    paths = [image_dir / path for path in missing["path"]]
+    digests, variants = missing["digest"].to_list(), missing["variant"].to_numpy()
+    sizes, times = missing["size"].to_numpy(), missing["mtime_ns"].to_numpy()
+    copies, seeds = None, None
+    if variants.any():
+        copies = recipe.augmentation
+        seeds = np.stack([augmentation.seed(*of) for of in zip(digests, variants, strict=True)])
+    done = 0
+    progress(done, len(paths), "photos through the module")
+    for batch in extract(paths, recipe.module, recipe.precision, copies, seeds, digests):
+        for i in (*batch.indices, *batch.rejected):
+            _refuse_changed(paths[i], sizes[i], times[i])
+        yield replace(batch, vectors=stored(batch.vectors, recipe))
+        done += len(batch.indices) + len(batch.rejected)
+        progress(done, len(paths), "photos through the module")
 
 
-def refuse_changed(photo: Place, size: int, mtime_ns: int) -> None:
+def _refuse_changed(photo: Place, size: int, mtime_ns: int) -> None:
     """The manifest's digest must be that of the bytes that were just decoded.
 
     Where these were no file of their own, the digest itself was compared.

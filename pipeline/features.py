@@ -173,14 +173,7 @@ def decode(
     seeded = tf.data.Dataset.zip(files, tf.data.Dataset.from_tensor_slices(seeds)).enumerate()
 
     def read(index: Any, file: tuple[Any, Any]) -> tuple[Any, Any]:
-        encoded, seed = load(file[0]), file[1]
-        if how is None:
-            return index, images.decode(encoded, height, width)
-        return index, tf.cond(
-            seed[1] == 0,
-            lambda: images.decode(encoded, height, width),
-            lambda: augmentation.decode(encoded, height, width, how, seed),
-        )
+        return index, pixels_of(load(file[0]), height, width, how, file[1])
 
     decoded = seeded.map(read, tf.data.AUTOTUNE).ignore_errors()
     following = 0
@@ -198,6 +191,23 @@ def decode(
     left = {i: reason(paths[i], height, width) for i in range(following, len(paths))}
     if left:
         yield Decoded(np.empty(0, np.int64), tf.zeros((BATCH, height, width, 3)), left)
+
+
+def pixels_of(encoded: Any, height: int, width: int, how: Augmentation | None, seed: Any) -> Any:
+    """Decode one photo, or the copy of it that a seed, int64 [2], stands for; in a graph.
+
+    Returns:
+        float32 [height, width, 3] in [0, 1].
+    """
+    import tensorflow as tf
+
+    if how is None:
+        return images.decode(encoded, height, width)
+    return tf.cond(
+        seed[1] == 0,
+        lambda: images.decode(encoded, height, width),
+        lambda: augmentation.decode(encoded, height, width, how, seed),
+    )
 
 
 def _contents(

@@ -2,7 +2,7 @@
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -24,19 +24,19 @@ def exclusive(path: Path) -> Iterator[IO[str] | None]:
             yield file
 
 
-@contextmanager
-def shared(path: Path) -> Iterator[None]:
+def shared(path: Path) -> AbstractContextManager[None]:
     """Hold a lock together with others; waits while somebody holds it alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
-        yield
+    return _waiting(path, fcntl.LOCK_SH)
+
+
+def turn(path: Path) -> AbstractContextManager[None]:
+    """Hold a lock alone; waits while somebody else holds it."""
+    return _waiting(path, fcntl.LOCK_EX)
 
 
 @contextmanager
-def turn(path: Path) -> Iterator[None]:
-    """Hold a lock alone; waits while somebody else holds it."""
+def _waiting(path: Path, how: int) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, how)
         yield

@@ -293,11 +293,7 @@ class Mirror:
         store, root = remote.store(self.url, attempts=1)
         store.invalidate_cache()  # of listings: another machine may be at work
         key = f"{root}/{path.relative_to(self.folder).as_posix()}"
-        wait = remote.WAIT_S
-        for attempt in range(remote.ATTEMPTS):
-            if attempt:
-                time.sleep(wait)
-                wait *= 2
+        for _ in remote.attempts():
             try:
                 return work(store, key)
             except FileNotFoundError:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import augmentation, features, images, quiet, source
+from pipeline import features, quiet, source
 from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
 from pipeline.features import BATCH, Batch
@@ -108,7 +108,7 @@ def _batch(part: dict[str, np.ndarray]) -> Batch:
 
 @functools.lru_cache(maxsize=1)
 def _decoder(height: int, width: int, how: Augmentation | None) -> Any:
-    """The same ops as in `features.decode`, compiled once a process."""
+    """`features.pixels_of`, compiled once a process."""
     quiet.import_tensorflow()
     import tensorflow as tf
 
@@ -116,13 +116,7 @@ def _decoder(height: int, width: int, how: Augmentation | None) -> Any:
 
     @tf.function(input_signature=given)
     def decode(encoded: Any, seed: Any) -> Any:
-        if how is None:
-            return images.decode(encoded, height, width)
-        return tf.cond(
-            seed[1] == 0,
-            lambda: images.decode(encoded, height, width),
-            lambda: augmentation.decode(encoded, height, width, how, seed),
-        )
+        return features.pixels_of(encoded, height, width, how, seed)
 
     return decode
 

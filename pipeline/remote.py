@@ -142,13 +142,20 @@ def _version(facts: dict[str, Any]) -> int:
     return int.from_bytes(hashlib.sha256(str(version).encode()).digest()[:8]) >> 1
 
 
+def attempts() -> Iterator[None]:
+    """Once for each of ATTEMPTS attempts: WAIT_S seconds before the second, then twice as many."""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(WAIT_S * 2 ** (attempt - 1))
+        yield
+
+
 def read(file: Remote, start: int = 0, end: int | None = None) -> bytes:
     """The bytes of a file from `start` to before `end`, in one request where all is well.
 
     Past the file's end there are none, as in a file of this machine.
 
-    An attempt that fails, or takes more than READ_S seconds, is repeated: ATTEMPTS times in all,
-    WAIT_S seconds later, then twice as many, and so on.
+    An attempt that fails, or takes more than READ_S seconds, is repeated, as `attempts` says.
 
     Raises:
         FileNotFoundError: where the file is no longer there.
@@ -157,11 +164,7 @@ def read(file: Remote, start: int = 0, end: int | None = None) -> bytes:
     system, root = store(file.root, attempts=1)
     path = f"{root.rstrip('/')}/{file.path}" if file.path else root
     limit = {"timeout": READ_S} if system.async_impl else {}
-    wait = WAIT_S
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(wait)
-            wait *= 2
+    for _ in attempts():
         try:
             # With a start, s3fs does not ask for the size first.
             return bytes(system.cat_file(path, start=start, end=end, **limit))

@@ -185,28 +185,18 @@ def _stream(
     yield from [number for number in left if not left[number]]
     if missing.empty:
         return
-    paths = [image_dir / path for path in missing["path"]]
     digests, variants = missing["digest"].to_numpy(object), missing["variant"].to_numpy(np.int8)
-    sizes, times = missing["size"].to_numpy(), missing["mtime_ns"].to_numpy()
     shard = missing["shard"].to_numpy()
-    copies, seeds = bottlenecks.distortion(digests, variants, recipe)
     waiting = {number: list[tuple[np.ndarray, np.ndarray, np.ndarray]]() for number in left}
-    done = 0
-    progress(done, len(paths), "photos through the module")
     try:
-        for batch in extract(
-            paths, recipe.module, recipe.precision, copies, seeds, digests.tolist()
-        ):
+        for batch in bottlenecks.extracted(missing, image_dir, recipe, extract, progress):
             both = np.array([*batch.indices, *batch.rejected])
-            for i in both:
-                bottlenecks.refuse_changed(paths[i], sizes[i], times[i])
             vectors.add_rejected(home, {digests[i]: why for i, why in batch.rejected.items()})
-            kept = bottlenecks.stored(batch.vectors, recipe)
-            counts.computed += len(kept)
+            counts.computed += len(batch.indices)
             for number in np.unique(shard[both]).tolist():
                 mine = shard[batch.indices] == number
                 of = batch.indices[mine]
-                waiting[number].append((digests[of], variants[of], kept[mine]))
+                waiting[number].append((digests[of], variants[of], batch.vectors[mine]))
                 left[number] -= int((shard[both] == number).sum())
                 rows = sum(len(some) for some, *_ in waiting[number])
                 if rows >= JOURNAL_ROWS or not left[number]:
@@ -214,8 +204,6 @@ def _stream(
                     waiting[number] = []
                 if not left[number]:
                     yield number
-            done += len(both)
-            progress(done, len(paths), "photos through the module")
     finally:
         for some in waiting.values():
             vectors.write_journal(some, recipe, home)

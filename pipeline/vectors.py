@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -47,9 +48,11 @@ def _keys(digests: np.ndarray, variants: np.ndarray, how: str) -> np.ndarray:
     return keys
 
 
-def _read_keys(path: Path) -> np.ndarray:
-    """The keys of a file's vectors. Raises what is in UNREADABLE."""
-    table = pq.read_table(path, columns=["digest", "variant"], partitioning=None)
+def read_keys(file: Path | IO[bytes]) -> np.ndarray:
+    """The keys of a file's vectors, object [n]. Raises what is in UNREADABLE."""
+    # One thread, and its parts read at once: the file may be in a store.
+    with pq.ParquetFile(file, pre_buffer=True) as parquet:
+        table = parquet.read(["digest", "variant"], use_threads=False)
     how = json.loads(table.schema.metadata[_METADATA_KEY])["augmentation"]
     digests = table["digest"].to_pandas().to_numpy(object)
     return _keys(digests, table["variant"].to_numpy(), how)
@@ -90,7 +93,7 @@ class Vectors:
             if (found.file >= 0).all():
                 break
             try:
-                position = needed.get_indexer(pd.Index(_read_keys(path)))
+                position = needed.get_indexer(pd.Index(read_keys(path)))
             except UNREADABLE as error:
                 refuse_machines(error)
                 drop(path, damaged)
@@ -193,7 +196,7 @@ def clear_journal(directory: Path, published: pd.Index) -> None:
     """Delete the journal files of which every vector now stands in a finished file."""
     for path in filter(opens, (directory / PARTIAL).glob("*.parquet")):
         with suppress(FileNotFoundError):  # another worker was quicker
-            if (published.get_indexer(pd.Index(_read_keys(path))) >= 0).all():
+            if (published.get_indexer(pd.Index(read_keys(path))) >= 0).all():
                 path.unlink()
 
 

@@ -1,17 +1,11 @@
 """Vectors of other machines, in an S3 server on loopback: only what is worth it is fetched."""
 
-import hashlib
-import io
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from pipeline import borrow, bottlenecks, manifest, mirror, vectors
@@ -105,30 +99,6 @@ def test_a_photo_that_moved_is_looked_for_in_no_more_classes_than_it_saves(
     there = machine()
     there.fetched()
     assert there.work().computed == 0
-
-
-class CountingFile(io.FileIO):
-    """A file that knows how much of it was read."""
-
-    bytes_read = 0
-
-    def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
-        content = super().read(-1 if size is None else size)
-        self.bytes_read += len(content)
-        return content
-
-
-def test_digests_are_read_out_of_the_file_and_not_the_vectors(tmp_path: Path) -> None:
-    vectors = np.random.default_rng(0).normal(size=(3000, 1280)).astype(np.float16)
-    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 1280)
-    digests = [hashlib.sha256(b"%d" % i).hexdigest() for i in range(3000)]
-    table = pa.table({"digest": digests, "variant": pa.array([0] * 3000, pa.int8()), "v": column})
-    table = table.replace_schema_metadata({"retrain": json.dumps({"augmentation": ""})})
-    path = tmp_path / "part.parquet"
-    pq.write_table(table, path, row_group_size=1024, compression="zstd")
-    with CountingFile(path) as file:
-        assert borrow._held(file, "") == {f"{digest} 0" for digest in digests}
-        assert file.bytes_read < path.stat().st_size / 20
 
 
 def test_copies_are_fetched_if_they_are_made_the_same_way(

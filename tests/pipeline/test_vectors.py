@@ -1,5 +1,8 @@
 """Where vectors are found, while several workers write and delete files."""
 
+import hashlib
+import io
+import json
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -97,3 +100,27 @@ def test_a_file_that_the_machine_cannot_open_now_is_kept(
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert path.exists()
+
+
+class CountingFile(io.FileIO):
+    """A file that knows how much of it was read."""
+
+    bytes_read = 0
+
+    def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+        content = super().read(-1 if size is None else size)
+        self.bytes_read += len(content)
+        return content
+
+
+def test_digests_are_read_out_of_the_file_and_not_the_vectors(tmp_path: Path) -> None:
+    matrix = np.random.default_rng(0).normal(size=(3000, 1280)).astype(np.float16)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), 1280)
+    digests = [hashlib.sha256(b"%d" % i).hexdigest() for i in range(3000)]
+    table = pa.table({"digest": digests, "variant": pa.array([0] * 3000, pa.int8()), "v": column})
+    table = table.replace_schema_metadata({"retrain": json.dumps({"augmentation": ""})})
+    path = tmp_path / "part.parquet"
+    pq.write_table(table, path, row_group_size=1024, compression="zstd")
+    with CountingFile(path) as file:
+        assert vectors.read_keys(file).tolist() == digests
+        assert file.bytes_read < path.stat().st_size / 20
