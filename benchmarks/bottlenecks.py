@@ -100,7 +100,7 @@ def forward(_image_dir: Path, module: Module, _scratch: Path, precision: str) ->
     quiet.import_tensorflow()
     import tensorflow as tf
 
-    compiled = frozen.load(module)
+    compiled = frozen.load(module, BATCH)
     assert compiled is not None
     batch = tf.random.uniform([BATCH, module.height, module.width, 3])
     with features.using(precision):

@@ -164,12 +164,14 @@ def export(head: Head, module: Module, directory: Path, final_tensor_name: str) 
     def logits(pixels: Any) -> Any:
         return tf.matmul(features(pixels), model.weights) + model.bias
 
-    @tf.function(input_signature=[tf.TensorSpec(size, tf.float32, name="image")])
+    @tf.function(input_signature=[tf.TensorSpec(size, tf.float32, name="image")], autograph=False)
     def from_pixels(image: Any) -> dict[str, Any]:
         """[batch, height, width, 3] in [0, 1] -> probabilities [batch, classes]."""
         return {"prediction": tf.nn.softmax(logits(image))}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False
+    )
     def from_bytes(image_bytes: Any) -> dict[str, Any]:
         """Encoded photos [batch] -> classes and scores, best first, and all probabilities.
 
@@ -197,7 +199,9 @@ def _frozen(logits: Any, size: list[int | None], final_tensor_name: str) -> Any:
         convert_variables_to_constants_v2,
     )
 
-    @tf.function(input_signature=[tf.TensorSpec(size, tf.float32, name=INPUT_TENSOR)])
+    @tf.function(
+        input_signature=[tf.TensorSpec(size, tf.float32, name=INPUT_TENSOR)], autograph=False
+    )
     def frozen(pixels: Any) -> Any:
         return tf.nn.softmax(logits(pixels), name=final_tensor_name)
 

@@ -4,8 +4,9 @@ import functools
 import importlib.util
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,7 @@ from pipeline.modules import Module
 from pipeline.source import Place
 
 BATCH = 32  # photos; twice as many were no faster on two cores
-AHEAD = 8  # batches that are decoded in advance: while the module is loaded, there is time for them
+AHEAD = 8  # batches that may be decoded while the module is loaded
 AUTO, FLOAT32, BFLOAT16, FLOAT16 = "auto", "float32", "bfloat16", "float16"
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 _CPU_FLAGS, _GPUS = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
@@ -101,7 +102,10 @@ def extract(
         UserError: where a file is no longer there, or the module cannot be loaded.
     """
     quiet.import_tensorflow()
+    import tensorflow as tf
+
     height, width = module.height, module.width
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
 
     def run(part: Decoded) -> Batch:
         vectors = forward.result()(part.pixels).numpy()
@@ -111,14 +115,16 @@ def extract(
     # has work while others do theirs with a batch.
     with using(precision), ThreadPoolExecutor(1) as worker:
         forward = worker.submit(load, module)
-        running: Future[Batch] | None = None
+        running: deque[Future[Batch]] = deque()
         for part in decode(paths, height, width, how, seeds, digests):
-            following = worker.submit(run, part)
-            if running:
-                yield running.result()
-            running = following
-        if running:
-            yield running.result()
+            running.append(worker.submit(run, part))
+            if running[0].done() or len(running) == AHEAD:
+                while len(running) > 1:
+                    yield running.popleft().result()
+                if not on_gpu:
+                    wait(running)  # both use all cores: decoding at the same time takes longer
+        for batch in running:
+            yield batch.result()
 
 
 def load(module: Module) -> Callable[[Any], Any]:
@@ -133,7 +139,9 @@ def load(module: Module) -> Callable[[Any], Any]:
     import tensorflow as tf
 
     shape = tf.TensorSpec([BATCH, module.height, module.width, 3], tf.float32)
-    return frozen.load(module) or tf.function(modules.load(module)[0], input_signature=[shape])
+    return frozen.load(module, BATCH) or tf.function(
+        modules.load(module)[0], input_signature=[shape], autograph=False
+    )
 
 
 def decode(
@@ -144,7 +152,7 @@ def decode(
     seeds: np.ndarray | None = None,
     digests: Sequence[str] | None = None,
 ) -> Iterator[Decoded]:
-    """Pixels of the photos at `paths`, in order, decoded ahead of whoever takes them.
+    """Pixels of the photos at `paths`, in order; files are read ahead, and decoded when asked for.
 
     Args:
         paths: of the files.
@@ -162,30 +170,40 @@ def decode(
     if seeds is None:
         seeds = np.zeros((len(paths), 2), np.int64)
     failures: list[Exception] = []
+    cores = os.cpu_count()
+    options = tf.data.Options()
+    options.autotune.enabled = False  # at times its thread lets the last batch wait for a second
+
+    # With AutoGraph, these would take longer than all else before the first photo.
+    @tf.autograph.experimental.do_not_convert
+    def opened(path: Any, number: Any) -> Any:
+        return tf.io.read_file(path), number
+
+    @tf.autograph.experimental.do_not_convert
+    def pixels(encoded: Any, number: tuple[Any, Any]) -> Any:
+        index, seed = number
+        return index, pixels_of(encoded, height, width, how, seed)
+
+    numbered = tf.data.Dataset.from_tensor_slices(seeds).enumerate()
     if all(source.is_file(path) for path in paths):
-        names = tf.constant([str(path) for path in paths], tf.string)
-        files, load = tf.data.Dataset.from_tensor_slices(names), tf.io.read_file
+        names = tf.data.Dataset.from_tensor_slices(tf.constant(list(map(str, paths)), tf.string))
+        photos = tf.data.Dataset.zip(names, numbered).map(opened, cores)
     else:
         contents = partial(_contents, paths, digests, failures)
         one = tf.TensorSpec([], tf.string)
         coming = tf.data.Dataset.from_generator(contents, output_signature=one)
-        files, load = coming.prefetch(BATCH), tf.identity
-    seeded = tf.data.Dataset.zip(files, tf.data.Dataset.from_tensor_slices(seeds)).enumerate()
-
-    def read(index: Any, file: tuple[Any, Any]) -> tuple[Any, Any]:
-        return index, pixels_of(load(file[0]), height, width, how, file[1])
-
-    decoded = seeded.map(read, tf.data.AUTOTUNE).ignore_errors()
+        photos = tf.data.Dataset.zip(coming, numbered)
+    decoded = photos.prefetch(BATCH).map(pixels, cores).ignore_errors()
     following = 0
-    for indices, pixels in decoded.batch(BATCH).prefetch(AHEAD):
+    for indices, batch in decoded.batch(BATCH).with_options(options):
         empty = BATCH - len(indices)
         positions = indices.numpy()
         missing = sorted(set(range(following, positions[-1] + 1)).difference(positions))
         rejected = {i: reason(paths[i], height, width) for i in missing}
         following = int(positions[-1]) + 1
         if empty:
-            pixels = tf.pad(pixels, [[0, empty], [0, 0], [0, 0], [0, 0]])
-        yield Decoded(positions, pixels, rejected)
+            batch = tf.pad(batch, [[0, empty], [0, 0], [0, 0], [0, 0]])
+        yield Decoded(positions, batch, rejected)
     if failures:
         raise failures[0]
     left = {i: reason(paths[i], height, width) for i in range(following, len(paths))}

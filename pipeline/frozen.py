@@ -30,12 +30,12 @@ def freeze(module: Module, batch: int, path: Path) -> Module:
 
     call, _ = modules.load(module)
     shape = tf.TensorSpec([batch, module.height, module.width, 3], tf.float32, _INPUT)
-    function = tf.function(call, input_signature=[shape])
+    function = tf.function(call, input_signature=[shape], autograph=False)
     try:
         constant = convert_variables_to_constants_v2(function.get_concrete_function())
         if len(constant.inputs) > 1:  # a table, which only the SavedModel can fill
             return module
-        content = _folded(constant.graph.as_graph_def()).SerializeToString()
+        content = _without_input(_folded(constant.graph.as_graph_def())).SerializeToString()
     except Exception:  # whatever is in the way, the SavedModel itself will do
         return module
     with storage.publish(path) as temporary:
@@ -43,8 +43,8 @@ def freeze(module: Module, batch: int, path: Path) -> Module:
     return replace(module, frozen=str(path.absolute()))
 
 
-def load(module: Module) -> Callable[[Any], Any] | None:
-    """The frozen module, for the batch that it was frozen for; None where it is not to be had.
+def load(module: Module, batch: int) -> Callable[[Any], Any] | None:
+    """The frozen module, for as many photos as it was frozen for; None where it is not to be had.
 
     It is a function from images, float32 [batch, height, width, 3] in [0, 1], to features,
     float32 [batch, features].
@@ -52,13 +52,15 @@ def load(module: Module) -> Callable[[Any], Any] | None:
     import tensorflow as tf
 
     graph = tf.compat.v1.GraphDef()
+
+    def call(images: Any) -> Any:
+        given, wanted = {f"{_INPUT}:0": images}, [f"{_OUTPUT}:0"]
+        return tf.graph_util.import_graph_def(graph, given, wanted, name="")[0]
+
     try:
         graph.ParseFromString(Path(module.frozen).read_bytes())
-        wrapped = tf.compat.v1.wrap_function(
-            lambda: tf.graph_util.import_graph_def(graph, name=""), []
-        )
-        ends = (wrapped.graph.get_tensor_by_name(f"{name}:0") for name in (_INPUT, _OUTPUT))
-        function: Callable[[Any], Any] = wrapped.prune(*ends)
+        shape = tf.TensorSpec([batch, module.height, module.width, 3], tf.float32)
+        function: Callable[[Any], Any] = tf.compat.v1.wrap_function(call, [shape])
     except Exception:  # not frozen, not on this machine, or damaged
         return None
     return function
@@ -77,3 +79,15 @@ def _folded(graph: Any) -> Any:
     config = ConfigProto()
     config.graph_options.rewrite_options.optimizers.extend(["constfold", "dependency"])
     return tf_optimizer.OptimizeGraph(config, meta)
+
+
+def _without_input(graph: Any) -> Any:
+    """The graph as the body of a function, whose argument takes the place of the placeholder."""
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        if node.name != _INPUT:
+            inputs = [name for name in node.input if name != f"^{_INPUT}"]  # constants wait for it
+            node.input[:] = inputs
+            graph.node.append(node)
+    return graph

@@ -15,7 +15,7 @@ from pipeline import efficientnet_lite, hub, interface, quiet, storage
 from pipeline.errors import UserError
 from pipeline.progress import Progress, silent
 
-FORMAT_VERSION = 2  # raise it when what is found out of a module changes
+FORMAT_VERSION = 3  # raise it when what is found out of a module changes
 
 
 @dataclass(frozen=True)

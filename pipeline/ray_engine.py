@@ -114,7 +114,7 @@ def _decoder(height: int, width: int, how: Augmentation | None) -> Any:
 
     given = [tf.TensorSpec([], tf.string), tf.TensorSpec([2], tf.int64)]
 
-    @tf.function(input_signature=given)
+    @tf.function(input_signature=given, autograph=False)
     def decode(encoded: Any, seed: Any) -> Any:
         return features.pixels_of(encoded, height, width, how, seed)
 

@@ -100,7 +100,7 @@ def store(url: str, attempts: int = 0) -> tuple[Any, str]:
             return system, str(root)
         given = conf.get("s3", {}).get("config_kwargs", {})
         own = {"retries": {"total_max_attempts": attempts}, "max_pool_connections": READERS}
-        system, root = fsspec.url_to_fs(url, config_kwargs=own | given)
+        system, root = fsspec.url_to_fs(url, use_listings_cache=False, config_kwargs=own | given)
         system.retries = 1
     except ImportError:
         library = _LIBRARIES.get(scheme, "fsspec")

@@ -26,7 +26,7 @@ def same_to_the_bit(module: Module, path: Path) -> bool:
     made = frozen.freeze(module, BATCH, path)
     assert made == replace(module, frozen=str(path))
     photos = tf.constant(pixels(module))
-    function = frozen.load(made)
+    function = frozen.load(made, BATCH)
     assert function is not None
     expected = tf.function(modules.load(module)[0])(photos)
     return bool(np.array_equal(function(photos), expected))
@@ -60,7 +60,7 @@ def test_a_module_with_a_table_stays_as_it_is(tmp_path: Path) -> None:
     prepared = modules.prepare(str(tmp_path / "module"), tmp_path)
     assert frozen.freeze(prepared, BATCH, tmp_path / "frozen.pb") == prepared
     assert not (tmp_path / "frozen.pb").exists()
-    assert frozen.load(prepared) is None
+    assert frozen.load(prepared, BATCH) is None
 
 
 def test_a_file_that_is_damaged_or_gone_is_done_without(
