@@ -22,6 +22,7 @@ MIRROR = $(eval MIRROR := $(shell $(BIN)/python -c "import sys, tasks; from pipe
 	given = [('output_dir', place) for place in sys.argv[1:] if place]; \
 	out = tasks.ExportModel(**dict(given)).output_dir; sharing.follow(out); print(out)" "$(OUTPUT_DIR)"))$(or $(MIRROR),$(error so it is not known where results are))
 MODEL = $(OUT)/current
+$(if $(findstring --output-dir,$(OPTIONS)),$(error give the output folder as OUTPUT_DIR=..., and not in OPTIONS))
 HOW := $(if $(SCHEDULER),--scheduler-url "$(SCHEDULER)") $(OPTIONS)
 HEAD := $(if $(SUMMARIES_DIR),--summaries-dir "$(SUMMARIES_DIR)")
 
@@ -85,6 +86,7 @@ luigid: setup ## start Luigi's scheduler with its page on http://127.0.0.1:8082
 
 tensorboard: setup ## show what trainings wrote to SUMMARIES_DIR, on http://127.0.0.1:6006
 	$(BIN)/tensorboard --host 127.0.0.1 --port 6006 --logdir "$(or $(SUMMARIES_DIR),data/summaries)"
+
 nightly: setup ## what cron or systemd runs: train, and promote the model if it passes the gate
 	@$(BIN)/python -m tasks.nightly $(DATA) $(MODULE) $(HOW)
 
@@ -130,6 +132,7 @@ bench: setup bench-head ## measure the bottleneck stage and the head, on IMAGE_D
 
 bench-augmentation: setup ## measure what distorted copies bring, on IMAGE_DIR or the sample photos
 	$(BIN)/python -m benchmarks.augmentation $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
+
 bench-head: setup ## measure the head against scikit-learn, and on a million rows
 	$(BIN)/python -m benchmarks.head $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
@@ -146,7 +149,7 @@ bench-export: setup ## measure each exported file: size, accuracy, speed
 	$(BIN)/python -m benchmarks.export $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
 bench-quality: setup ## plant faults into the photos of IMAGE_DIR, and see what is found of them
-	$(BIN)/python -m benchmarks.quality --image-dir "$(IMAGE_DIR)"
+	$(BIN)/python -m benchmarks.quality --image-dir "$(or $(IMAGE_DIR),$(error say which photos: make bench-quality IMAGE_DIR=folder))"
 
 clean: ## delete what was computed from photos, the samples and the caches; keeps .venv
 	rm -rf data/output data/digits data/summaries .mypy_cache .pytest_cache .ruff_cache .hypothesis

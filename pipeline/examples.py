@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pipeline.rows import widen
+
 BLOCK_ROWS = 2048  # 10 MB of 1,280 features, which the processor's cache holds for two products
 KEPT_BYTES = 1 << 30  # of float32: about 200,000 photos of 1,280 features
 
@@ -140,7 +142,7 @@ def _blocks(passes: Pass, known: pd.Index | None) -> Iterator[tuple[np.ndarray, 
                 block = np.empty((BLOCK_ROWS, vectors.shape[1]), np.float32)
                 labels = np.empty(BLOCK_ROWS, dtype=object)
             some = min(BLOCK_ROWS - filled, len(vectors) - start)
-            block[filled : filled + some] = vectors[start : start + some]
+            widen(vectors[start : start + some], out=block[filled : filled + some])
             labels[filled : filled + some] = names[start : start + some]
             start, filled = start + some, filled + some
             if filled == BLOCK_ROWS:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +70,19 @@ class Settings:
         good = 0 <= self.label_smoothing < 1
         _check("label_smoothing", self.label_smoothing, good, "at least 0 and below 1")
 
+    def refuse_unknown(self, labels: Sequence[str]) -> None:
+        """See that `class_weights` names only classes that are there.
+
+        Raises:
+            UserError: where there is no such class.
+        """
+        for label, _ in self.class_weights:
+            if label not in labels:
+                raise UserError(
+                    f"class_weights names {label!r}, which is no class with training photos; "
+                    "write it as its folder is called"
+                )
+
     def photo_weights(self, examples: Examples) -> np.ndarray:
         """What each photo counts in the loss, float32 [n], in sum 1.
 
@@ -79,12 +93,8 @@ class Settings:
         counts = np.bincount(examples.classes, minlength=len(labels))
         balanced = self.class_weighting == BALANCED
         of_class = 1 / counts if balanced else np.ones(len(labels))
+        self.refuse_unknown(labels)
         for label, factor in self.class_weights:
-            if label not in labels:
-                raise UserError(
-                    f"class_weights names {label!r}, which is no class with training photos; "
-                    "write it as its folder is called"
-                )
             of_class[labels.index(label)] *= factor
         weights = of_class[examples.classes]
         shares: np.ndarray = (weights / weights.sum()).astype(np.float32)

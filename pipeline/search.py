@@ -1,6 +1,7 @@
 """The search for a head: several of them, ranked by what the validation photos say."""
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,12 @@ def write(table: pd.DataFrame, path: Path) -> None:
     """Write a ranking as CSV."""
     with storage.publish(path) as temporary:
         table.to_csv(temporary, index=False)
+
+
+def command(options: dict[str, object]) -> str:
+    """What to give to make train, beside the photos, for a head of such options."""
+    words = [f"--{name.replace('_', '-')} {shlex.quote(str(options[name]))}" for name in options]
+    return f'OPTIONS="{" ".join(words)}"'
 
 
 def remarks(table: pd.DataFrame) -> list[str]:

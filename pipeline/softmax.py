@@ -4,9 +4,11 @@ A solution is float32 [features + 1, classes] for standardised features; its las
 Products are in float32, sums over blocks in float64.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from pipeline.examples import BLOCK_ROWS, Examples
 from pipeline.lbfgs import Function
@@ -39,12 +41,15 @@ def objective(examples: Examples, weights: np.ndarray, l2: float, smoothing: flo
     def loss_and_gradient(solution: np.ndarray) -> tuple[float, np.ndarray]:
         loss = l2 / 2 * float(np.vdot(solution[:-1], solution[:-1]))
         gradient = np.zeros(solution.shape)
-        for rows, vectors in examples.blocks():
-            logits = np.matmul(vectors, solution[:-1], out=logits_buffer[: len(vectors)])
-            logits += solution[-1]
-            loss += block_loss(logits, examples.classes[rows], weights[rows], smoothing)
-            gradient[:-1] += np.matmul(vectors.T, logits, out=product)
-            gradient[-1] += logits.sum(0)
+        # While Arrow reads with all cores, a BLAS thread that waits for work takes one from it.
+        streamed = examples.kept is None
+        with threadpool_limits(1, "blas") if streamed else nullcontext():
+            for rows, vectors in examples.blocks():
+                logits = np.matmul(vectors, solution[:-1], out=logits_buffer[: len(vectors)])
+                logits += solution[-1]
+                loss += block_loss(logits, examples.classes[rows], weights[rows], smoothing)
+                gradient[:-1] += np.matmul(vectors.T, logits, out=product)
+                gradient[-1] += logits.sum(0)
         gradient[:-1] += l2 * solution[:-1]
         return loss, gradient.astype(np.float32)
 

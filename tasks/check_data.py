@@ -3,7 +3,6 @@
 import luigi
 
 from pipeline import manifest, quality, split, storage
-from pipeline.errors import UserError
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.messages import logger
 from tasks.options import CheckOptions
@@ -29,15 +28,14 @@ class CheckData(CheckOptions, Step):
 
     def complete(self) -> bool:
         """The findings are there, and none of them shuts the gate."""
-        try:
-            kinds = quality.chosen(self.fail_on)
-        except UserError:  # `work` will say what is wrong
-            return False
         target = self.output()
-        return target.exists() and (not kinds or quality.read(path(target), kinds).empty)
+        if not target.exists():
+            return False
+        kinds = quality.chosen(self.fail_on)
+        return not kinds or quality.read(path(target), kinds).empty
 
     def work(self) -> None:
-        kinds, target = quality.chosen(self.fail_on), path(self.output())
+        target = path(self.output())
         if not target.exists():
             computed = self.clone(ComputeBottlenecks)
             recipe = computed.recipe()
@@ -53,4 +51,4 @@ class CheckData(CheckOptions, Step):
             quality.write(findings, target)
             for line in quality.remarks(findings):
                 logger.warning(line)
-        quality.refuse(quality.read(target, kinds), target)
+        quality.refuse(quality.read(target, quality.chosen(self.fail_on)), target)

@@ -29,8 +29,7 @@ class EvaluateModel(EvaluationOptions, Step):
             return Pending()
         made_of = (place(trained).name, place(checked).name, evaluation.FORMAT_VERSION)
         # A gate is part of what made it: an evaluation without one does not stand for it.
-        gate = sorted(kind.strip() for kind in self.fail_on.split(",") if kind.strip())
-        key = storage.digest(*made_of, gate)
+        key = storage.digest(*made_of, quality.chosen(self.fail_on))
         return Result(self.output_dir, "evaluations", key)
 
     def work(self) -> None:

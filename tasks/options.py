@@ -11,55 +11,26 @@ from pathlib import Path
 from typing import Any, cast
 
 import luigi
-from luigi.parameter import ParameterVisibility
 
-from pipeline import datasets, features, head_settings, interface, mirror, source, tflite
+from pipeline import datasets, features, interface, mirror, quality, source, split, tflite
 from pipeline.augmentation import Augmentation
-from pipeline.head_settings import Settings, Sgd
-from pipeline.remote import Remote
-from pipeline.source import Place
+from pipeline.head_settings import BALANCED, LBFGS, NONE, SGD, Settings, Sgd, parse_class_weights
 from tasks.configuration import configured
+from tasks.parameters import (
+    FaultsParameter,
+    FolderParameter,
+    OutputParameter,
+    PlaceParameter,
+    TFLiteParameter,
+)
 
 DATA_DIR = Path("data")
 SAMPLE_DIR = DATA_DIR / "digits"
 
 
-class FolderParameter(luigi.PathParameter):
-    """A folder, in which `~` stands for the user's own."""
-
-    def normalize(self, x: str | Path) -> Path:
-        return Path(x).expanduser()
-
-
-class PlaceParameter(luigi.Parameter[Place]):
-    """A folder of this machine, in which `~` stands for the user's own, or the URL of one."""
-
-    def parse(self, x: str) -> Place:
-        return source.at(x)
-
-    def normalize(self, x: str | Place) -> Place:
-        return x if isinstance(x, Remote) else source.at(str(x))
-
-
-class OutputParameter(luigi.PathParameter):
-    """An output folder, or the URL of one, of which a task knows the mirror: see OutputOptions."""
-
-    def parse(self, x: str) -> Any:
-        return source.at(x)
-
-    def normalize(self, x: Any) -> Any:
-        return x if isinstance(x, Remote) else source.at(str(x))
-
-    def serialize(self, x: Path) -> str:
-        store = mirror.of(x) if isinstance(x, Path) else None
-        return store.url if store else str(x)
-
-
-class TFLiteParameter(luigi.StrParameter):
-    """Kinds of TFLite files, with commas between."""
-
-    def normalize(self, x: str) -> str:
-        return ",".join(tflite.parse(x)) or tflite.NONE
+def _given(options: object, kind: type) -> dict[str, Any]:
+    """The options that are called as a data class's fields."""
+    return {field.name: getattr(options, field.name) for field in fields(kind)}
 
 
 class OutputOptions:
@@ -73,7 +44,6 @@ class OutputOptions:
     work_dir = FolderParameter(
         default=Path(configured("data", "work_dir", str(mirror.WORK_DIR))),
         significant=False,
-        visibility=ParameterVisibility.HIDDEN,
         description="folder of this machine in which an output_dir that is a URL is mirrored",
     )
 
@@ -135,6 +105,12 @@ class DataOptions(OutputOptions):
                 values["split_file"] = str(directory / chosen.lists)
         return list(values.items())
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # An impossible value should be heard before any work, here and below.
+        self.percentages = (self.validation_percentage, self.testing_percentage)
+        split.SplitRule(*self.percentages)
+
 
 _RANGES = tuple(interface.RANGES)
 
@@ -194,8 +170,7 @@ class AugmentationOptions:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        names = [field.name for field in fields(Augmentation)]
-        self.augmentation = Augmentation(**{name: getattr(self, name) for name in names})
+        self.augmentation = Augmentation(**_given(self, Augmentation))
 
 
 _PRECISIONS = (features.AUTO, features.FLOAT32, features.BFLOAT16)
@@ -237,20 +212,20 @@ class BottleneckOptions(AugmentationOptions, DataOptions, ModuleOptions):
     )
 
 
-_OPTIMIZERS = (head_settings.LBFGS, head_settings.SGD)
-_WEIGHTINGS = (head_settings.BALANCED, head_settings.NONE)
+_OPTIMIZERS = (LBFGS, SGD)
+_WEIGHTINGS = (BALANCED, NONE)
 
 
 class HeadOptions(BottleneckOptions):
     """Section [head]: how the softmax layer is trained."""
 
     optimizer = luigi.ChoiceParameter(
-        default=configured("head", "optimizer", head_settings.LBFGS, _OPTIMIZERS),
+        default=configured("head", "optimizer", LBFGS, _OPTIMIZERS),
         choices=_OPTIMIZERS,
         description="lbfgs: to the optimum, on all photos at once; sgd: in steps, as retrain.py",
     )
     class_weighting = luigi.ChoiceParameter(
-        default=configured("head", "class_weighting", head_settings.BALANCED, _WEIGHTINGS),
+        default=configured("head", "class_weighting", BALANCED, _WEIGHTINGS),
         choices=_WEIGHTINGS,
         description="balanced: each class counts the same; none: each photo does",
     )
@@ -304,35 +279,18 @@ class HeadOptions(BottleneckOptions):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.settings = self._settings()  # an impossible value should be heard before any work
-
-    def _settings(self) -> Settings:
-        sgd = Sgd(
-            self.how_many_training_steps,
-            self.learning_rate,
-            self.train_batch_size,
-            self.eval_step_interval,
-            self.validation_batch_size,
-            self.random_seed,
-        )
-        return Settings(
-            self.l2,
-            self.class_weighting,
-            head_settings.parse_class_weights(self.class_weights),
-            self.label_smoothing,
-            self.calibrate,
-            sgd if self.optimizer == head_settings.SGD else None,
-        )
+        sgd, weights = Sgd(**_given(self, Sgd)), parse_class_weights(self.class_weights)
+        how = (self.label_smoothing, self.calibrate, sgd if self.optimizer == SGD else None)
+        self.settings = Settings(self.l2, self.class_weighting, weights, *how)
 
 
 class CheckOptions(BottleneckOptions):
     """Section [checks]: what the data may not have."""
 
-    fail_on = luigi.StrParameter(
+    fail_on = FaultsParameter(
         default=configured("checks", "fail_on", ""),
-        description="kinds of faults that stop the run, with commas between: leak, conflict, "
-        "label, unreadable, format, duplicate, near_duplicate, outlier, tiny, greyscale, "
-        "small_class, imbalance",
+        description="kinds of faults that stop the run, with commas between: "
+        + ", ".join(quality.KINDS),
     )
 
 
@@ -416,19 +374,16 @@ class NightlyOptions(ExportOptions):
     page_url = luigi.StrParameter(
         default=configured("nightly", "page_url", ""),
         significant=False,
-        visibility=ParameterVisibility.HIDDEN,
         description="where output_dir can be read in a browser; the scheduler's page links to it",
     )
     retries = luigi.IntParameter(
         default=configured("nightly", "retries", 2),
         significant=False,
-        visibility=ParameterVisibility.HIDDEN,
         description="how often a failed run is tried again",
     )
     retry_delay = luigi.FloatParameter(
         default=configured("nightly", "retry_delay", 60.0),
         significant=False,
-        visibility=ParameterVisibility.HIDDEN,
         description="seconds before it is",
     )
 
@@ -437,8 +392,7 @@ class PruneOptions(OutputOptions):
     """Section [prune]: what is kept of earlier runs."""
 
     keep = luigi.IntParameter(
-        default=configured("prune", "keep", 30),
-        description="runs whose results are kept",
+        default=configured("prune", "keep", 30), description="runs whose results are kept"
     )
     delete = luigi.BoolParameter(
         default=False,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import fields
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import luigi
@@ -39,12 +40,12 @@ class SearchHead(SearchOptions, Step):
         return Result(self.output_dir, "searches", f"{key}.csv")
 
     def work(self) -> None:
-        table = search.rank(
-            [Candidate(options, path(head.output())) for head, options in self.heads.items()]
-        )
+        heads = {str(path(head.output())): options for head, options in self.heads.items()}
+        table = search.rank([Candidate(heads[head], Path(head)) for head in heads])
         search.write(table, place(self.output()))
         for line in search.remarks(table):
             logger.info(line)
+        logger.info("Export it with make train and %s", search.command(heads[table["head"][0]]))
         logger.info("The heads are ranked in %s", place(self.output()))
 
     def _head(self, options: dict[str, object]) -> TrainHead:

@@ -97,10 +97,8 @@ class SplitDataset(DataOptions, Step):
 
     def _rule(self) -> split.SplitRule:
         given = split.read_given(self.split_file) if self.split_file else None
-        percentages = (self.validation_percentage, self.testing_percentage)
-        return split.SplitRule(*percentages, given, self.group_duplicates)
+        return split.SplitRule(*self.percentages, given, self.group_duplicates)
 
     def _rule_digest(self) -> str:
         lists = _digest_lists(self.split_file) if self.split_file else ""
-        percentages = (self.validation_percentage, self.testing_percentage)
-        return storage.digest(*percentages, lists, self.group_duplicates)
+        return storage.digest(*self.percentages, lists, self.group_duplicates)

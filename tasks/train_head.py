@@ -4,6 +4,7 @@ import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import luigi
 
@@ -18,6 +19,11 @@ from tasks.step import Pending, Result, Step, place
 
 class TrainHead(HeadOptions, Step):
     """Train a head on the bottlenecks of all classes, and keep the best on validation."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.settings.class_weights and (labels := self.clone(SplitDataset).labels()):
+            self.settings.refuse_unknown(labels)  # hours before the head is trained
 
     def requires(self) -> list[luigi.Task]:
         computed: ComputeBottlenecks = self.clone(ComputeBottlenecks)

@@ -11,7 +11,7 @@ from pipeline.modules import Module
 from pipeline.progress import Progress, silent
 from pipeline.quality import neighbours
 from pipeline.quality.neighbours import Nearest
-from pipeline.rows import Part
+from pipeline.rows import Part, widen
 from pipeline.source import Place
 
 MOST = 200_000  # photos whose vectors are kept: 1 GB of 1,280 features
@@ -63,7 +63,7 @@ class Subject:
         kept, start = [], 0
         for vectors in self.read():
             first, last = np.searchsorted(self.sample, (start, start + len(vectors)))
-            kept.append(vectors[self.sample[first:last] - start].astype(np.float32))
+            kept.append(widen(vectors[self.sample[first:last] - start]))
             start += len(vectors)
         return np.concatenate(kept) if kept else np.empty((0, 0), np.float32)
 
@@ -72,7 +72,7 @@ class Subject:
         start = 0
         whole = len(self.sample) == len(self.photos)
         for vectors in (self.vectors,) if whole else self.read():
-            yield slice(start, start + len(vectors)), vectors.astype(np.float32, copy=False)
+            yield slice(start, start + len(vectors)), vectors if whole else widen(vectors)
             start += len(vectors)
 
     @cached_property

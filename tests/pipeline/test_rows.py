@@ -10,6 +10,7 @@ from pipeline import rows, vectors
 from pipeline.augmentation import Augmentation
 from pipeline.bottlenecks import Counts
 from pipeline.errors import UserError
+from pipeline.rows import widen
 from tests.conftest import Store
 
 
@@ -114,3 +115,13 @@ def test_a_damaged_class_may_be_given_up_by_several_processes(store: Store) -> N
     assert store.run() == Counts(computed=24, reused=24)
     rows.give_up(directory, directory / "a file that is gone")  # and the class is there again
     assert store.run() == Counts(computed=0, reused=48)
+
+
+def test_vectors_are_widened_as_numpy_does() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(-1, 64)
+    expected = every.astype(np.float32)
+    assert np.array_equal(widen(every), expected, equal_nan=True)
+    out = np.empty_like(expected)
+    widen(every[::2], out[::2])
+    assert np.array_equal(out[::2], expected[::2], equal_nan=True)
+    assert np.array_equal(widen(expected), expected, equal_nan=True)

@@ -48,6 +48,11 @@ def test_the_table_is_written_and_told(candidates: list[Candidate], tmp_path: Pa
     assert last == f"The best head is in {tmp_path / '2'}"
 
 
+def test_the_command_for_a_head_keeps_its_options_apart() -> None:
+    told = search.command({"tfhub_module": "my module", "l2": 0.0})
+    assert told == """OPTIONS="--tfhub-module 'my module' --l2 0.0\""""
+
+
 def test_without_validation_photos_heads_are_listed_all_the_same(tmp_path: Path) -> None:
     trained = head.train(in_memory(*points(80, 3, 7)), lambda: iter([]))
     head.write(*trained, tmp_path / "head")

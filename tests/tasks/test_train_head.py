@@ -92,11 +92,19 @@ def test_a_killed_training_goes_on_and_ends_as_an_undisturbed_one(
         ("learning_rate", 0.0, "learning_rate is 0; it must be a positive number"),
         ("label_smoothing", 1.0, "label_smoothing is 1; it must be at least 0 and below 1"),
         ("class_weights", "rose=2", "it must be labels with positive numbers"),
+        ("testing_percentage", 95.0, "together they must stay below 100"),
+        ("fail_on", "leaks", "fail_on: there is no kind 'leaks'"),
     ],
 )
 def test_an_impossible_value_is_heard_before_any_work(name: str, value: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         ExportModel(**{"optimizer": "sgd", name: value})
+
+
+def test_a_weight_of_no_class_is_heard_before_any_work(options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="class_weights names 'tulip', which is no class"):
+        TrainHead(**options, class_weights='{"tulip": 2}')
+    assert not options["output_dir"].exists()
 
 
 def test_even_one_that_the_optimizer_does_not_use() -> None:
