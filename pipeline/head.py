@@ -17,7 +17,7 @@ from pipeline.snapshots import Snapshots
 from pipeline.summaries import Summaries
 from pipeline.trial import Trial
 
-FORMAT_VERSION = 3  # raise it when training changes, so that heads are trained again
+FORMAT_VERSION = 4  # raise it when training changes, so that heads are trained again
 
 
 @dataclass(frozen=True)

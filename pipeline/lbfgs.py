@@ -12,6 +12,9 @@ MEMORY = 10  # pairs remembered
 Function = Callable[[np.ndarray], tuple[float, np.ndarray]]
 """Loss and gradient of a point, the gradient in float32."""
 
+Guess = Callable[[np.ndarray], np.ndarray]
+"""From a gradient to what it is, about, times the inverse Hessian."""
+
 
 @dataclass(frozen=True)
 class State:
@@ -35,11 +38,19 @@ def start(function: Function, point: np.ndarray) -> State:
     return State(point, *function(point))
 
 
-def advance(function: Function, state: State) -> State | None:
-    """One iteration; None where what is left to gain is below the precision of float32."""
-    direction = -_times_inverse_curvature(state)
+def advance(function: Function, state: State, guess: Guess | None = None) -> State | None:
+    """One iteration; None where what is left to gain is below the precision of float32.
+
+    Args:
+        function: to be minimised.
+        state: before.
+        guess: of the inverse Hessian, which what is remembered corrects; by default a number times
+            the identity.
+    """
+    direction = -_times_inverse_curvature(state, guess)
     slope = float(np.vdot(state.gradient, direction))
-    step = 1.0 if state.changes else min(1.0, 1 / float(np.abs(state.gradient).sum()))
+    known = guess or state.changes
+    step = 1.0 if known else min(1.0, 1 / float(np.abs(state.gradient).sum()))
     while True:
         point = state.point + np.float32(step) * direction
         loss, gradient = function(point)
@@ -55,7 +66,7 @@ def advance(function: Function, state: State) -> State | None:
     return State(point, loss, gradient, changes, turns)
 
 
-def _times_inverse_curvature(state: State) -> np.ndarray:
+def _times_inverse_curvature(state: State, guess: Guess | None) -> np.ndarray:
     """The gradient times an estimate of the inverse Hessian (the two-loop recursion)."""
     product = state.gradient.copy()
     pairs = [(c, t, np.vdot(c, t)) for c, t in zip(state.changes, state.turns, strict=True)]
@@ -64,7 +75,9 @@ def _times_inverse_curvature(state: State) -> np.ndarray:
         factor = np.vdot(change, product) / curvature
         product -= factor * turn
         factors.append(factor)
-    if pairs:
+    if guess:
+        product = guess(product)
+    elif pairs:
         _, turn, curvature = pairs[-1]
         product *= curvature / np.vdot(turn, turn)
     for (change, turn, curvature), factor in zip(pairs, reversed(factors), strict=True):

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from pipeline import examples, head, l2_path
 from pipeline.errors import UserError
-from pipeline.examples import in_memory
+from pipeline.examples import Pass, in_memory
 from pipeline.head import Head, Training
 from pipeline.head_settings import NONE, Settings, Sgd
 from tests.conftest import points
@@ -126,21 +126,46 @@ def test_training_twice_gives_the_same_numbers(sgd: Sgd | None) -> None:
     assert np.array_equal(first.weights, second.weights)
 
 
+def in_sevens(given: Points) -> Pass:
+    return lambda: ((given[0][i : i + 7], given[1][i : i + 7]) for i in range(0, len(given[1]), 7))
+
+
 @pytest.mark.parametrize("sgd", [None, Sgd(how_many_training_steps=60)])
-def test_the_head_does_not_depend_on_batches_nor_on_what_is_kept(
+def test_the_head_does_not_depend_on_batches(
     sgd: Sgd | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(examples, "BLOCK_ROWS", 32)
     training, validation = points(300, 3, 7, noise=3), points(100, 3, 8, noise=3)
-    whole, _ = train(training, validation, sgd=sgd, l2=0.1)
+    whole, _ = train(training, validation, sgd=sgd)
+    again, _ = head.train(in_sevens(training), in_sevens(validation), Settings(sgd=sgd))
+    assert np.array_equal(whole.weights, again.weights)
+    assert np.array_equal(whole.bias, again.bias)
+
+
+def test_steps_do_not_depend_on_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examples, "BLOCK_ROWS", 32)
+    parts = points(300, 3, 7, noise=3), points(100, 3, 8, noise=3)
+    kept, _ = train(*parts, sgd=Sgd(how_many_training_steps=60))
     monkeypatch.setattr(examples, "KEPT_BYTES", 0)
+    streamed, _ = train(*parts, sgd=Sgd(how_many_training_steps=60))
+    assert np.array_equal(kept.weights, streamed.weights)
 
-    def batches(given: Points):  # type: ignore[no-untyped-def]
-        return lambda: ((given[0][i : i + 7], given[1][i : i + 7]) for i in range(0, 300, 7))
 
-    streamed, _ = head.train(batches(training), batches(validation), Settings(sgd=sgd, l2=0.1))
-    assert np.array_equal(whole.weights, streamed.weights)
-    assert np.array_equal(whole.bias, streamed.bias)
+def test_where_photos_are_not_kept_the_optimum_is_found_in_few_passes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = np.random.default_rng(0)
+    hidden, labels = points(8000, 3, 7, noise=3)
+    mixed = (hidden / hidden.std(0)) @ generator.normal(size=(20, 20)) ** 3
+    given = mixed.astype(np.float32), labels
+    kept, of_kept = train(given, l2=0.001)
+    monkeypatch.setattr(examples, "BLOCK_ROWS", 32)
+    monkeypatch.setattr(examples, "KEPT_BYTES", given[0].nbytes // 4)
+    streamed, of_streamed = train(given, l2=0.001)
+    assert np.abs(streamed.weights - kept.weights).max() < 0.05 * np.abs(kept.weights).max()
+    (one,), (other,) = of_kept.path, of_streamed.path
+    assert other.training_cross_entropy == pytest.approx(one.training_cross_entropy, rel=1e-3)
+    assert other.iterations < one.iterations / 2
 
 
 @pytest.mark.parametrize("sgd", [None, Sgd(how_many_training_steps=300)])
