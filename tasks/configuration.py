@@ -2,8 +2,9 @@
 
 import difflib
 from configparser import InterpolationError
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration import get_config
 from luigi.task_register import Register
 
@@ -80,3 +81,16 @@ def refuse_unknown() -> list[str]:
                 meant = f"did you mean {close[0]}?" if close else f"it has {', '.join(names)}"
                 raise UserError(f"luigi.cfg: [{section}] has no option {name}; {meant}")
     return strange
+
+
+def asked(arguments: list[str]) -> Any:
+    """The task that a command line asks for.
+
+    Raises:
+        UserError: where an option has a wrong value.
+    """
+    try:
+        with CmdlineParser.global_instance(arguments) as parser:
+            return parser.get_task_obj()
+    except ValueError as error:
+        raise UserError(f"an option on the command line has a wrong value: {error}") from None

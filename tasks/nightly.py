@@ -16,13 +16,12 @@ from multiprocessing.connection import Connection
 
 import luigi
 from luigi import notifications
-from luigi.cmdline_parser import CmdlineParser
 from luigi.retcodes import run_with_retcodes
 
 from pipeline import history, lock, sharing, trend
 from pipeline.errors import OutageError, UserError
 from pipeline.history import Night
-from tasks import NightlyRetrain
+from tasks import NightlyRetrain, configuration
 
 # Exit codes beside Luigi's own, which luigi.cfg names.
 DONE, MISTAKE, REFUSED, ALREADY_RUNNING, INTERRUPTED = 0, 2, 3, 10, 130
@@ -53,12 +52,7 @@ def main() -> None:
     """Run the night, and exit with a code that says what became of it: see docs/nightly.md."""
     arguments = ["--module", "tasks", "NightlyRetrain", *sys.argv[1:]]
     try:
-        with CmdlineParser.global_instance(arguments) as parser:
-            task = parser.get_task_obj()
-    except ValueError as error:
-        _say(f"an option on the command line has a wrong value: {error}")
-        sys.exit(MISTAKE)
-    try:
+        task = configuration.asked(arguments)
         with lock.exclusive(task.output_dir / lock.NIGHTLY) as held:
             if held is None:
                 _say(f"Another nightly run is at work on {task.output_dir}; this one leaves")

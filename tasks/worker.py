@@ -10,9 +10,10 @@ import sys
 import time
 
 import luigi
-from luigi.cmdline_parser import CmdlineParser
 from luigi.execution_summary import LuigiStatusCode
 
+from pipeline.errors import UserError
+from tasks import configuration
 from tasks.messages import logger
 
 TRIES = 3  # of what fails; another worker may have a photo or a disk that this one lacks
@@ -30,10 +31,9 @@ def main() -> None:
     """Work until the task is complete; exits with another code than 0 if it does not become so."""
     arguments = ["--module", "tasks", *_OPTIONS, *sys.argv[1:]]
     try:
-        with CmdlineParser.global_instance(arguments) as parser:
-            task = parser.get_task_obj()
-    except ValueError as error:
-        print(f"an option on the command line has a wrong value: {error}", file=sys.stderr)
+        task = configuration.asked(arguments)
+    except UserError as error:
+        print(error, file=sys.stderr)
         sys.exit(MISTAKE)
     failures = 0
     try:

@@ -175,11 +175,18 @@ def test_without_a_scheduler_the_run_fails_and_says_why(site: Site) -> None:
     assert site.outcomes() == ["failed"]
 
 
-def test_a_wrong_option_is_one_line(site: Site) -> None:
-    code, said = site.run("--tolerance", "much")
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("--tolerance", "much", "could not convert string to float: 'much'"),
+        ("--testing-percentage", 95, "together they must stay below 100"),
+    ],
+)
+def test_a_wrong_option_is_one_line(site: Site, option: str, value: object, reason: str) -> None:
+    code, said = site.run(option, value)
     assert code == 2
     assert "Traceback" not in said
-    assert "could not convert string to float: 'much'" in said
+    assert reason in said
 
 
 @pytest.mark.slow
