@@ -160,8 +160,10 @@ def _by_sample(model: Function, point: np.ndarray) -> Guess:
         near = lbfgs.start(tilted, point)
         enough = _ENOUGH * float(np.linalg.norm(gradient))
         for _ in range(_MOST_ITERATIONS):
-            further = lbfgs.advance(tilted, near)
-            if further is None or np.linalg.norm(near.gradient) < enough:
+            further = (
+                lbfgs.advance(tilted, near) if np.linalg.norm(near.gradient) > enough else None
+            )
+            if further is None:
                 break
             near = further
         way: np.ndarray = point - near.point
