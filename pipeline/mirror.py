@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
@@ -317,6 +318,8 @@ def _upload(file: str, store: Any, key: str) -> None:
 
 def _modified(facts: dict[str, Any]) -> float:
     when = next((facts[key] for key in _MODIFIED if facts.get(key)), None)
+    if isinstance(when, str):  # as Google Cloud Storage has it
+        when = datetime.fromisoformat(when)
     return float(when.timestamp()) if when is not None else time.time()
 
 

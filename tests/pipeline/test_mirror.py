@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline import mirror, remote
 from pipeline.errors import UserError
@@ -240,3 +242,19 @@ def test_a_killed_upload_leaves_nothing_that_counts(
     here.push([head])
     there.fetch([there.folder / "heads/1"])
     assert contents(there.folder / "heads/1") == HEAD
+
+
+def test_times_are_understood_as_google_cloud_storage_tells_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = MemoryFileSystem.ls
+
+    def ls(self: MemoryFileSystem, path: str, detail: bool = True) -> list[dict[str, object]]:
+        return [f | {"updated": "2026-11-26T00:27:05.500Z"} for f in listed(self, path, detail)]
+
+    monkeypatch.setattr(MemoryFileSystem, "ls", ls)
+    MemoryFileSystem().pipe_file("/of-google/out/heads/one.json", b"{}")
+    store = mirror.of(mirror.folder("memory://of-google/out", tmp_path))
+    assert store
+    (entry,) = store.entries(store.folder / "heads").values()
+    assert entry.modified == datetime(2026, 11, 26, 0, 27, 5, 500_000, UTC).timestamp()
