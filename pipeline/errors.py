@@ -1,4 +1,8 @@
-"""The errors that are shown to people."""
+"""The errors that are shown to people, and those that are no file's fault."""
+
+import errno
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class UserError(Exception):
@@ -11,3 +15,9 @@ class UserError(Exception):
 
 class OutageError(UserError):
     """A store that does not answer: it may pass, so that trying again is worth while."""
+
+
+def refuse_exhausted(error: Exception) -> None:
+    """Raise an error again that says nothing of the file: memory or open files are used up."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) in _EXHAUSTED:
+        raise error

@@ -116,15 +116,21 @@ def extract(
     with using(precision), ThreadPoolExecutor(1) as worker:
         forward = worker.submit(load, module)
         running: deque[Future[Batch]] = deque()
-        for part in decode(paths, height, width, how, seeds, digests):
-            running.append(worker.submit(run, part))
-            if running[0].done() or len(running) == AHEAD:
-                while len(running) > 1:
-                    yield running.popleft().result()
-                if not on_gpu:
-                    wait(running)  # both use all cores: decoding at the same time takes longer
+        failure: UserError | None = None
+        try:
+            for part in decode(paths, height, width, how, seeds, digests):
+                running.append(worker.submit(run, part))
+                if running[0].done() or len(running) == AHEAD:
+                    while len(running) > 1:
+                        yield running.popleft().result()
+                    if not on_gpu:
+                        wait(running)  # both use all cores: decoding at the same time takes longer
+        except UserError as error:  # of one photo; those before it are done
+            failure = error
         for batch in running:
             yield batch.result()
+        if failure:
+            raise failure
 
 
 def load(module: Module) -> Callable[[Any], Any]:

@@ -8,6 +8,7 @@ from functools import partial
 import pandas as pd
 
 from pipeline import source, tars
+from pipeline.errors import refuse_exhausted
 from pipeline.photos import Found, Inspection
 from pipeline.progress import Progress
 from pipeline.source import Place
@@ -71,6 +72,7 @@ def _read(image_dir: Place, shard: Found) -> pd.DataFrame:
     try:
         members = source.members(image_dir, shard)
     except OSError as error:
+        refuse_exhausted(error)
         return _read(image_dir, replace(shard, problem=f"cannot be read: {error.strerror}"))
     found = [(m.label, m.path, m.size, *version, *astuple(m.inspection)) for m in members]
     return pd.DataFrame(found, columns=_COLUMNS)

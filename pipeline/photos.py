@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, refuse_exhausted
 
 OK = "ok"
 
@@ -178,6 +178,7 @@ def _walk(
                 seen.add((here.st_dev, here.st_ino))
                 entries = sorted(os.scandir(where), key=lambda entry: entry.name, reverse=True)
             except OSError as error:
+                refuse_exhausted(error)
                 yield _unusable(label, path, f"folder cannot be read: {error.strerror}")
                 continue
             shown = (e for e in entries if not e.name.startswith("."))
@@ -237,6 +238,7 @@ def inspect(path: Path, problem: str = "") -> Inspection:
             return _aside(large)
         data = path.read_bytes()
     except OSError as error:
+        refuse_exhausted(error)
         return _aside(f"cannot be read: {error.strerror}")
     return inspect_bytes(data)
 
@@ -267,7 +269,8 @@ def _read_header(data: bytes, digest: str) -> Inspection:
         with Image.open(io.BytesIO(data), formats=formats) as image:
             (width, height), kind, mode = image.size, str(image.format), image.mode
             frames = getattr(image, "n_frames", 1)
-    except Exception:  # Pillow's readers raise anything at all on damaged files
+    except Exception as error:  # Pillow's readers raise anything at all on damaged files
+        refuse_exhausted(error)
         if data[4:12] in _HEIC:
             return _aside("HEIC is not supported; convert it to JPEG or PNG", digest)
         if b"<svg" in data[:1024]:

@@ -20,6 +20,7 @@ class ExportModel(ExportOptions, Step):
         parsing=luigi.BoolParameter.EXPLICIT_PARSING,
         description="whether `current` is to lead to the model; NightlyRetrain decides that later",
     )
+    _promoted = False  # by this run; another one may promote its own model right after
 
     def requires(self) -> dict[str, luigi.Task]:
         return {
@@ -43,7 +44,8 @@ class ExportModel(ExportOptions, Step):
         if not self.promote:
             return True
         sharing.follow(self.output_dir)
-        return promotion.current(self.output_dir) == place(self.output()).resolve()
+        current = promotion.current(self.output_dir)
+        return self._promoted or current == place(self.output()).resolve()
 
     def work(self) -> None:
         inputs, recipe = self.input(), self.clone(ComputeBottlenecks).ready(self.reporter)
@@ -66,6 +68,7 @@ class ExportModel(ExportOptions, Step):
                 history.add(self.output_dir, promotion=move)
                 sharing.share_model(self.output_dir)
                 sharing.share_history(self.output_dir)
+            self._promoted = True
             logger.info("The model is in %s", self.output_dir / "current")
 
     def _options(self) -> export.Options:

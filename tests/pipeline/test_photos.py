@@ -1,5 +1,6 @@
 """Finding photos in class folders, and reading their headers."""
 
+import errno
 import hashlib
 import io
 import os
@@ -12,6 +13,7 @@ from PIL import Image
 
 from pipeline import photos
 from pipeline.errors import UserError
+from tests.conftest import PhotoMaker
 
 
 def noise(width: int = 48, height: int = 40) -> Image.Image:
@@ -321,3 +323,17 @@ def test_a_file_that_somebody_names_is_listed_with_its_problem(tmp_path: Path) -
     assert photos.one(tmp_path / "photo").size == 5
     assert photos.one(tmp_path / "none").problem.startswith("cannot be read")
     assert "not UTF-8" in photos.one(Path("\udcff.jpg")).problem
+
+
+@pytest.mark.parametrize("used_up", [OSError(errno.EMFILE, "Too many open files"), MemoryError()])
+def test_a_photo_is_not_set_aside_for_what_the_machine_lacks(
+    used_up: Exception, make_photo: PhotoMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = make_photo(tmp_path / "photo.jpg")
+
+    def read_bytes(_path: Path) -> bytes:
+        raise used_up
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    with pytest.raises(type(used_up)):
+        photos.inspect(photo)
