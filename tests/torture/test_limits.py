@@ -1,27 +1,31 @@
 """Limits on open files and memory: one line, nothing lost, and the rerun completes."""
 
 import resource
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.torture.conftest import Pipeline, results, table, temporaries
 
-ABORTED = -6  # a thread or memory that TensorFlow cannot do without ends the process by SIGABRT
+# A thread or memory that TensorFlow or another library cannot do without ends the process.
+ABORTED = (-signal.SIGABRT, -signal.SIGSEGV)
+REFUSED = (30, 40)  # in a step; or before one
 GB = 10**9
 
 
 def attempt(pipeline: Pipeline, out: Path, kind: int, limit: int) -> str:
     """Run under a limit, and again without: what the first one ended with."""
     tried = pipeline.run(out, before=lambda: resource.setrlimit(kind, (limit, limit)))
-    assert tried.returncode in (0, 30, ABORTED), tried.stderr
-    if tried.returncode == 30:
+    assert tried.returncode in (0, *REFUSED, *ABORTED), tried.stderr
+    if tried.returncode in REFUSED:
         assert "Traceback" not in tried.stderr, tried.stderr
         assert "run again: what is done is kept" in tried.stderr
     again = pipeline.run(out)
     assert again.returncode == 0, again.stderr
     assert temporaries(out) == []
-    return {0: "completes", 30: "one line, exit code 30"}.get(tried.returncode, "aborted")
+    said = dict.fromkeys(REFUSED, "one line") | {0: "completes"}
+    return said.get(tried.returncode, "aborted")
 
 
 @pytest.mark.slow
@@ -29,7 +33,7 @@ def test_too_little_memory_for_tensorflow_is_said_in_a_line(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
     ended = attempt(pipeline, tmp_path / "out", resource.RLIMIT_AS, 5 * GB // 2)
-    assert ended == "one line, exit code 30"
+    assert ended == "one line"
 
 
 @pytest.mark.torture
@@ -38,7 +42,7 @@ def test_limits_of_all_sizes(pipeline: Pipeline, tmp_path: Path) -> None:
     limits = [("open files", resource.RLIMIT_NOFILE, n, str(n)) for n in (8, 12, 16, 64, 256)]
     limits += [
         ("address space", resource.RLIMIT_AS, tenths * GB // 10, f"{tenths / 10} GB")
-        for tenths in (4, 10, 15, 20, 25, 30, 35, 38, 40, 42, 45, 50, 60)
+        for tenths in (10, 15, 20, 25, 30, 35, 38, 40, 42, 45, 50, 60)
     ]
     rows = list[tuple[object, ...]]()
     for number, (what, kind, limit, shown) in enumerate(limits):
