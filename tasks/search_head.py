@@ -8,7 +8,7 @@ from typing import Any
 
 import luigi
 
-from pipeline import search, storage
+from pipeline import mirror, search, storage
 from pipeline.augmentation import Augmentation
 from pipeline.search import Candidate
 from tasks.messages import logger
@@ -45,7 +45,9 @@ class SearchHead(SearchOptions, Step):
         search.write(table, place(self.output()))
         for line in search.remarks(table):
             logger.info(line)
-        logger.info("Export it with make train and %s", search.command(heads[table["head"][0]]))
+        store = mirror.of(self.output_dir)
+        where = (self.image_dir, store.url if store else self.output_dir)
+        logger.info("Export it with %s", search.command(*where, heads[table["head"][0]]))
         logger.info("The heads are ranked in %s", place(self.output()))
 
     def _head(self, options: dict[str, object]) -> TrainHead:

@@ -1,5 +1,6 @@
 """The ranking of heads: the best one on validation comes first."""
 
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -49,8 +50,11 @@ def test_the_table_is_written_and_told(candidates: list[Candidate], tmp_path: Pa
 
 
 def test_the_command_for_a_head_keeps_its_options_apart() -> None:
-    told = search.command({"tfhub_module": "my module", "l2": 0.0})
-    assert told == """OPTIONS="--tfhub-module 'my module' --l2 0.0\""""
+    told = search.command("my photos", "out", {"tfhub_module": "my module", "l2": 0.0})
+    assert shlex.split(told) == [
+        *("make", "train", "IMAGE_DIR=my photos", "OUTPUT_DIR=out"),
+        "OPTIONS=--tfhub-module 'my module' --l2 0.0",
+    ]
 
 
 def test_without_validation_photos_heads_are_listed_all_the_same(tmp_path: Path) -> None:
