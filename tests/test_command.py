@@ -160,7 +160,10 @@ def test_impossible_percentages(photo_dir: Path, tmp_path: Path) -> None:
         *("SplitDataset", "--image-dir", photo_dir, "--output-dir", tmp_path / "out"),
         *("--testing-percentage", "95"),
     )
-    assert "validation_percentage is 10 and testing_percentage is 95" in refused(done)
+    assert done.returncode == 40
+    assert "Traceback" not in done.stderr
+    assert "validation_percentage is 10 and testing_percentage is 95" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_distortions_without_copies_are_a_mistake(
