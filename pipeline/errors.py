@@ -2,7 +2,7 @@
 
 import errno
 
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class UserError(Exception):
@@ -19,5 +19,5 @@ class OutageError(UserError):
 
 def refuse_exhausted(error: Exception) -> None:
     """Raise an error again that says nothing of the file: memory or open files are used up."""
-    if isinstance(error, MemoryError) or getattr(error, "errno", None) in _EXHAUSTED:
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) in EXHAUSTED:
         raise error

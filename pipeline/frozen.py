@@ -87,7 +87,7 @@ def _without_input(graph: Any) -> Any:
     del graph.node[:]
     for node in nodes:
         if node.name != _INPUT:
-            inputs = [name for name in node.input if name != f"^{_INPUT}"]  # constants wait for it
-            node.input[:] = inputs
+            # Constants wait for it.
+            node.input[:] = [name for name in node.input if name != f"^{_INPUT}"]
             graph.node.append(node)
     return graph

@@ -13,13 +13,14 @@ do, where L-BFGS alone takes a hundred.
 """
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from pipeline import lbfgs, softmax
 from pipeline.examples import Examples
 from pipeline.head_settings import Settings
-from pipeline.lbfgs import Function, Guess
+from pipeline.lbfgs import Function
 from pipeline.progress import Progress
 from pipeline.snapshots import Snapshots
 from pipeline.summaries import TRAINING, Summaries
@@ -86,11 +87,12 @@ def train(
         run: _Run, photos: Examples, l2: float, tolerance: float, start: np.ndarray
     ) -> tuple[np.ndarray, int]:
         """The solution whose loss is that near to the optimum, and the iterations that it took."""
-        function, model = objective(photos, l2), objective(sample, l2)
+        function = objective(photos, l2)
+        model = None if photos.kept is not None else objective(sample, l2)
         state = run.state or lbfgs.start(function, start)
         number, before = run.iterations, _iterations(run.trials)
         while number < _MOST_ITERATIONS and not _near(state, l2, tolerance):
-            guess = None if photos.kept is not None else _by_sample(model, state.point)
+            guess = partial(_by_sample, model, state.point) if model else None
             advanced = lbfgs.advance(function, state, guess)
             if advanced is None:
                 break
@@ -142,34 +144,30 @@ def _near(state: lbfgs.State, l2: float, tolerance: float) -> bool:
     return squared <= 2 * l2 * tolerance * state.loss
 
 
-def _by_sample(model: Function, point: np.ndarray) -> Guess:
-    """The inverse Hessian at a point as some of the photos know it.
+def _by_sample(model: Function, point: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """A gradient times the inverse Hessian at a point, as some of the photos know it.
 
-    Their loss is tilted until its gradient there is the given one; the way to its minimum is that
-    gradient times the inverse Hessian, and better than that where the loss is no parabola.
+    Their loss is tilted until its gradient at the point is the given one. The way to its minimum is
+    what is asked for, and better than that where the loss is no parabola.
     """
-    _, own = model(point)
+    loss, own = model(point)
+    tilt = gradient - own
 
-    def guess(gradient: np.ndarray) -> np.ndarray:
-        tilt = gradient - own
+    def tilted(at: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, slope = model(at)
+        return loss + float(np.vdot(tilt, at - point)), slope + tilt
 
-        def tilted(at: np.ndarray) -> tuple[float, np.ndarray]:
-            loss, slope = model(at)
-            return loss + float(np.vdot(tilt, at - point)), slope + tilt
-
-        near = lbfgs.start(tilted, point)
-        enough = _ENOUGH * float(np.linalg.norm(gradient))
-        for _ in range(_MOST_ITERATIONS):
-            further = (
-                lbfgs.advance(tilted, near) if np.linalg.norm(near.gradient) > enough else None
-            )
-            if further is None:
-                break
-            near = further
-        way: np.ndarray = point - near.point
-        return way
-
-    return guess
+    near = lbfgs.State(point, loss, gradient)
+    enough = _ENOUGH * float(np.linalg.norm(gradient))
+    for _ in range(_MOST_ITERATIONS):
+        if np.linalg.norm(near.gradient) <= enough:
+            break
+        further = lbfgs.advance(tilted, near)
+        if further is None:
+            break
+        near = further
+    way: np.ndarray = point - near.point
+    return way
 
 
 def _save(run: _Run, snapshots: Snapshots) -> None:

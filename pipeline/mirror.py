@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
 
 from pipeline import remote, source, storage
-from pipeline.errors import OutageError, UserError
+from pipeline.errors import EXHAUSTED, OutageError, UserError
 from pipeline.source import Place
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ _FRESH_S = 2.0  # as long as what a listing lacks is taken for missing
 _AGAIN_S = 0.2  # the same, when it is asked for again
 _MODIFIED = ("LastModified", "updated", "mtime", "created")  # as the stores' libraries call it
 # What this machine refuses, not the store: trying again is of no use.
-_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, *EXHAUSTED)
 
 
 def folder(place: str | Place, work_dir: Path = WORK_DIR) -> Path:

@@ -53,9 +53,9 @@ def write(table: pd.DataFrame, path: Path) -> None:
         table.to_csv(temporary, index=False)
 
 
-def command(image_dir: object, output_dir: object, options: dict[str, object]) -> str:
+def command(image_dir: str, output_dir: str, options: dict[str, object]) -> str:
     """What a user can type to export a head of such options; others were as in luigi.cfg."""
-    folders = f"IMAGE_DIR={shlex.quote(str(image_dir))} OUTPUT_DIR={shlex.quote(str(output_dir))}"
+    folders = f"IMAGE_DIR={shlex.quote(image_dir)} OUTPUT_DIR={shlex.quote(output_dir)}"
     words = [f"--{name.replace('_', '-')} {shlex.quote(str(options[name]))}" for name in options]
     return f'make train {folders} OPTIONS="{" ".join(words)}"'
 

@@ -41,11 +41,10 @@ class ExportModel(ExportOptions, Step):
     def complete(self) -> bool:
         if not self.output().exists():
             return False
-        if not self.promote:
+        if not self.promote or self._promoted:
             return True
         sharing.follow(self.output_dir)
-        current = promotion.current(self.output_dir)
-        return self._promoted or current == place(self.output()).resolve()
+        return promotion.current(self.output_dir) == place(self.output()).resolve()
 
     def work(self) -> None:
         inputs, recipe = self.input(), self.clone(ComputeBottlenecks).ready(self.reporter)

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from dataclasses import fields
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import luigi
 
-from pipeline import mirror, search, storage
+from pipeline import search, storage
 from pipeline.augmentation import Augmentation
 from pipeline.search import Candidate
 from tasks.messages import logger
@@ -40,14 +39,16 @@ class SearchHead(SearchOptions, Step):
         return Result(self.output_dir, "searches", f"{key}.csv")
 
     def work(self) -> None:
-        heads = {str(path(head.output())): options for head, options in self.heads.items()}
-        table = search.rank([Candidate(heads[head], Path(head)) for head in heads])
+        candidates = [Candidate(self.heads[head], path(head.output())) for head in self.heads]
+        table = search.rank(candidates)
         search.write(table, place(self.output()))
         for line in search.remarks(table):
             logger.info(line)
-        store = mirror.of(self.output_dir)
-        where = (self.image_dir, store.url if store else self.output_dir)
-        logger.info("Export it with %s", search.command(*where, heads[table["head"][0]]))
+        (best, *_) = (of.options for of in candidates if str(of.directory) == table["head"][0])
+        given = self.to_str_params()
+        logger.info(
+            "Export it with %s", search.command(given["image_dir"], given["output_dir"], best)
+        )
         logger.info("The heads are ranked in %s", place(self.output()))
 
     def _head(self, options: dict[str, object]) -> TrainHead:
