@@ -34,7 +34,9 @@ from pipeline.vectors import PARTIAL, SHARDS, DamagedError, Vectors, opens
 
 PART_ROWS = 16_384  # rows a file: 40 MB of 1,280 float16
 JOURNAL_ROWS = 256  # photos whose work a killed run may lose
+WRITERS = 3  # classes written at once; more would mostly wait for Python's lock
 _TEXTS = ("digest", "label", "path", "split")  # columns of a class's rows
+_NO_ROWS = np.empty(0, np.int64)
 
 
 @dataclass
@@ -108,14 +110,16 @@ def compute(
     unique = wanted.drop_duplicates("key", ignore_index=True)
     needed = pd.Index(unique["key"])
     positions = wanted.groupby("label").indices
-    written = wanted[[*_TEXTS, "variant"]].assign(position=needed.get_indexer(wanted["key"]))
-    written = written.astype(object)  # one block, of which the rows of a class are taken in one go
+    texts = {name: pa.array(wanted[name], pa.string()) for name in _TEXTS}
+    variant, position = pa.array(wanted["variant"], pa.int8()), needed.get_indexer(wanted["key"])
+    written = pa.table({**texts, "variant": variant, "position": position})
+    written = written.combine_chunks()  # of which a class takes its rows at a hundredth of the time
     while True:
         where = partial(vectors.files, directory)
         found = fill(unique, where, image_dir, recipe, directory, counts, progress)
-        of = (written.iloc[positions.get(of_class.label, [])] for of_class in classes)
+        of = (written.take(positions.get(of_class.label, _NO_ROWS)) for of_class in classes)
         try:
-            with ThreadPoolExecutor() as threads:
+            with ThreadPoolExecutor(WRITERS) as threads:
                 write = partial(_write_class, found=found, recipe=recipe)
                 list(threads.map(write, directories, of))
             break
@@ -279,17 +283,15 @@ def stored(computed: np.ndarray, recipe: Recipe) -> np.ndarray:
     return kept
 
 
-def _write_class(directory: Path, rows: pd.DataFrame, found: Vectors, recipe: Recipe) -> None:
+def _write_class(directory: Path, rows: pa.Table, found: Vectors, recipe: Recipe) -> None:
     if directory.is_dir():
         return
     with storage.publish(directory) as temporary:
         temporary.mkdir()
         for number, start in enumerate(range(0, max(len(rows), 1), PART_ROWS)):
-            part = rows.iloc[start : start + PART_ROWS]
-            have, matrix = found.take(part["position"].to_numpy(np.int64), recipe)
-            part = part[have]
-            columns = {name: pa.array(part[name], pa.string()) for name in _TEXTS}
-            columns["variant"] = pa.array(part["variant"], pa.int8())
-            columns["vector"] = vectors.column(matrix)
+            part = rows.slice(start, PART_ROWS)
+            have, matrix = found.take(part["position"].to_numpy(), recipe)
+            part = part.drop_columns("position").filter(pa.array(have))
+            part = part.append_column("vector", vectors.column(matrix))
             path = temporary / f"part-{number:05}.parquet"
-            vectors.write_table(pa.table(columns), path, recipe)
+            vectors.write_table(part, path, recipe)

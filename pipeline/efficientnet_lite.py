@@ -143,7 +143,7 @@ def save(name: str, directory: Path) -> None:
     def call(inputs: Any, training: bool = False) -> Any:
         return _features(blocks, inputs, training)
 
-    @tf.function(input_signature=[])
+    @tf.function(input_signature=[], autograph=False)
     def decay() -> Any:
         return _WEIGHT_DECAY * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
 
