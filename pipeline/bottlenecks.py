@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import filterfalse
+from itertools import chain, filterfalse, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +34,8 @@ from pipeline.vectors import PARTIAL, SHARDS, DamagedError, Vectors, opens
 
 PART_ROWS = 16_384  # rows a file: 40 MB of 1,280 float16
 JOURNAL_ROWS = 256  # photos whose work a killed run may lose
-WRITERS = 3  # classes written at once; more would mostly wait for Python's lock
+WRITERS = 2  # classes written at once; more would mostly wait for Python's lock
 _TEXTS = ("digest", "label", "path", "split")  # columns of a class's rows
-_NO_ROWS = np.empty(0, np.int64)
 
 
 @dataclass
@@ -109,7 +108,7 @@ def compute(
     wanted = vectors.with_copies(rows, recipe)
     unique = wanted.drop_duplicates("key", ignore_index=True)
     needed = pd.Index(unique["key"])
-    positions = wanted.groupby("label").indices
+    numbers = wanted.groupby("label").indices
     texts = {name: pa.array(wanted[name], pa.string()) for name in _TEXTS}
     variant, position = pa.array(wanted["variant"], pa.int8()), needed.get_indexer(wanted["key"])
     written = pa.table({**texts, "variant": variant, "position": position})
@@ -117,19 +116,24 @@ def compute(
     while True:
         where = partial(vectors.files, directory)
         found = fill(unique, where, image_dir, recipe, directory, counts, progress)
-        of = (written.take(positions.get(of_class.label, _NO_ROWS)) for of_class in classes)
+        todo = [
+            (class_dir, numbers.get(of_class.label, np.empty(0, np.int64)))
+            for class_dir, of_class in zip(directories, classes, strict=True)
+            if not class_dir.is_dir()
+        ]
+        ends = [len(todo) * number // WRITERS for number in range(WRITERS + 1)]
+        shares = [todo[start:end] for start, end in pairwise(ends)]
         try:
             with ThreadPoolExecutor(WRITERS) as threads:
-                write = partial(_write_class, found=found, recipe=recipe)
-                list(threads.map(write, directories, of))
+                write = partial(_write_classes, rows=written, found=found, recipe=recipe)
+                list(threads.map(write, shares))
             break
         except DamagedError as error:
             vectors.drop(error.path, counts.damaged)
     rejected = vectors.read_rejected(directory)
+    lost = rows[rows["digest"].isin(rejected)]
     counts.rejected = {
-        path: rejected[digest]
-        for path, digest in zip(rows["path"], rows["digest"], strict=True)
-        if digest in rejected
+        path: rejected[digest] for path, digest in zip(lost["path"], lost["digest"], strict=True)
     }
     decoded = int((~wanted["digest"].isin(rejected)).sum())
     counts.reused = max(0, decoded - counts.computed)
@@ -283,15 +287,20 @@ def stored(computed: np.ndarray, recipe: Recipe) -> np.ndarray:
     return kept
 
 
-def _write_class(directory: Path, rows: pa.Table, found: Vectors, recipe: Recipe) -> None:
-    if directory.is_dir():
-        return
-    with storage.publish(directory) as temporary:
-        temporary.mkdir()
-        for number, start in enumerate(range(0, max(len(rows), 1), PART_ROWS)):
-            part = rows.slice(start, PART_ROWS)
-            have, matrix = found.take(part["position"].to_numpy(), recipe)
-            part = part.drop_columns("position").filter(pa.array(have))
-            part = part.append_column("vector", vectors.column(matrix))
-            path = temporary / f"part-{number:05}.parquet"
-            vectors.write_table(part, path, recipe)
+def _write_classes(
+    classes: list[tuple[Path, np.ndarray]], rows: pa.Table, found: Vectors, recipe: Recipe
+) -> None:
+    """Write classes, each given by its folder and the numbers of its rows."""
+    parts = [
+        [numbers[start : start + PART_ROWS] for start in range(0, max(len(numbers), 1), PART_ROWS)]
+        for _, numbers in classes
+    ]
+    position, rows = rows["position"].to_numpy(), rows.drop_columns("position")
+    gathered = found.gather([position[part] for part in chain(*parts)], recipe)
+    for (directory, _), of_class in zip(classes, parts, strict=True):
+        with storage.publish(directory) as temporary:
+            temporary.mkdir()
+            for number, part in enumerate(of_class):
+                have, matrix = next(gathered)
+                table = rows.take(part[have]).append_column("vector", vectors.column(matrix))
+                vectors.write_table(table, temporary / f"part-{number:05}.parquet", recipe)

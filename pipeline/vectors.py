@@ -7,10 +7,9 @@ photo are found by their number as well, and by how they were distorted.
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -24,7 +23,7 @@ from pipeline.recipe import Recipe
 from pipeline.rows import UNREADABLE, give_up, matrix, refuse_machines
 
 GROUP_ROWS = 1024  # rows read at once when vectors are looked up
-GROUPS_KEPT = 8  # 21 MB of 1,280 float16
+GATHERED = 2**27  # bytes of vectors that are looked up at once
 PARTIAL, SHARDS = "partial", "shards"  # folders beside those of the classes
 _METADATA_KEY = b"retrain"
 REJECTED = "rejected.json"
@@ -74,16 +73,12 @@ class Vectors:
         needed: the keys.
         files: that hold some.
         file, row: int32 [needed], position in `files` and row in that file; -1 where not found.
-        read: as `_read_group`; the last few are kept, since small classes share them.
     """
 
     needed: pd.Index
     files: list[Path]
     file: np.ndarray
     row: np.ndarray
-    read: Callable[[Path, int], np.ndarray] = field(
-        default_factory=lambda: lru_cache(GROUPS_KEPT)(_read_group)
-    )
 
     @classmethod
     def find(cls, files: Iterable[Path], needed: pd.Index, damaged: list[Path]) -> "Vectors":
@@ -111,13 +106,36 @@ class Vectors:
         Raises:
             DamagedError: where a file cannot be read any more.
         """
-        file, row = self.file[position], self.row[position]
+        file, (group, inside) = self.file[position], np.divmod(self.row[position], GROUP_ROWS)
+        have = file >= 0
         vectors = np.empty((len(position), recipe.module.features), recipe.vector_type)
-        group, inside = np.divmod(row, GROUP_ROWS)
-        for number, of in np.unique(np.stack([file, group])[:, file >= 0], axis=1).T:
-            wanted = np.flatnonzero((file == number) & (group == of))
-            vectors[wanted] = self.read(self.files[number], int(of))[inside[wanted]]
-        return file >= 0, vectors[file >= 0]
+        order = np.lexsort((group, file))[np.count_nonzero(~have) :]
+        changes = np.diff(file[order]) | np.diff(group[order])
+        for wanted in np.split(order, np.flatnonzero(changes) + 1) if len(order) else ():
+            path, number = self.files[file[wanted[0]]], int(group[wanted[0]])
+            vectors[wanted] = _read_group(path, number)[inside[wanted]]
+        return have, vectors if have.all() else vectors[have]
+
+    def gather(
+        self, pieces: Sequence[np.ndarray], recipe: Recipe
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """What `take` gives of one piece after another, each of positions in `needed`.
+
+        Any piece may have vectors in any file, as where shards mix the classes: a file is read once
+        for all pieces that fit into GATHERED bytes.
+        """
+        room = GATHERED // (recipe.module.features * np.dtype(recipe.vector_type).itemsize)
+        ends = np.cumsum([0, *map(len, pieces)])
+        following = 0
+        while following < len(pieces):
+            fitting = int(np.searchsorted(ends, ends[following] + room, "right")) - 1
+            some = pieces[following : max(fitting, following + 1)]
+            following += len(some)
+            have, vectors = self.take(np.concatenate(some), recipe)
+            for piece in some:
+                mine, have = np.split(have, [len(piece)])
+                yield mine, vectors[: mine.sum()]
+                vectors = vectors[mine.sum() :]
 
 
 def files(directory: Path) -> Iterator[Path]:

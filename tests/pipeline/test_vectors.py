@@ -36,6 +36,25 @@ def test_a_vector_is_found_by_its_digest(store: Store) -> None:
     assert matrix[:, 0].tolist() == [0, 1]
 
 
+@pytest.mark.parametrize(("room", "readings"), [(2, 7), (5, 6), (8, 3)])
+def test_a_file_is_read_once_for_all_pieces_that_fit(
+    store: Store, monkeypatch: pytest.MonkeyPatch, room: int, readings: int
+) -> None:
+    files = journal(store, "a", "b", "c")
+    found = Vectors.find(files, pd.Index(["a", "b", "c", "lost"]), [])
+    monkeypatch.setattr(vectors, "GATHERED", room * 12 * 2)  # bytes: 12 float16 a vector
+    read = vectors._read_group
+    done: list[Path] = []
+    monkeypatch.setattr(
+        vectors, "_read_group", lambda path, number: done.append(path) or read(path, number)
+    )
+    pieces = [np.array(piece, np.int64) for piece in ([2, 0, 1], [], [3, 1], [1, 0, 2])]
+    gathered = list(found.gather(pieces, store.recipe))
+    assert [matrix[:, 0].tolist() for _, matrix in gathered] == [[2, 0, 1], [], [1], [1, 0, 2]]
+    assert [have.tolist() for have, _ in gathered][2] == [False, True]
+    assert len(done) == readings
+
+
 def test_a_file_that_another_worker_took_away_is_no_damage(store: Store) -> None:
     files = journal(store, "a", "b")
     found = Vectors.find(files, pd.Index(["a", "b"]), [])
