@@ -31,7 +31,7 @@ from luigi.scheduler import Scheduler
 from benchmarks import data
 from benchmarks.bottlenecks import MODULE, alone, show
 from pipeline import bottlenecks, features, manifest, modules, shards, vectors
-from pipeline.manifest import ClassSummary, Summary
+from pipeline.manifest import ClassSummary
 from pipeline.recipe import Recipe
 
 BIN = Path(sys.executable).parent
@@ -125,8 +125,8 @@ def growth(count: int, scratch: Path) -> dict[str, float]:
     rows = pd.DataFrame({"label": labels, "path": paths, "digest": digests, **facts})
     names = sorted(set(labels))
     classes = [ClassSummary(name, "0" * 12, count // 100, 0, 0, 0) for name in names]
-    store, summary = scratch / "store", Summary("0", "0", tuple(classes))
-    directory = shards.directory(store, recipe, summary, 10_000)
+    store = scratch / "store"
+    directory = shards.directory(store, recipe, "manifest", 10_000)
     start = time.process_time()
     shards.divide(rows, recipe, store, directory, 10_000)
     divided = time.process_time() - start

@@ -187,7 +187,7 @@ def remarks(counts: Counts) -> Iterator[str]:
     """What a user should know of a computation: one line each."""
     yield f"Bottlenecks: {counts.computed:,} computed, {counts.reused:,} reused"
     for path in counts.damaged:
-        yield f"Damaged and deleted, its photos were computed again: {path}"
+        yield f"Damaged and deleted; vectors that were in no other file are computed again: {path}"
     for name, reason in counts.rejected.items():
         yield f"Set aside: {name}: {reason}"
 

@@ -254,7 +254,7 @@ def reason(path: Place, height: int, width: int) -> str:
     """Why a photo could not be decoded.
 
     Raises:
-        UserError: where it is no longer there, or can be decoded now.
+        UserError: where it is no longer there, there is no memory for it, or it can be decoded now.
     """
     import tensorflow as tf
 
@@ -262,11 +262,13 @@ def reason(path: Place, height: int, width: int) -> str:
         images.decode(source.read(path), height, width)
     except OSError as error:
         raise UserError(f"{path} cannot be read any more ({error.strerror}); run again") from None
+    except tf.errors.ResourceExhaustedError:
+        raise UserError(f"no memory is left to decode {path}; free some, and run again") from None
     except tf.errors.OpError as error:
         # TensorFlow says where the op was before it says what was wrong.
         text = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message or "").strip()
         return f"cannot be decoded ({text.splitlines()[0][:100]}); replace or delete it"
-    raise UserError(f"{path} changed while it was being read; run again")
+    raise UserError(f"{path} can be decoded now: it changed, or memory was short; run again")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ all takes longer than several batches. Here they are made constants, and what de
 else, such as kernels scaled by a batch norm, is computed once. Vectors stay the same to the bit.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,12 +36,14 @@ def freeze(module: Module, batch: int, path: Path) -> Module:
         constant = convert_variables_to_constants_v2(function.get_concrete_function())
         if len(constant.inputs) > 1:  # a table, which only the SavedModel can fill
             return module
-        content = _without_input(_folded(constant.graph.as_graph_def())).SerializeToString()
+        graph = _without_input(_folded(constant.graph.as_graph_def()))
+        content = graph.SerializeToString(deterministic=True)
     except Exception:  # whatever is in the way, the SavedModel itself will do
         return module
     with storage.publish(path) as temporary:
         temporary.write_bytes(content)
-    return replace(module, frozen=str(path.absolute()))
+    digest = hashlib.sha256(content).hexdigest()
+    return replace(module, frozen=str(path.absolute()), frozen_digest=digest)
 
 
 def load(module: Module, batch: int) -> Callable[[Any], Any] | None:
@@ -58,10 +61,13 @@ def load(module: Module, batch: int) -> Callable[[Any], Any] | None:
         return tf.graph_util.import_graph_def(graph, given, wanted, name="")[0]
 
     try:
-        graph.ParseFromString(Path(module.frozen).read_bytes())
+        content = Path(module.frozen).read_bytes()
+        if hashlib.sha256(content).hexdigest() != module.frozen_digest:
+            return None
+        graph.ParseFromString(content)
         shape = tf.TensorSpec([batch, module.height, module.width, 3], tf.float32)
         function: Callable[[Any], Any] = tf.compat.v1.wrap_function(call, [shape])
-    except Exception:  # not frozen, not on this machine, or damaged
+    except Exception:  # not frozen, or not on this machine
         return None
     return function
 
@@ -83,7 +89,7 @@ def _folded(graph: Any) -> Any:
 
 def _without_input(graph: Any) -> Any:
     """The graph as the body of a function, whose argument takes the place of the placeholder."""
-    nodes = list(graph.node)
+    nodes = sorted(graph.node, key=lambda node: str(node.name))  # the same bytes each time
     del graph.node[:]
     for node in nodes:
         if node.name != _INPUT:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -119,10 +120,18 @@ def write(head: Head, training: Training, directory: Path) -> None:
 
 
 def read(directory: Path) -> Head:
-    """Read what `write` wrote."""
-    with np.load(directory / "head.npz") as arrays:
-        labels = tuple(str(label) for label in arrays["labels"])
-        return Head(labels, arrays["weights"], arrays["bias"])
+    """Read what `write` wrote.
+
+    Raises:
+        UserError: where it is damaged.
+    """
+    path = directory / "head.npz"
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            labels = tuple(str(label) for label in arrays["labels"])
+            return Head(labels, arrays["weights"], arrays["bias"])
+    except (BadZipFile, ValueError, LookupError, EOFError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete {directory}, and run again") from None
 
 
 def remarks(training: Training) -> Iterator[str]:

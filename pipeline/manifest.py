@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pipeline import packing, photos, source, split, storage, tars
 from pipeline.errors import UserError
 from pipeline.progress import Progress, silent
-from pipeline.rows import UNREADABLE
+from pipeline.rows import UNREADABLE, refuse_machines
 from pipeline.source import Place
 from pipeline.split import SplitRule
 
@@ -271,7 +271,8 @@ def read(path: Path, labels: tuple[str, ...] | None = None) -> pd.DataFrame:
     try:
         table = pq.read_table(path, filters=filters, page_checksum_verification=True)
         rows: pd.DataFrame = table.cast(SCHEMA).to_pandas()
-    except (*UNREADABLE, ValueError) as error:
+    except UNREADABLE as error:
+        refuse_machines(error)
         raise UserError(f"{path} is damaged ({error}); delete it, and run again") from None
     return rows
 

@@ -15,7 +15,7 @@ from pipeline import efficientnet_lite, hub, interface, quiet, storage
 from pipeline.errors import UserError
 from pipeline.progress import Progress, silent
 
-FORMAT_VERSION = 3  # raise it when what is found out of a module changes
+FORMAT_VERSION = 4  # raise it when what is found out of a module changes
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Module:
         signature: which of its signatures is called; empty for the module itself.
         licence: of its weights, where it is known.
         frozen: path of its graph for the bottleneck stage; empty where there is none.
+        frozen_digest: SHA-256 of that file.
     """
 
     handle: str
@@ -44,6 +45,7 @@ class Module:
     signature: str = interface.CALL
     licence: str = ""
     frozen: str = ""
+    frozen_digest: str = ""
 
 
 class _UnreadableError(UserError):

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from pipeline import bottlenecks, history, manifest, mirror, promotion, sharing, storage
 from pipeline.augmentation import Augmentation
+from pipeline.errors import UserError
 from pipeline.mirror import Mirror
-from pipeline.rows import UNREADABLE
+from pipeline.rows import UNREADABLE, refuse_machines
 from pipeline.vectors import PARTIAL, SHARDS
 
 YOUNG = 3 * 24 * 3600.0  # seconds
@@ -167,7 +168,7 @@ def _newest(manifests: Path, before: float) -> set[str]:
     for path in sorted(manifests.glob("[!.]*.parquet"), key=_changed):
         try:
             names[manifest.image_dir(path)] = path.name
-        except (*UNREADABLE, KeyError):  # damaged, or not ours
+        except UNREADABLE:  # damaged, or not ours
             continue
         if _changed(path) >= before:
             young.add(path.name)
@@ -175,7 +176,14 @@ def _newest(manifests: Path, before: float) -> set[str]:
 
 
 def _classes(path: Path) -> tuple[manifest.ClassSummary, ...]:
-    return manifest.read_summary(path).classes if path.exists() else ()
+    try:
+        return manifest.read_summary(path).classes if path.exists() else ()
+    except UNREADABLE as error:
+        refuse_machines(error)
+        raise UserError(
+            f"{path} is damaged, so that nobody knows what its photos need; delete it, run the "
+            "pipeline, and prune again"
+        ) from None
 
 
 def _copies(models: Iterable[Path], store: Mirror | None) -> Iterator[Augmentation]:

@@ -4,6 +4,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -13,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import dataset
 
-from pipeline.errors import UserError
+from pipeline.errors import DamageError
 
-UNREADABLE = (OSError, pa.ArrowException)  # what a damaged file raises
+# What a damaged file raises: Arrow, or what reads its metadata.
+UNREADABLE = (OSError, pa.ArrowException, ValueError, LookupError, AttributeError)
 TEXTS = ("label", "path", "digest")
 _BATCH_ROWS = 1024
 _WIDENED = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
@@ -69,8 +71,8 @@ class Part:
     """The photos of one part of the split, read from finished classes whenever they are asked for.
 
     They come a few at a time, no more than 1,024 rows, so that it does not matter how many
-    there are. Each way to go through them raises UserError for a damaged file, which is deleted,
-    so that the next run computes it again.
+    there are. Each way to go through them raises DamageError for a damaged file, which is deleted,
+    or for a class that has gone, so that the next run computes it again.
 
     Attributes:
         directories: of the classes.
@@ -103,7 +105,11 @@ class Part:
 
     def _tables(self, columns: tuple[str, ...], copies: bool = False) -> Iterator[pa.Table]:
         """In order. Arrow reads some files ahead: of many classes, each file is tiny."""
-        parts = [part for where in self.directories for part in sorted(where.glob("*.parquet"))]
+        of_class = [sorted(where.glob("*.parquet")) for where in self.directories]
+        for where, found in zip(self.directories, of_class, strict=True):
+            if not found:  # as while another process gives up a damaged file of it
+                raise DamageError(f"{where} has gone; run again, and it is put together again")
+        parts = list(chain(*of_class))
         if not parts:
             return
         wanted = pc.field("split") == self.split
@@ -129,7 +135,7 @@ def _name_damaged(parts: list[Path]) -> None:
         except UNREADABLE as error:
             refuse_machines(error)
             give_up(part.parent, part)
-            raise UserError(
+            raise DamageError(
                 f"{part} is damaged ({error}) and was deleted; run again, and its photos, "
                 "but no others, are computed again"
             ) from None

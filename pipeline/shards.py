@@ -23,11 +23,12 @@ import pandas as pd
 from pipeline import bottlenecks, storage, vectors
 from pipeline.augmentation import Augmentation
 from pipeline.bottlenecks import JOURNAL_ROWS, Counts
-from pipeline.errors import UserError
+from pipeline.errors import DamageError, UserError
 from pipeline.features import Batch
 from pipeline.manifest import Summary
 from pipeline.progress import Progress, silent
 from pipeline.recipe import Recipe
+from pipeline.rows import UNREADABLE, refuse_machines
 from pipeline.source import Place
 from pipeline.vectors import PARTIAL, SHARDS, DamagedError, Vectors
 
@@ -46,10 +47,14 @@ def most(photos: int, copies: Augmentation, shard_size: int) -> int:
     return math.ceil(photos * (1 + copies.augmentations) / shard_size)
 
 
-def directory(store: Path, recipe: Recipe, summary: Summary, shard_size: int) -> Path:
-    """Where the shards of a data set are."""
+def directory(store: Path, recipe: Recipe, manifest: str, shard_size: int) -> Path:
+    """Where the shards of a data set are, whose manifest has that name.
+
+    The name changes with the times of the photos, which the lists hold as well: lists of photos
+    that have been touched since would have every photo refused.
+    """
     copies = recipe.augmentation
-    made_of = (summary.digest, copies.augmentations, copies.key, shard_size)
+    made_of = (manifest, copies.augmentations, copies.key, shard_size)
     return recipe.directory(store) / SHARDS / storage.digest(*made_of)
 
 
@@ -92,18 +97,44 @@ def divide(
     return len(missing), damaged
 
 
+def _listed(shards: Path, number: int) -> pd.DataFrame:
+    """The photos of a shard.
+
+    Raises:
+        DamageError: where the list is; all lists are deleted, but what was computed is kept.
+    """
+    path = file(todo(shards), number)
+    try:
+        return pd.read_parquet(path)
+    except UNREADABLE as error:
+        refuse_machines(error)
+        for done in shards.glob("*.parquet"):
+            done.rename(shards.parent.parent / PARTIAL / f"{shards.name}-{done.name}")
+        shutil.rmtree(shards)
+        raise DamageError(f"{path} is damaged and was deleted; run again") from None
+
+
+def _later(shards: Path) -> Iterator[Path]:
+    """Files with vectors that the lists know nothing of: the journal, and what came after them."""
+    divided = todo(shards).stat().st_mtime_ns
+    for path in vectors.files(shards.parent.parent):
+        journal = path.parent.name == PARTIAL
+        if journal or (path.parent != shards and vectors.age(path) >= divided):
+            yield path
+
+
 def compute(
     shards: Path, number: int, image_dir: Place, recipe: Recipe, progress: Progress = silent
 ) -> Counts:
-    """Compute the vectors of one shard; what a killed run left of it is taken over.
+    """Compute the vectors of one shard, but those that have come into the store meanwhile.
 
     Raises:
         UserError: as `bottlenecks.compute`.
     """
     home = shards.parent.parent
     (home / PARTIAL).mkdir(exist_ok=True)
-    missing = pd.read_parquet(file(todo(shards), number))
-    where = partial((home / PARTIAL).glob, "*.parquet")
+    missing = _listed(shards, number)
+    where = partial(_later, shards)
     counts = Counts()
     while True:
         found = bottlenecks.fill(missing, where, image_dir, recipe, home, counts, progress)
@@ -149,7 +180,7 @@ def compute_all(
     counts = Counts()
     for start in range(0, len(numbers), WINDOW):
         window = numbers[start : start + WINDOW]
-        lists = [pd.read_parquet(file(todo(shards), n)).assign(shard=n) for n in window]
+        lists = [_listed(shards, number).assign(shard=number) for number in window]
         listed = pd.concat(lists, ignore_index=True)
         for number in _stream(listed, shards, image_dir, recipe, extract, counts, progress):
             done = compute(shards, number, image_dir, recipe)  # from the journal
@@ -176,8 +207,7 @@ def _stream(
     """
     home = shards.parent.parent
     (home / PARTIAL).mkdir(exist_ok=True)
-    journal = (home / PARTIAL).glob("*.parquet")
-    found = Vectors.find(journal, pd.Index(listed["key"]), counts.damaged)
+    found = Vectors.find(_later(shards), pd.Index(listed["key"]), counts.damaged)
     known = listed["digest"].isin(vectors.read_rejected(home))
     missing = listed[(found.file < 0) & ~known]
     left = dict.fromkeys(listed["shard"].tolist(), 0)

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import split, storage
+from pipeline.errors import DamageError
 from pipeline.recipe import Recipe
 from pipeline.rows import UNREADABLE, give_up, matrix, refuse_machines
 
@@ -84,7 +85,7 @@ class Vectors:
     def find(cls, files: Iterable[Path], needed: pd.Index, damaged: list[Path]) -> "Vectors":
         """Look through files, the newest first; damaged ones are deleted and added to `damaged`."""
         found = cls(needed, [], *np.full((2, len(needed)), -1, np.int32))
-        for path in sorted(files, key=_age, reverse=True):
+        for path in sorted(files, key=age, reverse=True):
             if (found.file >= 0).all():
                 break
             try:
@@ -168,7 +169,8 @@ def drop(path: Path, damaged: list[Path]) -> None:
         give_up(path.parent, path)
 
 
-def _age(path: Path) -> int:
+def age(path: Path) -> int:
+    """When a file was changed, ns; 0 where it is gone."""
     try:
         return path.stat().st_mtime_ns
     except FileNotFoundError:  # taken away by another worker
@@ -212,8 +214,8 @@ def write_journal(
 
 def clear_journal(directory: Path, published: pd.Index) -> None:
     """Delete the journal files of which every vector now stands in a finished file."""
-    for path in filter(opens, (directory / PARTIAL).glob("*.parquet")):
-        with suppress(FileNotFoundError):  # another worker was quicker
+    for path in (directory / PARTIAL).glob("*.parquet"):
+        with suppress(*UNREADABLE):  # damaged, or another worker was quicker
             if (published.get_indexer(pd.Index(read_keys(path))) >= 0).all():
                 path.unlink()
 
@@ -238,9 +240,20 @@ def write_table(table: pa.Table, path: Path, recipe: Recipe) -> None:
 
 
 def read_rejected(directory: Path) -> dict[str, str]:
-    """Why photos could not be decoded, by their digest."""
+    """Why photos could not be decoded, by their digest.
+
+    Raises:
+        DamageError: where the file that says so is damaged; it is deleted.
+    """
     path = directory / REJECTED
-    rejected: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    try:
+        rejected: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError:
+        path.unlink(missing_ok=True)
+        raise DamageError(
+            f"{path} is damaged and was deleted; run again, and photos that cannot be decoded are "
+            "set aside again"
+        ) from None
     return rejected
 
 

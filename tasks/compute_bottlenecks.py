@@ -10,12 +10,12 @@ from pipeline.progress import Progress
 from pipeline.recipe import Recipe
 from tasks.class_rows import class_rows
 from tasks.compute_shards import ComputeShards
-from tasks.messages import logger
+from tasks.messages import tell
 from tasks.options import BottleneckOptions
 from tasks.plan_shards import PlanShards
 from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Step, path, paths
+from tasks.step import Pending, Step, path, paths, place
 
 GROUP_PHOTOS = 1_000_000  # whose rows of the manifest are in memory at once
 
@@ -111,15 +111,12 @@ class ComputeBottlenecks(BottleneckOptions, Step):
             if elsewhere:
                 borrow.prepare(elsewhere, directory, usable, recipe, labels)
             given = (usable, classes, self.image_dir, recipe, store, self.reporter)
-            counted, *warnings = bottlenecks.remarks(bottlenecks.compute(*given))
-            logger.info(counted)
-            for line in warnings:
-                logger.warning(line)
+            tell(bottlenecks.remarks(bottlenecks.compute(*given)))
         if elsewhere:
             borrow.tell_rejected(elsewhere, directory)
             self._upload()
         if self.clone(PlanShards).finished():
-            done = shards.directory(store, recipe, summary, self.shard_size)
+            done = shards.directory(store, recipe, place(split.output()).stem, self.shard_size)
             if elsewhere:
                 elsewhere.remove(done)
             shards.clear(done)

@@ -3,7 +3,7 @@
 import luigi
 
 from pipeline import bottlenecks, shards
-from tasks.messages import logger
+from tasks.messages import tell
 from tasks.options import BottleneckOptions
 from tasks.plan_shards import PlanShards
 from tasks.step import Pending, Result, Step, path, place
@@ -39,4 +39,5 @@ class ComputeShard(BottleneckOptions, Step):
         recipe = plan.ready(self.reporter)
         path(plan.output())
         counts = shards.compute(target.parent, self.shard, self.image_dir, recipe, self.reporter)
-        logger.info("Shard %s. %s", self.shard, next(bottlenecks.remarks(counts)))
+        counts.rejected = {}  # which the classes tell of
+        tell(bottlenecks.remarks(counts), f"Shard {self.shard}. ")

@@ -6,7 +6,7 @@ import luigi
 
 from pipeline import bottlenecks, mirror, ray_engine, shards
 from tasks.compute_shard import ComputeShard
-from tasks.messages import logger
+from tasks.messages import tell
 from tasks.options import BottleneckOptions
 from tasks.plan_shards import PlanShards
 from tasks.split_dataset import SplitDataset
@@ -62,7 +62,8 @@ class ComputeShards(BottleneckOptions, Step):
             functools.partial(ray_engine.extract, actors=self.ray_actors),
             self.reporter,
         )
-        logger.info("Ray. %s", next(bottlenecks.remarks(counts)))
+        counts.rejected = {}  # which the classes tell of
+        tell(bottlenecks.remarks(counts), "Ray. ")
 
     def _left(self) -> list[int]:
         """Numbers of the shards that have no vectors yet."""

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import luigi
@@ -46,6 +47,8 @@ _WORDS = {os.strerror(number): number for number in _REFUSALS} | {
     "std::bad_alloc": errno.ENOMEM,
 }
 _ASKED = re.compile(r"^pipeline\.errors\.\w+: (.*)", re.M | re.S)  # the end of a traceback
+_REFUSED = re.compile(r"^\w+: \[Errno (\d+)\] (.*)", re.M)  # the same, from the machine
+_QUOTED = re.compile(r"'(/[^']*)'")  # how Arrow names a file
 _SECONDS = 1.0  # between two messages to luigid
 _SECONDS_OF_LOG = 30.0  # between two lines of a log that no terminal shows
 
@@ -70,11 +73,15 @@ def _reason(error: BaseException | None, record: logging.LogRecord) -> str:
     looking = _ASKED.search(str(record.msg))  # for results, as in a store that is silent
     if looking:
         return looking[1].strip()
+    refused = _REFUSED.search(str(record.msg))
+    if refused and not error:
+        error = OSError(int(refused[1]), refused[2])
     if isinstance(error, RPCError):
         return "the scheduler does not answer; start it with make luigid, or run without SCHEDULER"
     refusal = _refusal(error)
     if refusal:
         where = [getattr(error, "filename", None), *getattr(error, "__notes__", ())]
+        where += _QUOTED.findall(str(error))
         named = next((f"{place}: " for place in where if place), "")
         remedy = _REFUSALS[refusal]
         return f"{named}{os.strerror(refusal)}; {remedy}, and run again: what is done is kept"
@@ -99,6 +106,14 @@ def interrupted(kind: type[BaseException], error: BaseException, trace: Any) -> 
         logger.warning("Interrupted. What was computed is kept: run it again to go on")
     else:
         sys.__excepthook__(kind, error, trace)
+
+
+def tell(remarks: Iterable[str], of: str = "") -> None:
+    """Log what a step has done, and, as warnings, what a user should know of it."""
+    done, *warnings = remarks
+    logger.info("%s%s", of, done)
+    for line in warnings:
+        logger.warning(line)
 
 
 class Reporter:

@@ -19,7 +19,7 @@ from luigi import notifications
 from luigi.retcodes import run_with_retcodes
 
 from pipeline import history, lock, sharing, trend
-from pipeline.errors import OutageError, UserError
+from pipeline.errors import PASSING, OutageError, UserError
 from pipeline.history import Night
 from tasks import NightlyRetrain, configuration
 
@@ -134,11 +134,10 @@ def _run(arguments: list[str], sender: Connection) -> None:
 
     @luigi.Task.event_handler(luigi.Event.FAILURE)
     def failed(task: luigi.Task, error: BaseException) -> None:
-        if isinstance(error, UserError) and not isinstance(error, OutageError):
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        sender.send(f"{task.task_family}: {kind}{error}")
+        if isinstance(error, UserError) and not isinstance(error, PASSING):
             mistakes.append(error)
-            sender.send(f"{task.task_family}: {error}")
-        else:
-            sender.send(f"{task.task_family}: {type(error).__name__}: {error}")
 
     try:
         run_with_retcodes(arguments)

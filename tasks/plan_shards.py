@@ -10,7 +10,7 @@ from pipeline.bottlenecks import Counts
 from pipeline.progress import Progress
 from pipeline.recipe import Recipe
 from tasks.class_rows import class_rows
-from tasks.messages import logger
+from tasks.messages import tell
 from tasks.options import BottleneckOptions
 from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
@@ -27,7 +27,8 @@ class PlanShards(BottleneckOptions, Step):
         summary, recipe = self.clone(SplitDataset).summary(), self.recipe()
         if summary is None or recipe is None:
             return Pending()
-        directory = shards.directory(Path("bottlenecks"), recipe, summary, self.shard_size)
+        manifest_name = place(self.clone(SplitDataset).output()).stem
+        directory = shards.directory(Path("bottlenecks"), recipe, manifest_name, self.shard_size)
         return Result(self.output_dir, str(shards.todo(directory)))
 
     def complete(self) -> bool:
@@ -73,7 +74,5 @@ class PlanShards(BottleneckOptions, Step):
         directory = place(self.output()).parent
         missing, damaged = shards.divide(usable, recipe, store, directory, self.shard_size)
         parts = -(-missing // self.shard_size)
-        logger.info("Vectors: %s to compute, in %s shards", f"{missing:,}", f"{parts:,}")
         _, *warnings = bottlenecks.remarks(Counts(damaged=damaged))
-        for line in warnings:
-            logger.warning(line)
+        tell([f"Vectors: {missing:,} to compute, in {parts:,} shards", *warnings])

@@ -69,11 +69,14 @@ class SplitDataset(DataOptions, Step):
         return tuple(c.label for c in summary.classes) if summary else ()
 
     def count(self) -> int:
-        """The files that may be photos; none where they cannot be known yet."""
+        """How many photos there may be; those in tar files are known once the manifest is there."""
         try:
-            return len(self._listing().photos)
+            listing = self._listing()
         except UserError:
             return 0
+        summary = None if listing.shards.empty else self.summary()
+        usable = sum(of_class.usable for of_class in summary.classes) if summary else 0
+        return max(len(listing.photos), usable)
 
     def summary(self) -> manifest.Summary | None:
         """What the manifest says, once it is there and whole."""

@@ -9,7 +9,7 @@ import pytest
 import skimage
 from PIL import Image
 
-from pipeline import features, modules, quiet
+from pipeline import features, images, modules, quiet
 from pipeline.errors import UserError
 from pipeline.modules import Module
 
@@ -224,6 +224,20 @@ def test_the_reason_is_the_decoders_own(mean_colour: Module, tmp_path: Path) -> 
     (batch,) = features.extract([tmp_path / "photo.jpg"], mean_colour, "float32")
     assert batch.rejected[0].startswith("cannot be decoded (Unknown image file format")
     assert "[Op:" not in batch.rejected[0]
+
+
+def test_a_photo_is_not_set_aside_because_memory_ran_out(
+    make_photo: PhotoMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+
+    def decode(*_: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    photo = make_photo(tmp_path / "photo.jpg")
+    monkeypatch.setattr(images, "decode", decode)
+    with pytest.raises(UserError, match=r"no memory is left to decode .*photo\.jpg; free some"):
+        features.reason(photo, 8, 8)
 
 
 def test_no_photos_give_no_batches(mean_colour: Module) -> None:

@@ -226,6 +226,19 @@ def test_probabilities_are_finite_and_sum_to_one_for_large_logits() -> None:
     assert np.allclose(given, [[1, 0], [0, 1], [0.5, 0.5]])
 
 
+def test_a_damaged_head_is_named(tmp_path: Path) -> None:
+    head.write(*train(points(60, 3, 7), points(30, 3, 8)), tmp_path / "head")
+    damaged = tmp_path / "head/head.npz"
+    content = bytearray(damaged.read_bytes())
+    content[content.index(b"weights") + 200] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(UserError, match=f"{damaged} is damaged .*delete {damaged.parent}, and run"):
+        head.read(tmp_path / "head")
+    damaged.write_bytes(content[:100])
+    with pytest.raises(UserError, match=f"{damaged} is damaged"):
+        head.read(tmp_path / "head")
+
+
 def test_a_head_is_read_as_it_was_written(tmp_path: Path) -> None:
     trained, training = train(points(60, 3, 7), points(30, 3, 8))
     head.write(trained, training, tmp_path / "head")

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline import bottlenecks, history, manifest, mirror, promotion, prune, sharing, storage
 from pipeline.augmentation import Augmentation
+from pipeline.errors import UserError
 from pipeline.history import Night
 from tests.conftest import PhotoMaker, Store, saved
 from tests.objects import Objects
@@ -104,6 +105,13 @@ def test_old_journals_go_and_young_ones_stay(out: Path) -> None:
 def test_a_manifest_that_cannot_be_read_stops_nothing(out: Path) -> None:
     (out / "manifests" / f"{storage.digest('cut')}.parquet").write_bytes(b"PAR1")
     assert names(out, keep=3) == [f"manifests/{storage.digest('cut')}.parquet"]
+
+
+def test_where_the_manifest_of_a_kept_run_is_damaged_nothing_goes(out: Path) -> None:
+    damaged = out / "manifests" / f"{storage.digest(2)}.parquet"
+    os.truncate(damaged, 100)
+    with pytest.raises(UserError, match=f"{damaged} is damaged, so that nobody knows"):
+        prune.find(out, 3, LATER)
 
 
 def test_what_was_found_is_gone_afterwards_and_nothing_else(out: Path, store: Store) -> None:

@@ -1,15 +1,18 @@
 """Reading finished bottlenecks: by split, whole or in batches, and never a damaged file."""
 
 import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline import rows, vectors
 from pipeline.augmentation import Augmentation
 from pipeline.bottlenecks import Counts
-from pipeline.errors import UserError
+from pipeline.errors import DamageError, UserError
 from pipeline.rows import widen
 from tests.conftest import Store
 
@@ -105,6 +108,33 @@ def test_reading_a_damaged_file_names_it_and_gives_it_up(store: Store) -> None:
     with pytest.raises(UserError, match=f"{part} is damaged"):
         store.rows("training")
     assert store.run() == Counts(computed=24, reused=24)
+
+
+def test_a_class_that_has_gone_is_missed(store: Store) -> None:
+    store.run()
+    part, first = store.part("training"), store.directories()[0]
+    shutil.rmtree(first)
+    with pytest.raises(DamageError, match=f"{first} has gone; run again"):
+        list(part.labelled())
+
+
+def test_any_bit_of_a_footer_may_be_wrong(store: Store) -> None:
+    """What Arrow reads without complaint may still be no text, no JSON, or no list of vectors."""
+    store.run()
+    part = store.directories()[0] / "part-00000.parquet"
+    whole = part.read_bytes()
+    begin = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    needed = pd.Index(store.frame()["digest"])
+    named = 0
+    for place in np.random.default_rng(0).integers(begin, len(whole), 200).tolist():
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        part.write_bytes(damaged)
+        found: list[Path] = []
+        vectors.Vectors.find([part], needed, found)
+        named += len(found)
+        part.parent.mkdir(exist_ok=True)
+    assert named > 20
 
 
 def test_a_damaged_class_may_be_given_up_by_several_processes(store: Store) -> None:

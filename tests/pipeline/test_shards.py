@@ -12,7 +12,7 @@ import pytest
 from pipeline import bottlenecks, features, manifest, shards
 from pipeline.augmentation import Augmentation
 from pipeline.bottlenecks import Counts
-from pipeline.errors import UserError
+from pipeline.errors import DamageError, UserError
 from pipeline.features import Batch
 from pipeline.progress import Progress, silent
 from tests.conftest import PhotoMaker, Store
@@ -23,10 +23,10 @@ SIZE = 10
 
 def divide(store: Store, shard_size: int = SIZE) -> Path:
     """Divide what the store lacks; the shards' folder."""
-    summary = store.summary()
+    store.summary()
     rows = manifest.read(store.path / "manifest.parquet")
     usable = rows[rows["status"] == "ok"]
-    directory = shards.directory(store.path, store.recipe, summary, shard_size)
+    directory = shards.directory(store.path, store.recipe, "manifest", shard_size)
     shards.divide(usable, store.recipe, store.path, directory, shard_size)
     return directory
 
@@ -93,6 +93,23 @@ def test_a_shard_that_was_killed_goes_on(store: Store, monkeypatch: pytest.Monke
         shards.compute(directory, 0, store.image_dir, store.recipe, interrupt)
     assert not shards.file(directory, 0).exists()
     assert compute(store, directory) == [Counts(computed=8, reused=16), Counts(computed=24)]
+
+
+def test_what_has_come_into_the_store_since_is_not_computed_again(store: Store) -> None:
+    directory = divide(store)
+    assert store.run() == Counts(computed=48)
+    assert compute(store, directory) == [Counts(reused=n) for n in (10, 10, 10, 10, 8)]
+
+
+def test_a_damaged_list_is_named_and_what_was_computed_is_kept(store: Store) -> None:
+    directory = divide(store)
+    shards.compute(directory, 0, store.image_dir, store.recipe)
+    damaged = shards.file(shards.todo(directory), 1)
+    os.truncate(damaged, damaged.stat().st_size // 2)
+    with pytest.raises(DamageError, match=f"{damaged} is damaged and was deleted; run again"):
+        shards.compute(directory, 1, store.image_dir, store.recipe)
+    assert not directory.exists()
+    assert store.run() == Counts(computed=38, reused=10)
 
 
 def test_a_damaged_shard_is_named_and_its_photos_are_computed_again(store: Store) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import rows, vectors
+from pipeline.errors import DamageError
 from pipeline.vectors import DamagedError, Vectors
 from tests.conftest import Store
 
@@ -85,6 +87,23 @@ def test_a_journal_goes_when_all_of_its_vectors_stand_elsewhere(store: Store) ->
     vectors.clear_journal(directory, pd.Index(["a", "c"]))
     (left,) = directory.glob("partial/*.parquet")
     assert pd.read_parquet(left)["digest"].to_list() == ["b"]
+
+
+def test_a_damaged_journal_that_nobody_needs_is_left(store: Store) -> None:
+    (path,) = journal(store, "a")
+    content = path.read_bytes()
+    path.write_bytes(content[:20] + bytes(40) + content[60:])
+    vectors.clear_journal(path.parent.parent, pd.Index(["a"]))
+
+
+def test_damaged_reasons_are_named_and_forgotten(store: Store) -> None:
+    directory = store.recipe.directory(store.path)
+    directory.mkdir()
+    vectors.add_rejected(directory, {"a": "truncated"})
+    os.truncate(directory / "rejected.json", 10)
+    with pytest.raises(DamageError, match=r"rejected\.json is damaged and was deleted; run again"):
+        vectors.read_rejected(directory)
+    assert vectors.read_rejected(directory) == {}
 
 
 def test_reasons_add_up(store: Store) -> None:

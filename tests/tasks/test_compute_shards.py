@@ -8,8 +8,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks import ComputeBottlenecks, ComputeShards, compute_bottlenecks, compute_shards
+from tasks import (
+    ComputeBottlenecks,
+    ComputeShards,
+    PlanShards,
+    compute_bottlenecks,
+    compute_shards,
+)
 from tests.conftest import PhotoMaker
+from tests.packed import pack_folder
 from tests.tasks.test_identity import Pipeline
 
 
@@ -60,6 +67,33 @@ def test_divided_or_not_the_rows_are_the_same(pipeline: Bottlenecks, tmp_path: P
     pd.testing.assert_frame_equal(pipeline.rows(), divided)
 
 
+def test_lists_of_photos_that_were_touched_since_are_made_anew(
+    pipeline: Bottlenecks, tmp_path: Path
+) -> None:
+    pipeline.run()
+    (lost,) = tmp_path.glob("out/bottlenecks/*/red*")
+    shutil.rmtree(lost)
+    pipeline.task_class = PlanShards
+    assert pipeline.run() == ["PlanShards"]  # and then the run is killed
+    pipeline.task_class = ComputeBottlenecks
+    for photo in pipeline.options["image_dir"].glob("*/*"):
+        os.utime(photo, (1, 1))
+    pipeline.run()
+    assert pipeline.said("Vectors: ") == ["Vectors: 24 to compute, in 2 shards"]
+    assert len(pipeline.rows()) == 48
+
+
+def test_photos_in_tar_files_are_divided_once_they_are_counted(
+    pipeline: Bottlenecks, tmp_path: Path
+) -> None:
+    pipeline.options["image_dir"] = pack_folder(
+        pipeline.options["image_dir"], tmp_path / "packed", 2
+    )
+    assert "ComputeShard" not in pipeline.run()
+    shutil.rmtree(tmp_path / "out/bottlenecks")
+    assert pipeline.run() == ["ComputeBottlenecks", *["ComputeShard"] * 3, "PlanShards"]
+
+
 def test_without_a_change_nothing_runs(pipeline: Bottlenecks) -> None:
     pipeline.run()
     assert pipeline.run() == []
@@ -91,9 +125,9 @@ def test_a_damaged_file_is_named_when_the_work_is_divided(
     os.truncate(part, part.stat().st_size // 2)
     pipeline.run()
     assert pipeline.said("Vectors: ") == ["Vectors: 25 to compute, in 2 shards"]
-    assert pipeline.said("Damaged and deleted, its photos were computed again: ") == [
-        f"Damaged and deleted, its photos were computed again: {part}"
-    ]
+    assert pipeline.said(
+        "Damaged and deleted; vectors that were in no other file are computed again: "
+    ) == [f"Damaged and deleted; vectors that were in no other file are computed again: {part}"]
 
 
 def test_finished_classes_need_no_shards(pipeline: Bottlenecks) -> None:

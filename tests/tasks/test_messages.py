@@ -51,6 +51,21 @@ def test_an_error_of_ours_keeps_its_traceback() -> None:
     assert shown.exc_info is not None
 
 
+@pytest.mark.parametrize("in_complete", [False, True])
+def test_a_file_that_may_not_be_read_is_named(in_complete: bool) -> None:
+    said = "Failed to open local file '/out/part.parquet'. Detail: [errno 13] Permission denied"
+    error = PermissionError(errno.EACCES, said)
+    text = (
+        f"Will not run X due to error in complete() method:\nTraceback:\nPermissionError: {error}"
+    )
+    shown = record(text) if in_complete else record("[pid 7] Worker failed", error)
+    assert tidy(shown)
+    assert shown.getMessage() == (
+        "/out/part.parquet: Permission denied; give this user the permission, or choose another "
+        "folder, and run again: what is done is kept"
+    )
+
+
 def test_luigis_noise_is_left_out() -> None:
     assert not tidy(record("Informed scheduler that task   %s", level=logging.INFO))
     assert tidy(record("The model is in %s", level=logging.INFO))
