@@ -13,15 +13,15 @@ class UserError(Exception):
     """
 
 
-class DamageError(UserError):
-    """A damaged file, which was deleted: the next run makes it again."""
+class LostError(UserError):
+    """A result is lost, as when a file was damaged and deleted: the next run makes it again."""
 
 
 class OutageError(UserError):
     """A store that does not answer: it may pass, so that trying again is worth while."""
 
 
-PASSING = (DamageError, OutageError)  # worth another try, and nobody's mistake
+PASSING = (LostError, OutageError)  # worth another try, and nobody's mistake
 
 
 def refuse_exhausted(error: Exception) -> None:

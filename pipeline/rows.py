@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import dataset
 
-from pipeline.errors import DamageError
+from pipeline.errors import LostError
 
 # What a damaged file raises: Arrow, or what reads its metadata.
 UNREADABLE = (OSError, pa.ArrowException, ValueError, LookupError, AttributeError)
@@ -71,7 +71,7 @@ class Part:
     """The photos of one part of the split, read from finished classes whenever they are asked for.
 
     They come a few at a time, no more than 1,024 rows, so that it does not matter how many
-    there are. Each way to go through them raises DamageError for a damaged file, which is deleted,
+    there are. Each way to go through them raises LostError for a damaged file, which is deleted,
     or for a class that has gone, so that the next run computes it again.
 
     Attributes:
@@ -108,7 +108,7 @@ class Part:
         of_class = [sorted(where.glob("*.parquet")) for where in self.directories]
         for where, found in zip(self.directories, of_class, strict=True):
             if not found:  # as while another process gives up a damaged file of it
-                raise DamageError(f"{where} has gone; run again, and it is put together again")
+                raise LostError(f"{where} has gone; run again, and it is put together again")
         parts = list(chain(*of_class))
         if not parts:
             return
@@ -135,7 +135,7 @@ def _name_damaged(parts: list[Path]) -> None:
         except UNREADABLE as error:
             refuse_machines(error)
             give_up(part.parent, part)
-            raise DamageError(
+            raise LostError(
                 f"{part} is damaged ({error}) and was deleted; run again, and its photos, "
                 "but no others, are computed again"
             ) from None

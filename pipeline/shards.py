@@ -23,7 +23,7 @@ import pandas as pd
 from pipeline import bottlenecks, storage, vectors
 from pipeline.augmentation import Augmentation
 from pipeline.bottlenecks import JOURNAL_ROWS, Counts
-from pipeline.errors import DamageError, UserError
+from pipeline.errors import LostError, UserError
 from pipeline.features import Batch
 from pipeline.manifest import Summary
 from pipeline.progress import Progress, silent
@@ -101,17 +101,19 @@ def _listed(shards: Path, number: int) -> pd.DataFrame:
     """The photos of a shard.
 
     Raises:
-        DamageError: where the list is; all lists are deleted, but what was computed is kept.
+        LostError: where the list is; all lists are deleted, but what was computed is kept.
     """
     path = file(todo(shards), number)
     try:
         return pd.read_parquet(path)
     except UNREADABLE as error:
         refuse_machines(error)
+        journal = shards.parent.parent / PARTIAL
+        journal.mkdir(exist_ok=True)
         for done in shards.glob("*.parquet"):
-            done.rename(shards.parent.parent / PARTIAL / f"{shards.name}-{done.name}")
-        shutil.rmtree(shards)
-        raise DamageError(f"{path} is damaged and was deleted; run again") from None
+            done.rename(journal / f"{shards.name}-{done.name}")
+        shutil.rmtree(shards, ignore_errors=True)  # another worker may be doing so as well
+        raise LostError(f"{path} is damaged and was deleted; run again") from None
 
 
 def _later(shards: Path) -> Iterator[Path]:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import split, storage
-from pipeline.errors import DamageError
+from pipeline.errors import LostError
 from pipeline.recipe import Recipe
 from pipeline.rows import UNREADABLE, give_up, matrix, refuse_machines
 
@@ -243,14 +243,14 @@ def read_rejected(directory: Path) -> dict[str, str]:
     """Why photos could not be decoded, by their digest.
 
     Raises:
-        DamageError: where the file that says so is damaged; it is deleted.
+        LostError: where the file that says so is damaged; it is deleted.
     """
     path = directory / REJECTED
     try:
         rejected: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     except ValueError:
         path.unlink(missing_ok=True)
-        raise DamageError(
+        raise LostError(
             f"{path} is damaged and was deleted; run again, and photos that cannot be decoded are "
             "set aside again"
         ) from None

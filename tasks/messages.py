@@ -85,6 +85,8 @@ def _reason(error: BaseException | None, record: logging.LogRecord) -> str:
         named = next((f"{place}: " for place in where if place), "")
         remedy = _REFUSALS[refusal]
         return f"{named}{os.strerror(refusal)}; {remedy}, and run again: what is done is kept"
+    if str(error).startswith("Unfulfilled dependenc"):  # Luigi's
+        return "what this step needs has gone meanwhile, as a damaged file does; it is made again"
     if isinstance(error, ValueError) and "Uncaught exception in luigi" in str(record.msg):
         return f"an option on the command line has a wrong value: {error}"  # from parsing them
     return ""

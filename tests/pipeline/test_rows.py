@@ -12,7 +12,7 @@ import pytest
 from pipeline import rows, vectors
 from pipeline.augmentation import Augmentation
 from pipeline.bottlenecks import Counts
-from pipeline.errors import DamageError, UserError
+from pipeline.errors import LostError, UserError
 from pipeline.rows import widen
 from tests.conftest import Store
 
@@ -114,7 +114,7 @@ def test_a_class_that_has_gone_is_missed(store: Store) -> None:
     store.run()
     part, first = store.part("training"), store.directories()[0]
     shutil.rmtree(first)
-    with pytest.raises(DamageError, match=f"{first} has gone; run again"):
+    with pytest.raises(LostError, match=f"{first} has gone; run again"):
         list(part.labelled())
 
 

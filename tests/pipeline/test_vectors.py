@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import rows, vectors
-from pipeline.errors import DamageError
+from pipeline.errors import LostError
 from pipeline.vectors import DamagedError, Vectors
 from tests.conftest import Store
 
@@ -101,7 +101,7 @@ def test_damaged_reasons_are_named_and_forgotten(store: Store) -> None:
     directory.mkdir()
     vectors.add_rejected(directory, {"a": "truncated"})
     os.truncate(directory / "rejected.json", 10)
-    with pytest.raises(DamageError, match=r"rejected\.json is damaged and was deleted; run again"):
+    with pytest.raises(LostError, match=r"rejected\.json is damaged and was deleted; run again"):
         vectors.read_rejected(directory)
     assert vectors.read_rejected(directory) == {}
 

@@ -66,6 +66,12 @@ def test_a_file_that_may_not_be_read_is_named(in_complete: bool) -> None:
     )
 
 
+def test_a_result_that_vanishes_between_two_steps_is_no_traceback() -> None:
+    shown = record("[pid 7] Worker failed", RuntimeError("Unfulfilled dependency at run time: X"))
+    assert tidy(shown)
+    assert shown.getMessage().startswith("what this step needs has gone meanwhile")
+
+
 def test_luigis_noise_is_left_out() -> None:
     assert not tidy(record("Informed scheduler that task   %s", level=logging.INFO))
     assert tidy(record("The model is in %s", level=logging.INFO))
