@@ -12,7 +12,6 @@ Below the store's folder for one way of making vectors (module, size, precision)
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, filterfalse, pairwise
@@ -29,6 +28,7 @@ from pipeline.features import Batch
 from pipeline.manifest import ClassSummary
 from pipeline.progress import Progress, silent
 from pipeline.recipe import Recipe
+from pipeline.rows import give_up
 from pipeline.source import Place
 from pipeline.vectors import PARTIAL, SHARDS, DamagedError, Vectors, opens
 
@@ -102,9 +102,8 @@ def compute(
         parts = list(class_dir.glob("*.parquet"))
         for part in filterfalse(opens, parts):
             vectors.drop(part, counts.damaged)
-        if not parts and class_dir.is_dir():  # somebody has deleted them
-            with suppress(OSError):  # another process has just put it in its place again
-                class_dir.rmdir()
+        if class_dir.is_dir() and not is_whole(class_dir):  # somebody has deleted some, or all
+            give_up(class_dir)
     wanted = vectors.with_copies(rows, recipe)
     unique = wanted.drop_duplicates("key", ignore_index=True)
     needed = pd.Index(unique["key"])
@@ -178,9 +177,9 @@ def fill(
 
 
 def is_whole(class_directory: Path) -> bool:
-    """Whether a finished class is there, and no file of it breaks off."""
+    """Whether a finished class is there with all of its files, and none of them breaks off."""
     parts = list(class_directory.glob("*.parquet"))
-    return bool(parts) and all(opens(part) for part in parts)
+    return bool(parts) and all(vectors.is_part(part, len(parts)) for part in parts)
 
 
 def remarks(counts: Counts) -> Iterator[str]:
@@ -303,4 +302,5 @@ def _write_classes(
             for number, part in enumerate(of_class):
                 have, matrix = next(gathered)
                 table = rows.take(part[have]).append_column("vector", vectors.column(matrix))
-                vectors.write_table(table, temporary / f"part-{number:05}.parquet", recipe)
+                path = temporary / f"part-{number:05}.parquet"
+                vectors.write_table(table, path, recipe, len(of_class))

@@ -200,15 +200,18 @@ def matrix(column: pa.ChunkedArray) -> np.ndarray:
     return values
 
 
-def give_up(directory: Path, damaged: Path) -> None:
-    """Delete a class with a damaged file, but keep the rows of its other files.
+def give_up(directory: Path, damaged: Path | None = None) -> None:
+    """Delete a class of which a file is damaged or missing, but keep the rows of its other files.
 
     Another process may be doing so as well, or have put the class in its place again.
     """
+    journal = directory.parent / "partial"
+    journal.mkdir(exist_ok=True)
     for part in directory.glob("*.parquet"):
         if part != damaged:
             with suppress(FileNotFoundError):
-                part.rename(directory.parent / "partial" / f"{directory.name}-{part.name}")
-    damaged.unlink(missing_ok=True)
+                part.rename(journal / f"{directory.name}-{part.name}")
+    if damaged:
+        damaged.unlink(missing_ok=True)
     with suppress(OSError):
         directory.rmdir()

@@ -155,6 +155,19 @@ def opens(path: Path) -> bool:
     return True
 
 
+def is_part(path: Path, parts: int) -> bool:
+    """Whether a file of a class opens, and does not say that the class has another number of files.
+
+    Files of older stores say nothing of it.
+    """
+    try:
+        facts = json.loads((pq.read_metadata(path).metadata or {})[_METADATA_KEY])
+        return bool(facts.get("parts", parts) == parts)
+    except UNREADABLE as error:
+        refuse_machines(error)
+        return False
+
+
 def drop(path: Path, damaged: list[Path]) -> None:
     """Take a damaged file out of the store, and add it to `damaged`.
 
@@ -225,9 +238,10 @@ def column(matrix: np.ndarray) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
 
 
-def write_table(table: pa.Table, path: Path, recipe: Recipe) -> None:
-    """Write a Parquet file that says how its vectors were made."""
-    metadata = {_METADATA_KEY: json.dumps(recipe.facts())}
+def write_table(table: pa.Table, path: Path, recipe: Recipe, parts: int | None = None) -> None:
+    """Write a Parquet file that says how its vectors were made, and how many files a class has."""
+    facts = recipe.facts() | ({"parts": parts} if parts else {})
+    metadata = {_METADATA_KEY: json.dumps(facts)}
     # Dictionaries pay for labels and splits alone: vectors and digests never repeat.
     pq.write_table(
         table.replace_schema_metadata(metadata),

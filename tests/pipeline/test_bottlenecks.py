@@ -244,6 +244,21 @@ def test_large_classes_are_cut_into_parts(store: Store, monkeypatch: pytest.Monk
     pd.testing.assert_frame_equal(store.frame(), whole)
 
 
+@pytest.mark.parametrize("lost", [0, 2])
+def test_a_class_that_lacks_a_file_is_not_whole(
+    store: Store, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    monkeypatch.setattr(bottlenecks, "PART_ROWS", 10)
+    store.run()
+    whole, directory = store.frame(), store.directories()[0]
+    (directory / f"part-{lost:05}.parquet").unlink()
+    assert not bottlenecks.is_whole(directory)
+    rows = [10, 10, 4][lost]
+    assert store.run() == Counts(computed=rows, reused=48 - rows)
+    pd.testing.assert_frame_equal(store.frame(), whole)
+    assert store.run() == Counts(reused=48)
+
+
 def test_training_photos_get_copies_and_the_photos_themselves_are_reused(store: Store) -> None:
     store.run()
     plain = store.frame()

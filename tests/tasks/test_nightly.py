@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline import history, lock
@@ -155,6 +156,24 @@ def test_a_failed_stage_is_retried_so_often_and_mailed_once(site: Site, mails: A
     (night,) = history.nights(site.out)
     assert night.outcome == "failed"
     assert "SplitDataset" in night.reason
+
+
+@pytest.mark.slow
+def test_a_damaged_file_does_not_cost_the_night(
+    site: Site, photo_dir: Path, make_photo: Callable[..., Path]
+) -> None:
+    site.run("--date", "2026-11-01")
+    (part,) = site.out.glob("bottlenecks/*/red_rose-*/part-00000.parquet")
+    vector = pq.read_metadata(part).row_group(0).column(5)
+    content = bytearray(part.read_bytes())
+    content[vector.data_page_offset + vector.total_compressed_size // 2] ^= 1
+    part.write_bytes(content)
+    make_photo(photo_dir / "green leaf/new.jpg", 0, 100)
+    code, said = site.run("--date", "2026-11-02", "--retries", 1)
+    assert f"{part} is damaged" in said
+    assert code == 0, said
+    assert site.outcomes()[0] == "promoted"
+    assert len(site.outcomes()) == 2
 
 
 def test_a_mail_server_that_is_away_stops_nothing(site: Site, photo_dir: Path) -> None:
