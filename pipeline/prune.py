@@ -25,7 +25,8 @@ from pipeline.vectors import PARTIAL, SHARDS
 
 YOUNG = 3 * 24 * 3600.0  # seconds
 _OF_ALL_CLASSES = (PARTIAL, SHARDS, "rejected.json")
-_OURS = re.compile(r"[0-9a-f]{12}(\.parquet)?")  # a digest, as storage.digest makes them
+# A digest, as storage.digest makes them; and what a step keeps that was stopped.
+_OURS = re.compile(r"(\.unfinished-)?[0-9a-f]{12}(\.parquet)?|\.[0-9a-f]{12}\.unfinished\.npz")
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,10 @@ def test_what_is_not_ours_stays_and_what_was_never_finished_goes(out: Path) -> N
     unfinished = storage.temporary(out / "models/abc")
     unfinished.mkdir()
     (out / "reports").mkdir()
-    assert names(out, keep=3) == [f"models/{unfinished.name}"]
+    stopped = [f"heads/.{'0' * 12}.unfinished.npz", f"manifests/.unfinished-{'0' * 12}.parquet"]
+    for name in stopped:
+        (out / name).write_bytes(b"")
+    assert names(out, keep=3) == [*stopped, f"models/{unfinished.name}"]
 
 
 def test_old_journals_go_and_young_ones_stay(out: Path) -> None:
