@@ -113,7 +113,7 @@ def _listed(shards: Path, number: int) -> pd.DataFrame:
         for done in shards.glob("*.parquet"):
             done.rename(journal / f"{shards.name}-{done.name}")
         shutil.rmtree(shards, ignore_errors=True)  # another worker may be doing so as well
-        raise LostError(f"{path} is damaged and was deleted; run again") from None
+        raise LostError(f"{path} is damaged, or gone; run again") from None
 
 
 def _later(shards: Path) -> Iterator[Path]:

@@ -106,7 +106,7 @@ def test_a_damaged_list_is_named_and_what_was_computed_is_kept(store: Store) -> 
     shards.compute(directory, 0, store.image_dir, store.recipe)
     damaged = shards.file(shards.todo(directory), 1)
     os.truncate(damaged, damaged.stat().st_size // 2)
-    with pytest.raises(LostError, match=f"{damaged} is damaged and was deleted; run again"):
+    with pytest.raises(LostError, match=f"{damaged} is damaged, or gone; run again"):
         shards.compute(directory, 1, store.image_dir, store.recipe)
     assert not directory.exists()
     assert store.run() == Counts(computed=38, reused=10)
