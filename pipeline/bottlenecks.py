@@ -99,18 +99,16 @@ def compute(
     counts = Counts()
     directories = [class_directory(store, recipe, of_class) for of_class in classes]
     for class_dir in directories:
-        parts = list(class_dir.glob("*.parquet"))
-        for part in filterfalse(opens, parts):
+        for part in filterfalse(opens, list(class_dir.glob("*.parquet"))):
             vectors.drop(part, counts.damaged)
         if class_dir.is_dir() and not is_whole(class_dir):  # somebody has deleted some, or all
             give_up(class_dir)
     wanted = vectors.with_copies(rows, recipe)
     unique = wanted.drop_duplicates("key", ignore_index=True)
     needed = pd.Index(unique["key"])
-    numbers = wanted.groupby("label").indices
+    position, numbers = needed.get_indexer(wanted["key"]), wanted.groupby("label").indices
     texts = {name: pa.array(wanted[name], pa.string()) for name in _TEXTS}
-    variant, position = pa.array(wanted["variant"], pa.int8()), needed.get_indexer(wanted["key"])
-    written = pa.table({**texts, "variant": variant, "position": position})
+    written = pa.table({**texts, "variant": pa.array(wanted["variant"], pa.int8())})
     written = written.combine_chunks()  # of which a class takes its rows at a hundredth of the time
     while True:
         where = partial(vectors.files, directory)
@@ -124,7 +122,9 @@ def compute(
         shares = [todo[start:end] for start, end in pairwise(ends)]
         try:
             with ThreadPoolExecutor(WRITERS) as threads:
-                write = partial(_write_classes, rows=written, found=found, recipe=recipe)
+                write = partial(
+                    _write_classes, rows=written, position=position, found=found, recipe=recipe
+                )
                 list(threads.map(write, shares))
             break
         except DamagedError as error:
@@ -179,7 +179,7 @@ def fill(
 def is_whole(class_directory: Path) -> bool:
     """Whether a finished class is there with all of its files, and none of them breaks off."""
     parts = list(class_directory.glob("*.parquet"))
-    return bool(parts) and all(vectors.is_part(part, len(parts)) for part in parts)
+    return bool(parts) and all(opens(part, len(parts)) for part in parts)
 
 
 def remarks(counts: Counts) -> Iterator[str]:
@@ -287,14 +287,20 @@ def stored(computed: np.ndarray, recipe: Recipe) -> np.ndarray:
 
 
 def _write_classes(
-    classes: list[tuple[Path, np.ndarray]], rows: pa.Table, found: Vectors, recipe: Recipe
+    classes: list[tuple[Path, np.ndarray]],
+    rows: pa.Table,
+    position: np.ndarray,
+    found: Vectors,
+    recipe: Recipe,
 ) -> None:
-    """Write classes, each given by its folder and the numbers of its rows."""
+    """Write classes, each given by its folder and the numbers of its rows.
+
+    `position` says which of the needed vectors a row has.
+    """
     parts = [
         [numbers[start : start + PART_ROWS] for start in range(0, max(len(numbers), 1), PART_ROWS)]
         for _, numbers in classes
     ]
-    position, rows = rows["position"].to_numpy(), rows.drop_columns("position")
     gathered = found.gather([position[part] for part in chain(*parts)], recipe)
     for (directory, _), of_class in zip(classes, parts, strict=True):
         with storage.publish(directory) as temporary:

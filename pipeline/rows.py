@@ -4,7 +4,6 @@ import errno
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -105,11 +104,12 @@ class Part:
 
     def _tables(self, columns: tuple[str, ...], copies: bool = False) -> Iterator[pa.Table]:
         """In order. Arrow reads some files ahead: of many classes, each file is tiny."""
-        of_class = [sorted(where.glob("*.parquet")) for where in self.directories]
-        for where, found in zip(self.directories, of_class, strict=True):
-            if not found:  # as while another process gives up a damaged file of it
+        parts: list[Path] = []
+        for where in self.directories:
+            of_class = sorted(where.glob("*.parquet"))
+            if not of_class:  # as while another process gives up a damaged file of it
                 raise LostError(f"{where} has gone; run again, and it is put together again")
-        parts = list(chain(*of_class))
+            parts += of_class
         if not parts:
             return
         wanted = pc.field("split") == self.split
@@ -205,13 +205,18 @@ def give_up(directory: Path, damaged: Path | None = None) -> None:
 
     Another process may be doing so as well, or have put the class in its place again.
     """
-    journal = directory.parent / "partial"
+    to_journal(directory, directory.parent, damaged)
+    if damaged:
+        damaged.unlink(missing_ok=True)
+    with suppress(OSError):
+        directory.rmdir()
+
+
+def to_journal(directory: Path, home: Path, damaged: Path | None = None) -> None:
+    """Move a folder's files of vectors, but a damaged one, to the journal in a recipe's `home`."""
+    journal = home / "partial"
     journal.mkdir(exist_ok=True)
     for part in directory.glob("*.parquet"):
         if part != damaged:
             with suppress(FileNotFoundError):
                 part.rename(journal / f"{directory.name}-{part.name}")
-    if damaged:
-        damaged.unlink(missing_ok=True)
-    with suppress(OSError):
-        directory.rmdir()

@@ -28,7 +28,7 @@ from pipeline.features import Batch
 from pipeline.manifest import Summary
 from pipeline.progress import Progress, silent
 from pipeline.recipe import Recipe
-from pipeline.rows import UNREADABLE, refuse_machines
+from pipeline.rows import UNREADABLE, refuse_machines, to_journal
 from pipeline.source import Place
 from pipeline.vectors import PARTIAL, SHARDS, DamagedError, Vectors
 
@@ -108,10 +108,7 @@ def _listed(shards: Path, number: int) -> pd.DataFrame:
         return pd.read_parquet(path)
     except UNREADABLE as error:
         refuse_machines(error)
-        journal = shards.parent.parent / PARTIAL
-        journal.mkdir(exist_ok=True)
-        for done in shards.glob("*.parquet"):
-            done.rename(journal / f"{shards.name}-{done.name}")
+        to_journal(shards, shards.parent.parent)
         shutil.rmtree(shards, ignore_errors=True)  # another worker may be doing so as well
         raise LostError(f"{path} is damaged, or gone; run again") from None
 

@@ -145,24 +145,14 @@ def files(directory: Path) -> Iterator[Path]:
     yield from directory.glob(f"{SHARDS}/[!.]*/*.parquet")
 
 
-def opens(path: Path) -> bool:
-    """Whether a Parquet file has its end, which is written last and says where all else is."""
-    try:
-        pq.read_metadata(path)
-    except UNREADABLE as error:
-        refuse_machines(error)
-        return False
-    return True
+def opens(path: Path, parts: int | None = None) -> bool:
+    """Whether a file has its end, which is written last and says where and what all else is.
 
-
-def is_part(path: Path, parts: int) -> bool:
-    """Whether a file of a class opens, and does not say that the class has another number of files.
-
-    Files of older stores say nothing of it.
+    With `parts`, also whether it is one of so many; files of older stores do not say.
     """
     try:
         facts = json.loads((pq.read_metadata(path).metadata or {})[_METADATA_KEY])
-        return bool(facts.get("parts", parts) == parts)
+        return parts in (None, facts.get("parts", parts))
     except UNREADABLE as error:
         refuse_machines(error)
         return False

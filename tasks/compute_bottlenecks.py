@@ -115,8 +115,9 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         if elsewhere:
             borrow.tell_rejected(elsewhere, directory)
             self._upload()
-        if self.clone(PlanShards).finished():
-            done = shards.directory(store, recipe, place(split.output()).stem, self.shard_size)
+        plan: PlanShards = self.clone(PlanShards)
+        if plan.finished():
+            done = place(plan.output()).parent
             if elsewhere:
                 elsewhere.remove(done)
             shards.clear(done)
