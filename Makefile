@@ -18,9 +18,9 @@ MODULE := $(if $(TFHUB_MODULE),--tfhub-module "$(TFHUB_MODULE)")
 LUIGI := $(BIN)/luigi --module tasks
 OUT = $(if $(findstring ://,$(OUTPUT_DIR)),$(MIRROR),$(or $(OUTPUT_DIR),$(MIRROR)))
 # Of an output folder on an object store, the folder of this machine that mirrors it; asked for once.
-MIRROR = $(eval MIRROR := $(shell $(BIN)/python -c "import sys, tasks; from pipeline import sharing; \
+MIRROR = $(eval MIRROR := $(shell $(BIN)/python -c "import sys, tasks; from pipeline.nightly import shared_state; \
 	given = [('output_dir', place) for place in sys.argv[1:] if place]; \
-	out = tasks.ExportModel(**dict(given)).output_dir; sharing.follow(out); print(out)" "$(OUTPUT_DIR)"))$(or $(MIRROR),$(error so it is not known where results are))
+	out = tasks.ExportModel(**dict(given)).output_dir; shared_state.pull(out); print(out)" "$(OUTPUT_DIR)"))$(or $(MIRROR),$(error so it is not known where results are))
 MODEL = $(OUT)/current
 $(if $(findstring --output-dir,$(OPTIONS)),$(error give the output folder as OUTPUT_DIR=..., and not in OPTIONS))
 HOW := $(if $(SCHEDULER),--scheduler-url "$(SCHEDULER)") $(OPTIONS)
@@ -71,14 +71,14 @@ report: setup ## say where the page about the last model is
 export: train ## the same as train
 
 predict: $(if $(IMAGE)$(filter-out predict,$(MAKECMDGOALS)),,$(error say which photo: make predict IMAGE=photo.jpg)) setup ## print the five best labels for IMAGE=photo.jpg
-	@$(BIN)/python -m pipeline.predict --model "$(MODEL)" "$(IMAGE)"
+	@$(BIN)/python -m pipeline.prediction.single --model "$(MODEL)" "$(IMAGE)"
 
 predict-images: setup ## write the five best labels for all photos in IMAGES=folder or 'pattern'
 	@$(LUIGI) PredictImages --images "$(or $(IMAGES),$(error say which photos: make predict-images IMAGES=folder))" \
 		$(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(HOW)
 
 demo: setup ## show a page on which one drops a photo, on http://127.0.0.1:8000
-	@$(BIN)/python -m pipeline.demo --model "$(MODEL)"
+	@$(BIN)/python -m pipeline.prediction.demo --model "$(MODEL)"
 
 luigid: setup ## start Luigi's scheduler with its page on http://127.0.0.1:8082
 	@mkdir -p data/luigid
@@ -91,10 +91,10 @@ nightly: setup ## what cron or systemd runs: train, and promote the model if it 
 	@$(BIN)/python -m tasks.nightly $(DATA) $(MODULE) $(HOW)
 
 rollback: setup ## go back to the model that was current before
-	@$(BIN)/python -m pipeline.promotion --output-dir "$(OUT)"
+	@$(BIN)/python -m pipeline.nightly.promotion --output-dir "$(OUT)"
 
 history: setup ## print what became of each night, and write the page with the trend
-	@$(BIN)/python -m pipeline.trend --output-dir "$(OUT)"
+	@$(BIN)/python -m pipeline.nightly.history_page --output-dir "$(OUT)"
 
 pages: setup ## show the output folder's pages on http://127.0.0.1:8083
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory "$(OUT)" 8083
@@ -102,10 +102,11 @@ pages: setup ## show the output folder's pages on http://127.0.0.1:8083
 prune: setup ## say what earlier runs left that can go; DELETE=1 deletes it
 	@$(LUIGI) PruneRuns $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(DELETE),--delete) $(OPTIONS)
 
-lint: setup ## check style and types
+lint: setup ## check style, types and the order of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 audit: .venv-audit/installed ## ask whether a locked version has a known fault; PyPI has to be reached
 	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt

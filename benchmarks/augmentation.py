@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks import data
 from benchmarks.bottlenecks import pipeline_run, show
-from pipeline import manifest, split
+from pipeline.photos import manifest, split
 
 DISTORTIONS = ("--flip-left-right", "--random-crop", "10", "--random-scale", "10")
 DISTORTIONS += ("--random-brightness", "10", "--random-rotation", "10")

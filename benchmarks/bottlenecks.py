@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks import data
-from pipeline import bottlenecks, features, frozen, images, manifest, modules, photos, quiet
-from pipeline.features import BATCH, BFLOAT16, FLOAT32
-from pipeline.modules import Module
-from pipeline.recipe import Recipe
-from pipeline.split import SplitRule
+from pipeline import tensorflow_import
+from pipeline.bottlenecks import extraction, writer
+from pipeline.bottlenecks.extraction import BATCH, BFLOAT16, FLOAT32
+from pipeline.bottlenecks.recipe import Recipe
+from pipeline.modules import frozen_graph, loading, preparation
+from pipeline.modules.loading import Module
+from pipeline.photos import decoding, inspection, manifest
+from pipeline.photos.split import SplitRule
 
 MODULE = "efficientnet-lite0"
 T = TypeVar("T")
@@ -37,10 +40,10 @@ def photo_paths(image_dir: Path) -> list[Path]:
 
 def reference(image_dir: Path, module: Module, scratch: Path) -> float:
     """(a) One photo at a time: decode, resize, forward at batch 1 in float32, a text file each."""
-    quiet.import_tensorflow()
+    tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
-    call, _ = modules.load(module)
+    call, _ = loading.load(module)
     forward = tf.function(
         call, input_signature=[tf.TensorSpec([1, module.height, module.width, 3], tf.float32)]
     )
@@ -63,10 +66,10 @@ def stage(image_dir: Path, module: Module, scratch: Path, precision: str) -> tup
     table = manifest.build(manifest.list_photos(image_dir), image_dir, SplitRule())
     manifest.write(table, scratch / "manifest.parquet")
     rows = manifest.read(scratch / "manifest.parquet")
-    rows = rows[rows["status"] == photos.OK]
+    rows = rows[rows["status"] == inspection.OK]
     classes = list(manifest.read_summary(scratch / "manifest.parquet").classes)
     recipe = Recipe(module, precision, "float16")
-    quiet.import_tensorflow()
+    tensorflow_import.import_tensorflow()
     after_first: list[float] = []
 
     def progress(done: int, _total: int, _message: str) -> None:
@@ -74,7 +77,7 @@ def stage(image_dir: Path, module: Module, scratch: Path, precision: str) -> tup
             after_first[:] = [time.perf_counter(), len(rows) - done]
 
     start = time.perf_counter()
-    bottlenecks.compute(rows, classes, image_dir, recipe, scratch / "store", progress)
+    writer.compute(rows, classes, image_dir, recipe, scratch / "store", progress)
     end = time.perf_counter()
     shutil.rmtree(scratch / "store")
     return len(rows) / (end - start), after_first[1] / (end - after_first[0])
@@ -82,11 +85,11 @@ def stage(image_dir: Path, module: Module, scratch: Path, precision: str) -> tup
 
 def decode(image_dir: Path, module: Module, _scratch: Path) -> float:
     """(c) Reading, decoding and resizing alone."""
-    quiet.import_tensorflow()
+    tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
     def pixels(path: Any) -> Any:
-        return images.decode(tf.io.read_file(path), module.height, module.width)
+        return decoding.decode(tf.io.read_file(path), module.height, module.width)
 
     names = [str(path) for path in photo_paths(image_dir)]
     decoded = tf.data.Dataset.from_tensor_slices(names).map(pixels, tf.data.AUTOTUNE)
@@ -97,13 +100,13 @@ def decode(image_dir: Path, module: Module, _scratch: Path) -> float:
 
 def forward(_image_dir: Path, module: Module, _scratch: Path, precision: str) -> float:
     """(c) The forward pass alone, on batches that are there already."""
-    quiet.import_tensorflow()
+    tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
-    compiled = frozen.load(module, BATCH)
+    compiled = frozen_graph.load(module, BATCH)
     assert compiled is not None
     batch = tf.random.uniform([BATCH, module.height, module.width, 3])
-    with features.using(precision):
+    with extraction.mixed_precision(precision):
         compiled(batch)
         return BATCH * rate([lambda: compiled(batch).numpy()], for_ever=True)
 
@@ -142,7 +145,7 @@ def compare(
 ) -> dict[str, Any]:
     """One row of the table of speeds: the best of some rounds, as other load only ever slows."""
     scratch.mkdir()
-    precision = features.resolve_precision("auto")
+    precision = extraction.resolve_precision("auto")
     taken = [speeds(image_dir, module, scratch, precision) for _ in range(rounds)]
     best = {name: max(speed[name] for speed in taken) for name in taken[0]}
     limit = 1 / (1 / best["decode"] + 1 / best[f"forward {precision}"])
@@ -196,9 +199,9 @@ def start_up(image_dir: Path, module: Module) -> dict[str, float]:
         "Python, Luigi, pandas, the tasks": lambda: subprocess.run(
             [sys.executable, "-c", "import tasks"], check=True
         ),
-        "import TensorFlow": quiet.import_tensorflow,
+        "import TensorFlow": tensorflow_import.import_tensorflow,
         "load the module, and the first 32 photos": lambda: next(
-            features.extract(paths, module, features.resolve_precision("auto"))
+            extraction.extract(paths, module, extraction.resolve_precision("auto"))
         ),
     }
     seconds = {}
@@ -227,8 +230,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         image_dir = arguments.image_dir or data.crops(scratch / "crops")
-        prepared = modules.prepare(MODULE, scratch / "modules")
-        module = frozen.freeze(prepared, BATCH, scratch / "frozen.pb")
+        prepared = preparation.prepare(MODULE, scratch / "modules")
+        module = frozen_graph.freeze(prepared, BATCH, scratch / "frozen.pb")
         sets = {
             "photographs": image_dir,
             "tiny (64 x 64)": data.tiny(scratch / "tiny"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline import manifest, samples
+from pipeline.photos import manifest, samples
 
 
 def crops(directory: Path, count: int = 400) -> Path:

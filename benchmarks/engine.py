@@ -30,9 +30,11 @@ from luigi.scheduler import Scheduler
 
 from benchmarks import data
 from benchmarks.bottlenecks import MODULE, alone, show
-from pipeline import bottlenecks, features, manifest, modules, shards, vectors
-from pipeline.manifest import ClassSummary
-from pipeline.recipe import Recipe
+from pipeline.bottlenecks import cache, extraction, shards, writer
+from pipeline.bottlenecks.recipe import Recipe
+from pipeline.modules import preparation
+from pipeline.photos import manifest
+from pipeline.photos.manifest import ClassSummary
 
 BIN = Path(sys.executable).parent
 SHARD = 500  # photos: small, so that two workers end at about the same time
@@ -115,8 +117,8 @@ def engines(sets: list[Path], scratch: Path, rounds: int) -> list[dict[str, Any]
 
 def growth(count: int, scratch: Path) -> dict[str, float]:
     """What dividing and putting together cost, on synthetic photos of 100 classes."""
-    module = modules.prepare(MODULE, scratch / "modules")
-    recipe = Recipe(module, features.FLOAT32, "float16")
+    module = preparation.prepare(MODULE, scratch / "modules")
+    recipe = Recipe(module, extraction.FLOAT32, "float16")
     generator = np.random.default_rng(0)
     digests = [generator.bytes(32).hex() for _ in range(count)]
     labels = np.sort(np.array([f"class {i % 100:03}" for i in range(count)]))
@@ -135,9 +137,9 @@ def growth(count: int, scratch: Path) -> dict[str, float]:
         made = generator.gamma(1, 0.3, (len(todo), module.features)).astype(np.float16)
         made[generator.random(made.shape) < 0.4] = 0  # about as well compressed as real ones
         keys = todo["digest"].to_numpy(object), todo["variant"].to_numpy(np.int8)
-        vectors.write(shards.file(directory, number), *keys, made, recipe)
+        cache.write(shards.file(directory, number), *keys, made, recipe)
     start = time.process_time()
-    counts = bottlenecks.compute(rows, classes, scratch, recipe, store)
+    counts = writer.compute(rows, classes, scratch, recipe, store)
     together = time.process_time() - start
     assert counts.computed == 0
     shutil.rmtree(directory)

@@ -17,9 +17,13 @@ from statistics import median
 from typing import Any
 
 from benchmarks import data
-from pipeline import contract, features, photos, predict, quiet, runtimes
-from pipeline.fidelity import Fidelity
-from pipeline.runtimes import Answering
+from pipeline import tensorflow_import
+from pipeline.bottlenecks import extraction
+from pipeline.export import model_json, runtimes
+from pipeline.export.parity import Parity
+from pipeline.export.runtimes import Answering
+from pipeline.photos import discovery
+from pipeline.prediction import single
 
 BATCH = 32
 SECONDS = 5.0  # a measurement
@@ -50,7 +54,7 @@ def milliseconds(call: Callable[[], object]) -> float:
 
 def bytes_in(directory: Path) -> Callable[[list[bytes]], Any]:
     """The SavedModel's signature that takes files: it decodes them too."""
-    quiet.import_tensorflow()
+    tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(directory))
@@ -71,13 +75,13 @@ def answering(model: Path, name: str) -> Answering:
         return runtimes.saved_model(path)
     if name == "output_graph.pb":
         (given,), (wanted,) = (
-            contract.read(model)["frozen_graph"][k] for k in ("inputs", "outputs")
+            model_json.read(model)["frozen_graph"][k] for k in ("inputs", "outputs")
         )
         return runtimes.frozen_graph(path, given, wanted)
     return runtimes.tflite(path) if name.endswith(".tflite") else runtimes.onnx(path)
 
 
-def line(name: str, megabytes: float, answer: Fidelity, *times: float) -> str:
+def line(name: str, megabytes: float, answer: Parity, *times: float) -> str:
     shares = [f"{s:.1%}" if s is not None else "-" for s in (answer.top1, answer.agreement)]
     latencies = " | ".join(f"{t:.1f}" for t in times)
     return f"| {name} | {megabytes:.1f} | {' | '.join(shares)} | {latencies} |"
@@ -85,7 +89,14 @@ def line(name: str, megabytes: float, answer: Fidelity, *times: float) -> str:
 
 def cold(model: Path, photo: Path) -> float:
     """Seconds of `make predict`, Python's start and all; best of three."""
-    command = [sys.executable, "-m", "pipeline.predict", "--model", str(model), str(photo)]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.prediction.single",
+        "--model",
+        str(model),
+        str(photo),
+    ]
     times = []
     for _ in range(3):
         start = time.perf_counter()
@@ -105,10 +116,10 @@ def main() -> None:
         plain = run("ExportModel", image_dir, out)
         everything = run("ExportModel", image_dir, out, *ALL)
         model = (out / "current").resolve()
-        some = [Path(found.path) for found in photos.below(image_dir)][:BATCH]
-        given = contract.read(model)["input"]
-        (part, *_) = features.decode(some, given["height"], given["width"])
-        answers = contract.answers(model)
+        some = [Path(found.path) for found in discovery.list_folder(image_dir)][:BATCH]
+        given = model_json.read(model)["input"]
+        (part, *_) = extraction.decode(some, given["height"], given["width"])
+        answers = model_json.parity_results(model)
         print("| file | MB | top-1 | as evaluated | 1 photo, ms | 32 photos, ms |")
         print("|---|---|---|---|---|---|")
         signature, files = bytes_in(model / "saved_model"), [path.read_bytes() for path in some]
@@ -131,7 +142,7 @@ def main() -> None:
             f"\nAccuracies on {count} test photos; times without decoding but for the first line."
         )
         print(f"Export: {plain:.1f} s; with TFLite and ONNX {everything:.1f} s.")
-        classify = predict.load(model)
+        classify = single.load(model)
         print(f"One photo: {cold(model, some[0]):.1f} s from a cold start, then", end=" ")
         print(f"{milliseconds(lambda: classify(files[0])):.0f} ms.")
 

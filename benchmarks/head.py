@@ -27,11 +27,14 @@ import pyarrow.parquet as pq
 
 from benchmarks.bottlenecks import alone, show
 from benchmarks.manifest import peak
-from pipeline import evaluation, head, l2_path, photos, quality, split
-from pipeline.examples import in_memory
-from pipeline.head import Head
-from pipeline.modules import Module
-from pipeline.rows import Part
+from pipeline.bottlenecks.reader import SplitReader
+from pipeline.evaluation import metrics
+from pipeline.evaluation.data_checks import context
+from pipeline.head import l2_path, training
+from pipeline.head.dataset import in_memory
+from pipeline.head.softmax_head import Head
+from pipeline.modules.loading import Module
+from pipeline.photos import inspection, split
 
 FEATURES = 1280
 TEST_ROWS = 10_000
@@ -63,9 +66,9 @@ def three_splits(n: int, classes: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def ours(n: int, classes: int) -> dict[str, Any]:
-    training, validation, test = three_splits(n, classes)
+    record, validation, test = three_splits(n, classes)
     start = time.perf_counter()
-    trained, record = head.train(in_memory(*training), in_memory(*validation))
+    trained, record = training.train(in_memory(*record), in_memory(*validation))
     seconds = time.perf_counter() - start
     return {
         "accuracy, %": 100 * accuracy(trained, *test),
@@ -80,10 +83,10 @@ def scikit_learns(n: int, classes: int) -> dict[str, Any]:
     from sklearn.linear_model import LogisticRegression
 
     warnings.simplefilter("ignore", ConvergenceWarning)
-    training, validation, test = three_splits(n, classes)
+    record, validation, test = three_splits(n, classes)
     start = time.perf_counter()
-    mean, deviation = training[0].mean(0), training[0].std(0)
-    scaled = [((vectors - mean) / deviation, labels.astype(str)) for vectors, labels in (training,)]
+    mean, deviation = record[0].mean(0), record[0].std(0)
+    scaled = [((vectors - mean) / deviation, labels.astype(str)) for vectors, labels in (record,)]
     seconds = time.perf_counter() - start
     test_vectors, test_labels = (test[0] - mean) / deviation, test[1].astype(str)
 
@@ -157,11 +160,11 @@ def from_parquet(directory: Path, checks: bool = True) -> dict[str, Any]:
     """Train, test, and check the data if asked to, on finished bottlenecks."""
     classes = sorted(path for path in directory.iterdir() if list(path.glob("*.parquet")))
     classes = [path for path in classes if path.name != "partial"]
-    training, validation, testing = parts = [Part(classes, name) for name in split.SPLITS]
+    record, validation, testing = parts = [SplitReader(classes, name) for name in split.SPLITS]
     start = time.perf_counter()
-    trained, record = head.train(training.labelled, validation.labelled)
+    trained, record = training.train(record.labelled, validation.labelled)
     at_trained, memory = time.perf_counter(), peak()
-    result, _ = evaluation.evaluate(trained, testing)
+    result, _ = metrics.evaluate(trained, testing)
     at_tested, with_test = time.perf_counter(), peak()
     figures = {
         "rows": f"{record.training:,}",
@@ -178,9 +181,9 @@ def from_parquet(directory: Path, checks: bool = True) -> dict[str, Any]:
     if checks:
         listed = pd.concat([part.texts() for part in parts], ignore_index=True)
         facts = {"width": 500, "height": 500, "format": "JPEG", "grey": False, "split": ""}
-        listed = listed.assign(**facts, status=photos.OK)
+        listed = listed.assign(**facts, status=inspection.OK)
         module = Module("", "", "", 224, 224, FEATURES)
-        quality.check(quality.subject(listed, parts, directory, module))
+        checks.run(context.build_context(listed, parts, directory, module))
         figures["checks, s"] = time.perf_counter() - at_tested
         figures["peak with these, GB"] = peak()
     return figures

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.bottlenecks import alone, show
-from pipeline import manifest, photos
-from pipeline.manifest import Listing
-from pipeline.split import SplitRule
+from pipeline.photos import inspection, manifest
+from pipeline.photos.manifest import Listing
+from pipeline.photos.split import SplitRule
 
 CLASSES = 1000
 
@@ -28,7 +28,7 @@ def synthetic(count: int) -> tuple[Listing, pd.DataFrame]:
     stat = {"path": paths, "size": 50_000, "mtime_ns": np.arange(count), "ctime_ns": 0}
     inspected = {
         **{"digest": [f"{number:064x}" for number in range(count)], "width": 500, "height": 375},
-        **{"format": "JPEG", "grey": False, "status": photos.OK},
+        **{"format": "JPEG", "grey": False, "status": inspection.OK},
     }
     frame = pd.DataFrame({"label": labels, **stat, "problem": ""})
     return Listing(frame, tuple(sorted(set(labels))), "x"), pd.DataFrame({**stat, **inspected})

@@ -6,7 +6,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipeline import efficientnet_lite, features, modules, quiet
+from pipeline import tensorflow_import
+from pipeline.bottlenecks import extraction
+from pipeline.modules import efficientnet_lite, loading, preparation
 
 _BATCHES = 4
 
@@ -17,29 +19,29 @@ def main() -> None:
     names = list(efficientnet_lite.VARIANTS)
     parser.add_argument("name", nargs="?", choices=names, default=names[0])
     name = parser.parse_args().name
-    quiet.import_tensorflow()
+    tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as scratch:
         start = time.perf_counter()
-        module = modules.prepare(name, Path(scratch))
+        module = preparation.prepare(name, Path(scratch))
         prepared = time.perf_counter() - start
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-        modules._load.cache_clear()
+        loading._load.cache_clear()
         start = time.perf_counter()
-        call, _ = modules.load(module)
+        call, _ = loading.load(module)
         loaded = time.perf_counter() - start
         size = sum(p.stat().st_size for p in Path(module.directory).rglob("*") if p.is_file())
         print(f"{name}: prepared in {prepared:.2f} s, {memory} MB at the peak, TensorFlow included")
         print(f"loaded in {loaded:.2f} s, {size / 2**20:.1f} MB on disk")
-        shape = [features.BATCH, module.height, module.width, 3]
+        shape = [extraction.BATCH, module.height, module.width, 3]
         photos = tf.random.stateless_uniform(shape, [0, 0])
-        for precision in (features.FLOAT32, features.BFLOAT16):
-            with features.using(precision):
+        for precision in (extraction.FLOAT32, extraction.BFLOAT16):
+            with extraction.mixed_precision(precision):
                 forward = tf.function(call, input_signature=[tf.TensorSpec(shape)])
                 forward(photos).numpy()
                 best = min(_seconds(forward, photos) for _ in range(5))
-            print(f"{precision}: {_BATCHES * features.BATCH / best:.0f} photos a second")
+            print(f"{precision}: {_BATCHES * extraction.BATCH / best:.0f} photos a second")
 
 
 def _seconds(forward: object, photos: object) -> float:

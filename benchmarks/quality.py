@@ -19,10 +19,12 @@ import pandas as pd
 import skimage
 from PIL import Image
 
-from pipeline import bottlenecks, features, manifest, modules, quality, rows, split
-from pipeline.quality import duplicates, files, labels, outliers
-from pipeline.recipe import Recipe
-from pipeline.split import SplitRule
+from pipeline.bottlenecks import extraction, reader, writer
+from pipeline.bottlenecks.recipe import Recipe
+from pipeline.evaluation.data_checks import checks, context, duplicates, files, labels, outliers
+from pipeline.modules import preparation
+from pipeline.photos import manifest, split
+from pipeline.photos.split import SplitRule
 
 _FLIPPED, _COPIES, _BROKEN = 0.05, 20, 10
 # Photographs that scikit-image brings with it.
@@ -48,9 +50,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
-        module = modules.prepare("efficientnet-lite0", work / "modules")
-        recipe = Recipe(module, features.resolve_precision(features.AUTO), "float16")
-        known = {kind: set() for kind in quality.KINDS}
+        module = preparation.prepare("efficientnet-lite0", work / "modules")
+        recipe = Recipe(module, extraction.resolve_precision(extraction.AUTO), "float16")
+        known = {kind: set() for kind in checks.KINDS}
         for row in _check(arguments.image_dir, recipe, work)[0].itertuples():
             known[row.kind].add(row.path)
         planted = _plant(
@@ -124,11 +126,11 @@ def _check(image_dir: Path, recipe: Recipe, work: Path) -> tuple[pd.DataFrame, f
     listed = manifest.read(work / "manifest.parquet")
     classes = [c for c in manifest.read_summary(work / "manifest.parquet").classes if c.usable]
     usable = listed[listed["status"] == "ok"]
-    bottlenecks.compute(usable, classes, image_dir, recipe, work / "store")
-    folders = [bottlenecks.class_directory(work / "store", recipe, c) for c in classes]
+    writer.compute(usable, classes, image_dir, recipe, work / "store")
+    folders = [writer.class_directory(work / "store", recipe, c) for c in classes]
     start = time.monotonic()
-    parts = [rows.Part(folders, part) for part in split.SPLITS]
-    found = quality.check(quality.subject(listed, parts, image_dir, recipe.module))
+    parts = [reader.SplitReader(folders, part) for part in split.SPLITS]
+    found = checks.run(context.build_context(listed, parts, image_dir, recipe.module))
     return found, time.monotonic() - start, len(usable)
 
 

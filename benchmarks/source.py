@@ -16,12 +16,15 @@ from typing import Any
 
 from benchmarks import data
 from benchmarks.bottlenecks import MODULE, alone, show, stage
-from pipeline import features, manifest, modules, source
-from pipeline.modules import Module
-from pipeline.source import Place
-from pipeline.split import SplitRule
-from tests.objects import Objects, environment, moto
-from tests.packed import pack_folder
+from pipeline.bottlenecks import extraction
+from pipeline.files import places
+from pipeline.files.places import Place
+from pipeline.modules import preparation
+from pipeline.modules.loading import Module
+from pipeline.photos import manifest
+from pipeline.photos.split import SplitRule
+from tests.support.objects import Objects, environment, moto
+from tests.support.tars import pack_folder
 
 
 def look(image_dir: Place) -> float:
@@ -63,7 +66,7 @@ def measure(
     """One round of one row of the table."""
     looked = alone(look, place)
     requests, seconds = server.requests(), server.seconds()
-    precision = features.resolve_precision("auto")
+    precision = extraction.resolve_precision("auto")
     # It looks at the photos first, which its clock leaves out.
     whole, later = alone(stage, place, module, scratch, precision)
     return {
@@ -88,17 +91,17 @@ def main() -> None:
         bucket = Objects(url)
         bucket.empty()
         os.environ.update(environment(url))
-        places = {
+        photos_by_place = {
             "files on disk": disk,
-            "files on S3": source.at(bucket.put_folder(disk, "photos")),
+            "files on S3": places.parse(bucket.put_folder(disk, "photos")),
             "shards on disk": packed,
-            "shards on S3": source.at(bucket.put_folder(packed, "packed")),
+            "shards on S3": places.parse(bucket.put_folder(packed, "packed")),
         }
         server = Server(scratch / "moto.log")
-        module = modules.prepare(MODULE, scratch / "modules")
-        taken: dict[str, list[dict[str, float]]] = {name: [] for name in places}
+        module = preparation.prepare(MODULE, scratch / "modules")
+        taken: dict[str, list[dict[str, float]]] = {name: [] for name in photos_by_place}
         for _ in range(arguments.rounds):
-            for name, place in places.items():
+            for name, place in photos_by_place.items():
                 taken[name].append(measure(place, module, scratch, server, arguments.count))
     # The best of each, as other load only ever slows; requests are the same in all.
     rows: list[dict[str, Any]] = [

@@ -1,1 +1,6 @@
-"""How each step of the retraining pipeline works. Knows nothing of Luigi."""
+"""How photos become a served model: functions and data classes, without Luigi.
+
+The packages follow the data: files < photos, modules < bottlenecks < head < evaluation, export <
+nightly < prediction. Each imports only those before it, which `make lint` checks. Beside them,
+`errors`, `progress` and `tensorflow_import` serve all.
+"""

@@ -21,10 +21,10 @@ class OutageError(UserError):
     """A store that does not answer: it may pass, so that trying again is worth while."""
 
 
-PASSING = (LostError, OutageError)  # worth another try, and nobody's mistake
+RETRYABLE = (LostError, OutageError)  # worth another try, and nobody's mistake
 
 
-def refuse_exhausted(error: Exception) -> None:
+def reraise_exhausted(error: Exception) -> None:
     """Raise an error again that says nothing of the file: memory or open files are used up."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) in EXHAUSTED:
         raise error

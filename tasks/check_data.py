@@ -2,7 +2,9 @@
 
 import luigi
 
-from pipeline import manifest, quality, split, storage
+from pipeline.evaluation.data_checks import checks, context
+from pipeline.files import naming
+from pipeline.photos import manifest, split
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.messages import logger
 from tasks.options import CheckOptions
@@ -22,8 +24,8 @@ class CheckData(CheckOptions, Step):
         recipe = self.clone(ComputeBottlenecks).recipe()
         if summary is None or recipe is None:
             return Pending()
-        made_of = (summary.digest, summary.aside_digest, recipe.key, quality.FORMAT_VERSION)
-        name = f"{storage.digest(*made_of)}.parquet"
+        made_of = (summary.digest, summary.aside_digest, recipe.key, checks.FORMAT_VERSION)
+        name = f"{naming.digest(*made_of)}.parquet"
         return Result(self.output_dir, "checks", name)
 
     def complete(self) -> bool:
@@ -31,8 +33,8 @@ class CheckData(CheckOptions, Step):
         target = self.output()
         if not target.exists():
             return False
-        kinds = quality.chosen(self.fail_on)
-        return not kinds or quality.read(path(target), kinds).empty
+        kinds = checks.parse_kinds(self.fail_on)
+        return not kinds or checks.read(path(target), kinds).empty
 
     def work(self) -> None:
         target = path(self.output())
@@ -40,15 +42,15 @@ class CheckData(CheckOptions, Step):
             computed = self.clone(ComputeBottlenecks)
             recipe = computed.recipe()
             assert recipe is not None
-            subject = quality.subject(
+            subject = context.build_context(
                 manifest.read(path(self.clone(SplitDataset).output())),
                 [computed.part(part) for part in split.SPLITS],
                 self.image_dir,
                 recipe.module,
                 self.reporter,
             )
-            findings = quality.check(subject)
-            quality.write(findings, target)
-            for line in quality.remarks(findings):
+            findings = checks.run(subject)
+            checks.write(findings, target)
+            for line in checks.summary_lines(findings):
                 logger.warning(line)
-        quality.refuse(quality.read(target, quality.chosen(self.fail_on)), target)
+        checks.fail_on_findings(checks.read(target, checks.parse_kinds(self.fail_on)), target)

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline import bottlenecks
-from pipeline.manifest import ClassSummary
-from pipeline.recipe import Recipe
+from pipeline.bottlenecks import writer
+from pipeline.bottlenecks.recipe import Recipe
+from pipeline.photos.manifest import ClassSummary
 from tasks.step import Result, place
 
 
@@ -14,7 +14,7 @@ class ClassRows(Result):
 
     def is_here(self) -> bool:
         """Whether they are here, and no file of them breaks off."""
-        return bottlenecks.is_whole(place(self))
+        return writer.is_complete(place(self))
 
 
 def class_rows(
@@ -22,5 +22,5 @@ def class_rows(
 ) -> list[ClassRows]:
     """Of some classes, in their order."""
     store = Path("bottlenecks")
-    directories = (bottlenecks.class_directory(store, recipe, of_class) for of_class in classes)
+    directories = (writer.class_directory(store, recipe, of_class) for of_class in classes)
     return [ClassRows(output_dir, str(directory)) for directory in directories]

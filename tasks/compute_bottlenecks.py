@@ -5,9 +5,11 @@ from uuid import uuid4
 
 import luigi
 
-from pipeline import borrow, bottlenecks, manifest, mirror, photos, rows, shards
+from pipeline.bottlenecks import reader, remote_cache, shards, writer
+from pipeline.bottlenecks.recipe import Recipe
+from pipeline.files import output_store
+from pipeline.photos import inspection, manifest
 from pipeline.progress import Progress
-from pipeline.recipe import Recipe
 from tasks.class_rows import class_rows
 from tasks.compute_shards import ComputeShards
 from tasks.messages import tell
@@ -88,12 +90,12 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         recipe: Recipe = self.clone(PlanShards).ready(progress)
         return recipe
 
-    def part(self, split: str) -> rows.Part:
+    def part(self, split: str) -> reader.SplitReader:
         """The photos of one part of the split, once they are computed."""
         summary = self.clone(SplitDataset).summary()
         assert summary is not None
         classes = zip(self._classes(summary), self.output(), strict=True)
-        return rows.Part(paths(t for of, t in classes if getattr(of, split)), split)
+        return reader.SplitReader(paths(t for of, t in classes if getattr(of, split)), split)
 
     def work(self) -> None:
         split = self.clone(SplitDataset)
@@ -101,19 +103,19 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         assert summary is not None
         store = self.output_dir / "bottlenecks"
         directory = recipe.directory(store)
-        elsewhere = mirror.of(self.output_dir)
+        elsewhere = output_store.of(self.output_dir)
         if elsewhere:
             self.clone(ComputeShards).fetch()
         for classes in _groups(self._classes(summary)):
             labels = tuple(c.label for c in classes)
             labelled = manifest.read(path(split.output()), labels)
-            usable = labelled[labelled["status"] == photos.OK]
+            usable = labelled[labelled["status"] == inspection.OK]
             if elsewhere:
-                borrow.prepare(elsewhere, directory, usable, recipe, labels)
+                remote_cache.fetch_cached(elsewhere, directory, usable, recipe, labels)
             given = (usable, classes, self.image_dir, recipe, store, self.reporter)
-            tell(bottlenecks.remarks(bottlenecks.compute(*given)))
+            tell(writer.summary_lines(writer.compute(*given)))
         if elsewhere:
-            borrow.tell_rejected(elsewhere, directory)
+            remote_cache.share_rejected(elsewhere, directory)
             self._upload()
         plan: PlanShards = self.clone(PlanShards)
         if plan.finished():

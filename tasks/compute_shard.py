@@ -2,7 +2,7 @@
 
 import luigi
 
-from pipeline import bottlenecks, shards
+from pipeline.bottlenecks import shards, writer
 from tasks.messages import tell
 from tasks.options import BottleneckOptions
 from tasks.plan_shards import PlanShards
@@ -40,4 +40,4 @@ class ComputeShard(BottleneckOptions, Step):
         path(plan.output())
         counts = shards.compute(target.parent, self.shard, self.image_dir, recipe, self.reporter)
         counts.rejected = {}  # which the classes tell of
-        tell(bottlenecks.remarks(counts), f"Shard {self.shard}. ")
+        tell(writer.summary_lines(counts), f"Shard {self.shard}. ")

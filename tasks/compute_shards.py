@@ -4,7 +4,8 @@ import functools
 
 import luigi
 
-from pipeline import bottlenecks, mirror, ray_engine, shards
+from pipeline.bottlenecks import ray_engine, shards, writer
+from pipeline.files import output_store
 from tasks.compute_shard import ComputeShard
 from tasks.messages import tell
 from tasks.options import BottleneckOptions
@@ -47,7 +48,7 @@ class ComputeShards(BottleneckOptions, Step):
 
     def fetch(self) -> None:
         """Bring the shards that other machines have computed, where they share a store."""
-        if mirror.of(self.output_dir):
+        if output_store.of(self.output_dir):
             paths(target for target in self.output() if target.exists())
 
     def work(self) -> None:
@@ -63,7 +64,7 @@ class ComputeShards(BottleneckOptions, Step):
             self.reporter,
         )
         counts.rejected = {}  # which the classes tell of
-        tell(bottlenecks.remarks(counts), "Ray. ")
+        tell(writer.summary_lines(counts), "Ray. ")
 
     def _left(self) -> list[int]:
         """Numbers of the shards that have no vectors yet."""

@@ -4,9 +4,14 @@ from pathlib import Path
 
 import luigi
 
-from pipeline import comparison, evaluation, head, quality, report, sharing, split, storage, timing
-from pipeline.report import Run
-from pipeline.timing import Timing
+from pipeline.evaluation import comparison, metrics, report
+from pipeline.evaluation.data_checks import checks
+from pipeline.evaluation.report import Run
+from pipeline.files import naming, timings
+from pipeline.files.timings import Timing
+from pipeline.head import softmax_head
+from pipeline.nightly import shared_state
+from pipeline.photos import split
 from tasks.check_data import CheckData
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.messages import logger
@@ -27,9 +32,9 @@ class EvaluateModel(EvaluationOptions, Step):
         trained, checked = (self.clone(step).output() for step in (TrainHead, CheckData))
         if isinstance(trained, Pending) or isinstance(checked, Pending):
             return Pending()
-        made_of = (place(trained).name, place(checked).name, evaluation.FORMAT_VERSION)
+        made_of = (place(trained).name, place(checked).name, metrics.FORMAT_VERSION)
         # A gate is part of what made it: an evaluation without one does not stand for it.
-        key = storage.digest(*made_of, quality.chosen(self.fail_on))
+        key = naming.digest(*made_of, checks.parse_kinds(self.fail_on))
         return Result(self.output_dir, "evaluations", key)
 
     def work(self) -> None:
@@ -39,17 +44,17 @@ class EvaluateModel(EvaluationOptions, Step):
         assert recipe is not None
         assert summary is not None
         test = computed.part(split.TESTING)
-        result, predictions = evaluation.evaluate(head.read(path(inputs["head"])), test)
-        sharing.follow(self.output_dir)
+        result, predictions = metrics.evaluate(softmax_head.read(path(inputs["head"])), test)
+        shared_state.pull(self.output_dir)
         now: Path = self.output_dir / "current"
         compared = comparison.with_model(now, predictions, test, self.image_dir, recipe)
-        findings = quality.read(path(inputs["findings"]))
+        findings = checks.read(path(inputs["findings"]))
         settings = {name: str(getattr(self, name)) for name, _ in self.get_params()}
-        timings, trained = self._timings(), path(inputs["head"])
-        run = Run(recipe, summary, settings, timings, trained, compared, now)
+        step_timings, trained = self._timings(), path(inputs["head"])
+        run = Run(recipe, summary, settings, step_timings, trained, compared, now)
         report.write(run, result, predictions, findings, self.image_dir, target)
-        named = None if self.print_misclassified_test_images else evaluation.TOP
-        for line in evaluation.remarks(result, named):
+        named = None if self.print_misclassified_test_images else metrics.TOP
+        for line in metrics.summary_lines(result, named):
             logger.info(line)
         logger.info("The page with everything: %s", target / report.FILE)
 
@@ -57,6 +62,6 @@ class EvaluateModel(EvaluationOptions, Step):
         """When the steps ran that led here, and how long they took."""
         steps = (SplitDataset, PrepareModule, ComputeBottlenecks, TrainHead, CheckData)
         targets = [made(self.clone(step).output()) for step in steps]
-        known = timing.read(self.output_dir)
-        found = (timing.last(known, self.output_dir, target) for target in targets)
+        known = timings.read(self.output_dir)
+        found = (timings.last(known, self.output_dir, target) for target in targets)
         return [timed for timed in found if timed]

@@ -2,7 +2,9 @@
 
 import luigi
 
-from pipeline import contract, export, fidelity, history, lock, promotion, sharing, storage, tflite
+from pipeline.export import model_folder, model_json, parity, tflite
+from pipeline.files import locks, naming
+from pipeline.nightly import current_model, history, promotion, shared_state
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.evaluate_model import EvaluateModel
 from tasks.messages import logger
@@ -34,8 +36,13 @@ class ExportModel(ExportOptions, Step):
         if isinstance(evaluated, Pending):
             return evaluated
         options = self._options()
-        made_of = (options.final_tensor_name, options.tflite, options.onnx, export.FORMAT_VERSION)
-        key = storage.digest(place(evaluated).name, *made_of)
+        made_of = (
+            options.final_tensor_name,
+            options.tflite,
+            options.onnx,
+            model_folder.FORMAT_VERSION,
+        )
+        key = naming.digest(place(evaluated).name, *made_of)
         return Result(self.output_dir, "models", key)
 
     def complete(self) -> bool:
@@ -43,12 +50,12 @@ class ExportModel(ExportOptions, Step):
             return False
         if not self.promote or self._promoted:
             return True
-        sharing.follow(self.output_dir)
-        return promotion.current(self.output_dir) == place(self.output()).resolve()
+        shared_state.pull(self.output_dir)
+        return current_model.get(self.output_dir) == place(self.output()).resolve()
 
     def work(self) -> None:
         inputs, recipe = self.input(), self.clone(ComputeBottlenecks).ready(self.reporter)
-        source = export.Source(
+        source = model_folder.Source(
             path(inputs["head"]),
             path(inputs["evaluation"]),
             recipe,
@@ -56,19 +63,19 @@ class ExportModel(ExportOptions, Step):
             self.image_dir,
         )
         model = place(self.output())
-        export.publish(source, self._options(), model)
-        for line in fidelity.remarks(contract.answers(model), recipe.precision):
+        model_folder.write(source, self._options(), model)
+        for line in parity.summary_lines(model_json.parity_results(model), recipe.precision):
             logger.warning(line)
         if self.promote:
             self._upload()
-            with lock.turn(self.output_dir / lock.PROMOTION):
-                sharing.follow(self.output_dir)
-                move = promotion.promote(self.output_dir, model, promotion.BY_HAND)
+            with locks.exclusive(self.output_dir / locks.PROMOTION):
+                shared_state.pull(self.output_dir)
+                move = promotion.promote(self.output_dir, model, promotion.MANUAL)
                 history.add(self.output_dir, promotion=move)
-                sharing.share_model(self.output_dir)
-                sharing.share_history(self.output_dir)
+                shared_state.share_model(self.output_dir)
+                shared_state.share_history(self.output_dir)
             self._promoted = True
             logger.info("The model is in %s", self.output_dir / "current")
 
-    def _options(self) -> export.Options:
-        return export.Options(self.final_tensor_name, tflite.parse(self.tflite), self.onnx)
+    def _options(self) -> model_folder.Options:
+        return model_folder.Options(self.final_tensor_name, tflite.parse(self.tflite), self.onnx)

@@ -2,7 +2,7 @@
 
 import luigi
 
-from pipeline import datasets
+from pipeline.photos import datasets
 from tasks.messages import logger
 from tasks.options import DATA_DIR, DataOptions
 from tasks.step import Step, path

@@ -18,9 +18,10 @@ import luigi
 from luigi import notifications
 from luigi.retcodes import run_with_retcodes
 
-from pipeline import history, lock, sharing, trend
-from pipeline.errors import PASSING, OutageError, UserError
-from pipeline.history import Night
+from pipeline.errors import RETRYABLE, OutageError, UserError
+from pipeline.files import locks
+from pipeline.nightly import history, history_page, shared_state
+from pipeline.nightly.history import Night
 from tasks import NightlyRetrain, configuration
 
 # Exit codes beside Luigi's own, which luigi.cfg names.
@@ -53,16 +54,16 @@ def main() -> None:
     arguments = ["--module", "tasks", "NightlyRetrain", *sys.argv[1:]]
     try:
         task = configuration.asked(arguments)
-        with lock.exclusive(task.output_dir / lock.NIGHTLY) as held:
+        with locks.try_exclusive(task.output_dir / locks.NIGHTLY) as held:
             if held is None:
                 _say(f"Another nightly run is at work on {task.output_dir}; this one leaves")
                 sys.exit(ALREADY_RUNNING)
             # Under one name for each folder, as the lock sees to it that there is but one run: the
             # scheduler gives a run that was killed its work back at once.
             arguments += ["--worker-id", f"nightly run on {task.output_dir}"]
-            sharing.follow(task.output_dir)
+            shared_state.pull(task.output_dir)
             code = _night(task, arguments)
-            trend.write(task.output_dir)
+            history_page.write(task.output_dir)
             sys.exit(code)
     except UserError as error:
         _say(str(error))
@@ -88,7 +89,7 @@ def _night(task: NightlyRetrain, arguments: list[str]) -> int:
         reason = str(tried).splitlines()[0]
         history.add(task.output_dir, Night(task.date.isoformat(), history.FAILED, reason))
         try:
-            sharing.share_history(task.output_dir)
+            shared_state.share_history(task.output_dir)
         except OutageError as error:  # it may be the very reason
             _say(str(error))
         text = f"{tried}\n\nThe current model stays. Exit code {code}.\n"
@@ -136,7 +137,7 @@ def _run(arguments: list[str], sender: Connection) -> None:
     def failed(task: luigi.Task, error: BaseException) -> None:
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         sender.send(f"{task.task_family}: {kind}{error}")
-        if isinstance(error, UserError) and not isinstance(error, PASSING):
+        if isinstance(error, UserError) and not isinstance(error, RETRYABLE):
             mistakes.append(error)
 
     try:

@@ -4,8 +4,9 @@ import datetime
 
 import luigi
 
-from pipeline import history, lock, night, sharing
-from pipeline.promotion import Gate
+from pipeline.files import locks
+from pipeline.nightly import history, night, shared_state
+from pipeline.nightly.promotion_gate import Gate
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.evaluate_model import EvaluateModel
 from tasks.export_model import ExportModel
@@ -22,8 +23,8 @@ class NightInHistory(luigi.LocalTarget):
     key = ""
 
     def exists(self) -> bool:
-        sharing.follow(place(self).parent)
-        return history.done(place(self).parent, self.key)
+        shared_state.pull(place(self).parent)
+        return history.is_recorded(place(self).parent, self.key)
 
 
 class NightlyRetrain(NightlyOptions, Step):
@@ -64,10 +65,12 @@ class NightlyRetrain(NightlyOptions, Step):
             evaluation=path(self.clone(EvaluateModel).output()),
             model=path(self.clone(ExportModel, promote=False).output()),
         )
-        with lock.turn(self.output_dir / lock.PROMOTION):  # the model compared with stays current
-            closed = night.close(results, self.date, self._gate())
-            sharing.share_model(self.output_dir)
-            sharing.share_history(self.output_dir)
+        with locks.exclusive(
+            self.output_dir / locks.PROMOTION
+        ):  # the model compared with stays current
+            closed = night.decide(results, self.date, self._gate())
+            shared_state.share_model(self.output_dir)
+            shared_state.share_history(self.output_dir)
         logger.info("%s: %s (%s)", closed.date, closed.outcome, closed.reason)
         for flag in closed.flags:
             logger.warning(flag)

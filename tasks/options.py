@@ -12,9 +12,14 @@ from typing import Any, cast
 
 import luigi
 
-from pipeline import datasets, features, interface, mirror, quality, source, split, tflite
-from pipeline.augmentation import Augmentation
-from pipeline.head_settings import BALANCED, LBFGS, NONE, SGD, Settings, Sgd, parse_class_weights
+from pipeline.bottlenecks import extraction
+from pipeline.evaluation.data_checks import checks
+from pipeline.export import tflite
+from pipeline.files import output_store, places
+from pipeline.head.settings import BALANCED, LBFGS, NONE, SGD, Settings, Sgd, parse_class_weights
+from pipeline.modules import signatures
+from pipeline.photos import datasets, split
+from pipeline.photos.augmentation import Augmentation
 from tasks.configuration import configured
 from tasks.parameters import (
     FaultsParameter,
@@ -37,12 +42,12 @@ class OutputOptions:
     """Section [data]: where everything is written."""
 
     output_dir = OutputParameter(
-        default=cast(Path, source.at(configured("data", "output_dir", "data/output"))),
+        default=cast(Path, places.parse(configured("data", "output_dir", "data/output"))),
         description="folder for everything the pipeline writes, or the URL of one (s3://, gs://); "
         "`current` in it is the last model",
     )
     work_dir = FolderParameter(
-        default=Path(configured("data", "work_dir", str(mirror.WORK_DIR))),
+        default=Path(configured("data", "work_dir", str(output_store.WORK_DIR))),
         significant=False,
         description="folder of this machine in which an output_dir that is a URL is mirrored",
     )
@@ -53,7 +58,7 @@ class OutputOptions:
     ) -> list[tuple[str, Any]]:
         """Luigi's, after which the output folder is one of this machine: itself, or its mirror."""
         values = dict(super().get_param_values(params, args, kwargs))  # type: ignore[misc]
-        values["output_dir"] = mirror.folder(values["output_dir"], values["work_dir"])
+        values["output_dir"] = output_store.folder(values["output_dir"], values["work_dir"])
         return list(values.items())
 
 
@@ -70,7 +75,7 @@ class DataOptions(OutputOptions):
         "flower_photos, or food101 with its official split",
     )
     image_dir = PlaceParameter(
-        default=source.at(configured("data", "image_dir", str(SAMPLE_DIR))),
+        default=places.parse(configured("data", "image_dir", str(SAMPLE_DIR))),
         description="folder with a folder of photos for each class, or the URL of one (s3://, gs://)",
     )
     split_file = luigi.StrParameter(
@@ -112,7 +117,7 @@ class DataOptions(OutputOptions):
         split.SplitRule(*self.percentages)
 
 
-_RANGES = tuple(interface.RANGES)
+_RANGES = tuple(signatures.RANGES)
 
 
 class ModuleOptions(OutputOptions):
@@ -128,7 +133,7 @@ class ModuleOptions(OutputOptions):
         description="pixels of the input's sides, for a module that leaves them open; 0 asks it",
     )
     image_range = luigi.ChoiceParameter(
-        default=configured("module", "image_range", interface.UNIT, _RANGES),
+        default=configured("module", "image_range", signatures.UNIT, _RANGES),
         choices=_RANGES,
         description="what the module takes a pixel for: unit is 0 to 1, the convention of "
         "TensorFlow Hub; signed is -1 to 1; byte is 0 to 255",
@@ -173,7 +178,7 @@ class AugmentationOptions:
         self.augmentation = Augmentation(**_given(self, Augmentation))
 
 
-_PRECISIONS = (features.AUTO, features.FLOAT32, features.BFLOAT16)
+_PRECISIONS = (extraction.AUTO, extraction.FLOAT32, extraction.BFLOAT16)
 _ENGINES = ("local", "ray")
 _VECTOR_TYPES = ("float16", "float32")
 
@@ -182,7 +187,7 @@ class BottleneckOptions(AugmentationOptions, DataOptions, ModuleOptions):
     """Section [bottlenecks]: how vectors are computed and stored."""
 
     precision = luigi.ChoiceParameter(
-        default=configured("bottlenecks", "precision", features.AUTO, _PRECISIONS),
+        default=configured("bottlenecks", "precision", extraction.AUTO, _PRECISIONS),
         choices=_PRECISIONS,
         description="of the forward pass; auto is bfloat16 where the processor has it natively, "
         "and float16 on an NVIDIA GPU",
@@ -290,7 +295,7 @@ class CheckOptions(BottleneckOptions):
     fail_on = FaultsParameter(
         default=configured("checks", "fail_on", ""),
         description="kinds of faults that stop the run, with commas between: "
-        + ", ".join(quality.KINDS),
+        + ", ".join(checks.KINDS),
     )
 
 

@@ -5,9 +5,11 @@ from typing import Any
 
 import luigi
 
-from pipeline import mirror, quality, source, tflite
-from pipeline.remote import Remote
-from pipeline.source import Place
+from pipeline.evaluation.data_checks import checks
+from pipeline.export import tflite
+from pipeline.files import output_store, places
+from pipeline.files.object_store import RemotePath
+from pipeline.files.places import Place
 
 
 class FolderParameter(luigi.PathParameter):
@@ -21,23 +23,23 @@ class PlaceParameter(luigi.Parameter[Place]):
     """A folder of this machine, in which `~` stands for the user's own, or the URL of one."""
 
     def parse(self, x: str) -> Place:
-        return source.at(x)
+        return places.parse(x)
 
     def normalize(self, x: str | Place) -> Place:
-        return x if isinstance(x, Remote) else source.at(str(x))
+        return x if isinstance(x, RemotePath) else places.parse(str(x))
 
 
 class OutputParameter(luigi.PathParameter):
     """An output folder, or the URL of one, of which a task knows the mirror: see OutputOptions."""
 
     def parse(self, x: str) -> Any:
-        return source.at(x)
+        return places.parse(x)
 
     def normalize(self, x: Any) -> Any:
-        return x if isinstance(x, Remote) else source.at(str(x))
+        return x if isinstance(x, RemotePath) else places.parse(str(x))
 
     def serialize(self, x: Path) -> str:
-        store = mirror.of(x) if isinstance(x, Path) else None
+        store = output_store.of(x) if isinstance(x, Path) else None
         return store.url if store else str(x)
 
 
@@ -52,4 +54,4 @@ class FaultsParameter(luigi.StrParameter):
     """Kinds of faults of the data, with commas between."""
 
     def normalize(self, x: str) -> str:
-        return ",".join(quality.chosen(x))
+        return ",".join(checks.parse_kinds(x))

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import luigi
 
-from pipeline import borrow, bottlenecks, features, manifest, mirror, photos, shards
-from pipeline.bottlenecks import Counts
+from pipeline.bottlenecks import extraction, remote_cache, shards, writer
+from pipeline.bottlenecks.recipe import Recipe
+from pipeline.bottlenecks.writer import Counts
+from pipeline.files import output_store
+from pipeline.photos import inspection, manifest
 from pipeline.progress import Progress
-from pipeline.recipe import Recipe
 from tasks.class_rows import class_rows
 from tasks.messages import tell
 from tasks.options import BottleneckOptions
@@ -39,7 +41,7 @@ class PlanShards(BottleneckOptions, Step):
         module = self.clone(PrepareModule).module()
         if module is None:
             return None
-        precision = features.resolve_precision(self.precision)
+        precision = extraction.resolve_precision(self.precision)
         return Recipe(module, precision, self.vector_type, self.augmentation)
 
     def ready(self, progress: Progress) -> Recipe:
@@ -53,7 +55,7 @@ class PlanShards(BottleneckOptions, Step):
         summary, recipe = self.clone(SplitDataset).summary(), self.recipe()
         if summary is None or recipe is None:
             return False
-        if mirror.of(self.output_dir):
+        if output_store.of(self.output_dir):
             rows = class_rows(self.output_dir, recipe, summary.classes)
             return all(target.exists() for target in rows)
         return shards.finished(self.output_dir / "bottlenecks", recipe, summary)
@@ -68,11 +70,11 @@ class PlanShards(BottleneckOptions, Step):
         classes = zip(summary.classes, targets, strict=True)
         lacking = tuple(of_class.label for of_class, target in classes if not target.exists())
         rows = manifest.read(path(split.output()), lacking)
-        usable = rows[rows["status"] == photos.OK]
-        if elsewhere := mirror.of(self.output_dir):
-            borrow.prepare(elsewhere, recipe.directory(store), usable, recipe, lacking)
+        usable = rows[rows["status"] == inspection.OK]
+        if elsewhere := output_store.of(self.output_dir):
+            remote_cache.fetch_cached(elsewhere, recipe.directory(store), usable, recipe, lacking)
         directory = place(self.output()).parent
         missing, damaged = shards.divide(usable, recipe, store, directory, self.shard_size)
         parts = -(-missing // self.shard_size)
-        _, *warnings = bottlenecks.remarks(Counts(damaged=damaged))
+        _, *warnings = writer.summary_lines(Counts(damaged=damaged))
         tell([f"Vectors: {missing:,} to compute, in {parts:,} shards", *warnings])

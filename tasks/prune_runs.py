@@ -2,8 +2,9 @@
 
 import luigi
 
-from pipeline import lock, prune
 from pipeline.errors import UserError
+from pipeline.files import locks
+from pipeline.nightly import prune
 from tasks.messages import logger
 from tasks.options import PruneOptions
 
@@ -17,12 +18,12 @@ class PruneRuns(PruneOptions, luigi.Task):
         return self.done
 
     def run(self) -> None:
-        with lock.exclusive(self.output_dir / lock.IN_USE) as held:
+        with locks.try_exclusive(self.output_dir / locks.IN_USE) as held:
             if held is None:
                 raise UserError(f"output_dir: a run is at work in {self.output_dir}; prune later")
             leftovers = prune.find(self.output_dir, self.keep)
             if self.delete:
                 prune.delete(leftovers)
-        for line in prune.remarks(leftovers, self.delete):
+        for line in prune.summary_lines(leftovers, self.delete):
             logger.info(line)
         self.done = True

@@ -2,7 +2,7 @@
 
 import luigi
 
-from pipeline import samples
+from pipeline.photos import samples
 from tasks.messages import logger
 from tasks.options import SAMPLE_DIR
 from tasks.step import Step, path

@@ -7,9 +7,10 @@ from typing import Any
 
 import luigi
 
-from pipeline import search, storage
-from pipeline.augmentation import Augmentation
-from pipeline.search import Candidate
+from pipeline.files import naming
+from pipeline.head import search
+from pipeline.head.search import Candidate
+from pipeline.photos.augmentation import Augmentation
 from tasks.messages import logger
 from tasks.options import SearchOptions
 from tasks.step import Pending, Result, Step, path, place
@@ -35,14 +36,14 @@ class SearchHead(SearchOptions, Step):
         targets = [head.output() for head in self.heads]
         if any(isinstance(target, Pending) for target in targets):
             return Pending()
-        key = storage.digest([place(target).name for target in targets], search.FORMAT_VERSION)
+        key = naming.digest([place(target).name for target in targets], search.FORMAT_VERSION)
         return Result(self.output_dir, "searches", f"{key}.csv")
 
     def work(self) -> None:
         candidates = [Candidate(self.heads[head], path(head.output())) for head in self.heads]
         table = search.rank(candidates)
         search.write(table, place(self.output()))
-        for line in search.remarks(table):
+        for line in search.summary_lines(table):
             logger.info(line)
         (best, *_) = (of.options for of in candidates if str(of.directory) == table["head"][0])
         given = self.to_str_params()

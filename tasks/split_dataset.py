@@ -5,9 +5,10 @@ import functools
 import luigi
 import pandas as pd
 
-from pipeline import manifest, mirror, source, split, storage
 from pipeline.errors import UserError
-from pipeline.rows import UNREADABLE
+from pipeline.files import naming, output_store, places
+from pipeline.files.damage import UNREADABLE
+from pipeline.photos import manifest, split
 from tasks.fetch_dataset import FetchDataset
 from tasks.messages import logger
 from tasks.options import SAMPLE_DIR, DataOptions
@@ -28,7 +29,7 @@ class SplitDataset(DataOptions, Step):
     def requires(self) -> list[luigi.Task]:
         if self.dataset:
             return [FetchDataset(dataset=self.dataset)]
-        samples = source.absolute(self.image_dir) == source.absolute(SAMPLE_DIR)
+        samples = places.absolute(self.image_dir) == places.absolute(SAMPLE_DIR)
         return [SamplePhotos()] if samples else []
 
     def output(self) -> luigi.Target:
@@ -36,7 +37,7 @@ class SplitDataset(DataOptions, Step):
             made_of = (self._listing().digest, self._rule_digest(), manifest.FORMAT_VERSION)
         except UserError:  # `work` will say what is wrong
             return Pending()
-        name = f"{storage.digest(*made_of)}.parquet"
+        name = f"{naming.digest(*made_of)}.parquet"
         return Result(self.output_dir, "manifests", name)
 
     def work(self) -> None:
@@ -44,7 +45,7 @@ class SplitDataset(DataOptions, Step):
         if listing.shards.empty:  # else what they hold is not known yet
             self._compare(rule, listing.photos["path"])
         target = place(self.output())
-        if store := mirror.of(self.output_dir):  # photos that it knows are not read again
+        if store := output_store.of(self.output_dir):  # photos that it knows are not read again
             store.fetch_newest(target.parent)
         known = manifest.newest(target.parent, self.image_dir)
         unfinished = target.with_name(f".unfinished-{target.name}")
@@ -53,7 +54,7 @@ class SplitDataset(DataOptions, Step):
             self._compare(rule, table["path"].to_pandas())
         manifest.write(table, target)
         unfinished.unlink(missing_ok=True)
-        for line in manifest.remarks(table, self.image_dir, listing.stray):
+        for line in manifest.summary_lines(table, self.image_dir, listing.stray):
             logger.warning(line)
         logger.info("%s; they are listed in %s", _read_summary(target), target)
 
@@ -92,7 +93,7 @@ class SplitDataset(DataOptions, Step):
     def _compare(self, rule: split.SplitRule, paths: "pd.Series[str]") -> None:
         """Say how a given split fits the photos."""
         if rule.given:
-            for line in split.remarks(rule.given, manifest.unpacked(paths)):
+            for line in split.summary_lines(rule.given, manifest.unpacked(paths)):
                 logger.warning(line)
 
     def _listing(self) -> manifest.Listing:
@@ -104,4 +105,4 @@ class SplitDataset(DataOptions, Step):
 
     def _rule_digest(self) -> str:
         lists = _digest_lists(self.split_file) if self.split_file else ""
-        return storage.digest(*self.percentages, lists, self.group_duplicates)
+        return naming.digest(*self.percentages, lists, self.group_duplicates)

@@ -11,7 +11,7 @@ import luigi
 from luigi.parameter import ParameterVisibility
 from luigi.task import flatten
 
-from pipeline import lock, mirror, timing
+from pipeline.files import locks, output_store, timings
 from tasks.messages import Reporter, logger
 from tasks.options import OutputOptions
 
@@ -35,7 +35,7 @@ class Result(luigi.LocalTarget):
 
     def __init__(self, output_dir: Path, *names: str) -> None:
         super().__init__(output_dir.joinpath(*names))  # type: ignore[no-untyped-call]
-        self.store = mirror.of(output_dir)
+        self.store = output_store.of(output_dir)
 
     def exists(self) -> bool:
         """Whether it is whole where it is kept, and not damaged where it is read."""
@@ -70,7 +70,7 @@ class Step(luigi.Task):
         start = time.monotonic()
         self.reporter = Reporter(self)
         output_dir = self.output_dir if isinstance(self, OutputOptions) else None
-        in_use = lock.shared(output_dir / lock.IN_USE) if output_dir else nullcontext()
+        in_use = locks.shared(output_dir / locks.IN_USE) if output_dir else nullcontext()
         try:
             with in_use:
                 self.work()
@@ -80,7 +80,7 @@ class Step(luigi.Task):
         logger.info("%s took %.1f s", self.task_family, seconds)
         self._upload()
         if output_dir:
-            timing.add(output_dir, self.task_family, made(self.output()), seconds)
+            timings.add(output_dir, self.task_family, made(self.output()), seconds)
 
     def work(self) -> None:
         """Write the output."""

@@ -8,8 +8,10 @@ from typing import Any
 
 import luigi
 
-from pipeline import head, split, storage
-from pipeline.snapshots import Snapshots
+from pipeline.files import naming
+from pipeline.head import softmax_head, training
+from pipeline.head.checkpoints import Checkpoints
+from pipeline.photos import split
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.messages import logger
 from tasks.options import HeadOptions
@@ -35,14 +37,14 @@ class TrainHead(HeadOptions, Step):
         if summary is None or recipe is None:
             return Pending()
         vectors = (recipe.key, asdict(recipe.augmentation))
-        made_of = (summary.digest, vectors, asdict(self.settings), head.FORMAT_VERSION)
-        return Result(self.output_dir, "heads", storage.digest(*made_of))
+        made_of = (summary.digest, vectors, asdict(self.settings), softmax_head.FORMAT_VERSION)
+        return Result(self.output_dir, "heads", naming.digest(*made_of))
 
     def work(self) -> None:
         computed, target = self.clone(ComputeBottlenecks), place(self.output())
         unfinished = target.with_name(f".{target.name}.unfinished.npz")
-        snapshots = Snapshots(unfinished, self.intermediate_store_frequency)
-        trained, training = head.train(
+        snapshots = Checkpoints(unfinished, self.intermediate_store_frequency)
+        trained, record = training.train(
             partial(computed.part(split.TRAINING).labelled, copies=True),
             computed.part(split.VALIDATION).labelled,
             self.settings,
@@ -50,11 +52,11 @@ class TrainHead(HeadOptions, Step):
             snapshots,
             self._summaries(target.name),
         )
-        head.write(trained, training, target)
+        softmax_head.write(trained, record, target)
         snapshots.clear()
-        for line in head.remarks(training):
+        for line in training.summary_lines(record):
             logger.info(line)
-        for line in head.warnings(training):
+        for line in training.warnings(record):
             logger.warning(line)
 
     def _summaries(self, key: str) -> Path | None:

@@ -14,8 +14,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.conftest import BIN, ROOT, Luigid, PhotoMaker, environment, luigi
-from tests.web import Web
+from tests.support.commands import BIN, ROOT, Luigid, environment, luigi
+from tests.support.photos import PhotoMaker
+from tests.support.web import Web
 
 
 def errors(done: subprocess.CompletedProcess[str]) -> list[str]:

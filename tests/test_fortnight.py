@@ -17,8 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import head, history, lock, manifest, promotion
-from tests.conftest import ROOT, Luigid, PhotoMaker, environment
+from pipeline.files import locks
+from pipeline.head import softmax_head
+from pipeline.nightly import current_model, history, promotion
+from pipeline.photos import manifest
+from tests.support.commands import ROOT, Luigid, environment
+from tests.support.photos import PhotoMaker
 
 HUES = {"green": 1, "red": 0, "blue": 2}
 
@@ -100,7 +104,7 @@ def reader(out: Path) -> Iterator[dict[str, int]]:
             try:
                 model = (out / "current").readlink()
                 labels = (out / model / "output_labels.txt").read_text().splitlines()
-                assert head.read(out / model).labels == tuple(labels)
+                assert softmax_head.read(out / model).labels == tuple(labels)
                 for name in ("saved_model/saved_model.pb", "output_graph.pb", "evaluation.json"):
                     assert (out / model / name).stat().st_size
                 reads[model.name] = reads.get(model.name, 0) + 1
@@ -168,7 +172,7 @@ def test_a_fortnight(
     assert f.computed == len(f.seen), "each photo went through the module once"
     promoted = [p.model for p in history.promotions(f.out)]
     assert len(promoted) == len(set(promoted)) + 1  # the rollback's is there twice
-    assert promotion.current(f.out) == f.out / "models" / promoted[-1]
+    assert current_model.get(f.out) == f.out / "models" / promoted[-1]
     assert set(reads) == set(promoted)
     assert sum(reads.values()) > 500
 
@@ -188,11 +192,11 @@ def _thirteen_nights(f: Fortnight) -> None:
     for photo in wrong:
         photo.rename(f.photos / "red" / photo.name)
     assert f.night(5).relabelled == 2
-    good = promotion.current(f.out)
+    good = current_model.get(f.out)
 
     swap(f.photos)
     assert f.night(6, code=3).relabelled == 93
-    assert promotion.current(f.out) == good
+    assert current_model.get(f.out) == good
     swap(f.photos)
     assert f.night(7).outcome == "unchanged"
 
@@ -232,7 +236,7 @@ def _thirteen_nights(f: Fortnight) -> None:
 
     left, now = promotion.rollback(f.out)
     assert f.night(14, code=3).model == left
-    assert promotion.current(f.out) == f.out / "models" / now
+    assert current_model.get(f.out) == f.out / "models" / now
     assert load(f.out, photo) == "blue"
 
 
@@ -245,5 +249,5 @@ def swap(photos: Path) -> None:
 
 def locked(out: Path) -> bool:
     """Whether a night holds the lock. The kernel is asked: to try it would keep a night off."""
-    path = out / lock.NIGHTLY
+    path = out / locks.NIGHTLY
     return path.exists() and f":{path.stat().st_ino} " in Path("/proc/locks").read_text()

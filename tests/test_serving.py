@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import PhotoMaker
+from tests.support.photos import PhotoMaker
 
 SAVED_MODEL_CLI = Path(sys.executable).with_name("saved_model_cli")
 

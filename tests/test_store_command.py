@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import history, mirror, promotion
-from tests.conftest import BIN, ROOT, PhotoMaker, environment, luigi
-from tests.objects import Objects
+from pipeline.files import output_store
+from pipeline.nightly import current_model, history
+from tests.support.commands import BIN, ROOT, environment, luigi
+from tests.support.objects import Objects
+from tests.support.photos import PhotoMaker
 
 URL = "s3://bucket/out"
 
@@ -36,12 +38,12 @@ def test_nights_on_two_machines_are_one_history(
             text=True,
         )
         assert done.returncode == 0, done.stderr
-    out = mirror.folder(URL, tmp_path / "machine 1")
+    out = output_store.folder(URL, tmp_path / "machine 1")
     first, second = history.nights(out)
     assert (first.outcome, first.reason) == (history.PROMOTED, "the first model")
     assert (second.outcome, second.arrived) == (history.PROMOTED, 1)
     assert "1 computed, 49 reused" in done.stderr
-    current = promotion.current(out)
+    current = current_model.get(out)
     assert current
     assert current.name == second.model
     assert (out / "history.html").exists()

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import export, manifest, modules
-from pipeline.export import Options
-from pipeline.recipe import Recipe
-from pipeline.split import SplitRule
-from tests.conftest import Store
+from pipeline.bottlenecks.recipe import Recipe
+from pipeline.export import model_folder
+from pipeline.export.model_folder import Options
+from pipeline.modules import preparation
+from pipeline.photos import manifest
+from pipeline.photos.split import SplitRule
+from tests.support.store import Store
 
-STRANGER = Path(__file__).with_name("stranger.py")
+STRANGER = Path(__file__).parent / "support/stranger.py"
 CLASSES = ("rings", "stripes", "squares", "waves", "дуги")
 TESTED = 200
 
@@ -47,7 +49,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         for seed in range(64):
             kind = ("jpg", "png", "bmp")[seed % 3]
             pattern(label, seed).save(directory / "photos" / label / f"{seed}.{kind}")
-    module = modules.prepare("efficientnet-lite0", directory / "modules")
+    module = preparation.prepare("efficientnet-lite0", directory / "modules")
     store = Store(
         directory / "photos", Recipe(module, "float32", "float16"), directory, SplitRule(0, 70)
     )
@@ -58,7 +60,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="module")
 def model(store: Store) -> Path:
     options = Options(tflite=("float32", "float16", "int8"), onnx=True)
-    export.publish(store.evaluate("validation"), options, store.path / "model")
+    model_folder.write(store.evaluate("validation"), options, store.path / "model")
     return store.path / "model"
 
 

@@ -15,9 +15,9 @@ from tasks import (
     compute_bottlenecks,
     compute_shards,
 )
-from tests.conftest import PhotoMaker
-from tests.packed import pack_folder
-from tests.tasks.test_identity import Pipeline
+from tests.support.photos import PhotoMaker
+from tests.support.steps import Pipeline
+from tests.support.tars import pack_folder
 
 
 class Bottlenecks(Pipeline):

@@ -5,7 +5,7 @@ from typing import Any
 from luigi.task_register import Register
 
 from tasks import ExportModel
-from tests.conftest import run
+from tests.support.commands import run
 
 
 def test_a_promoted_model_is_done_though_another_run_promotes_its_own_right_after(

@@ -8,11 +8,11 @@ import luigi
 import pandas as pd
 import pytest
 
-from pipeline import datasets
+from pipeline.photos import datasets
 from tasks import ExportModel, SplitDataset
-from tests.conftest import PhotoMaker
-from tests.saved import packed
-from tests.web import Web
+from tests.support.photos import PhotoMaker
+from tests.support.saved_modules import packed
+from tests.support.web import Web
 
 
 def put(web: Web, monkeypatch: pytest.MonkeyPatch, name: str, top: Path) -> None:

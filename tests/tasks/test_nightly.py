@@ -14,9 +14,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import history, lock
+from pipeline.files import locks
+from pipeline.nightly import history
 from tasks.nightly import Attempt
-from tests.conftest import ROOT, environment
+from tests.support.commands import ROOT, environment
 
 SETTINGS = (ROOT / "luigi.cfg").read_text()
 
@@ -211,7 +212,7 @@ def test_a_wrong_option_is_one_line(site: Site, option: str, value: object, reas
 @pytest.mark.slow
 def test_of_two_runs_at_once_one_works_and_the_other_leaves(site: Site) -> None:
     first = site.start("--date", "2026-11-01")
-    while not (site.out / lock.NIGHTLY).exists():
+    while not (site.out / locks.NIGHTLY).exists():
         time.sleep(0.02)
     time.sleep(0.2)
     code, said = site.run("--date", "2026-11-01")

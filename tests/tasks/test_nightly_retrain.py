@@ -10,10 +10,10 @@ from typing import Any
 import luigi
 import pytest
 
-from pipeline import history, promotion
+from pipeline.nightly import current_model, history
 from tasks import ExportModel, NightlyRetrain
-from tests.conftest import PhotoMaker
-from tests.tasks.test_identity import Pipeline
+from tests.support.photos import PhotoMaker
+from tests.support.steps import Pipeline
 
 FIRST, SECOND = datetime.date(2026, 11, 1), datetime.date(2026, 11, 2)
 
@@ -57,10 +57,10 @@ def test_a_stricter_gate_decides_anew_and_refuses(
 ) -> None:
     mislabel()
     out = pipeline.options["output_dir"]
-    before = promotion.current(out)
+    before = current_model.get(out)
     assert "NightlyRetrain" in pipeline.run(date=FIRST, assert_accuracy_at_least=1)
     assert nights(pipeline)[-1] == ("2026-11-01", "refused")
-    assert promotion.current(out) == before
+    assert current_model.get(out) == before
 
 
 def test_a_refused_model_is_promoted_by_hand_with_export_model(
@@ -72,7 +72,7 @@ def test_a_refused_model_is_promoted_by_hand_with_export_model(
     assert by_hand.run() == ["ExportModel"]
     out = pipeline.options["output_dir"]
     refused = history.nights(out)[-1].model
-    current = promotion.current(out)
+    current = current_model.get(out)
     assert current is not None
     assert current.name == refused
     assert [p.how for p in history.promotions(out)] == ["nightly", "by hand"]
@@ -115,6 +115,6 @@ def test_the_row_and_current_agree_after_each_night(pipeline: Nightly) -> None:
     with sqlite3.connect(out / history.FILE) as database:
         (model,) = database.execute("select model from nights").fetchone()
     database.close()
-    current = promotion.current(out)
+    current = current_model.get(out)
     assert current is not None
     assert current.name == model

@@ -6,21 +6,17 @@ from typing import Any
 import fsspec
 import pytest
 
-from pipeline import history, mirror, remote
-from tests.conftest import PhotoMaker
-from tests.objects import Fault, Objects
-from tests.tasks.test_identity import ALL, Pipeline
-from tests.torture.conftest import results
-
-URL = "s3://bucket/out"
-# What is each machine's own, and what only a store needs.
-LOCAL = ("current", "serving", "timings.jsonl", "in-use.lock", "promotion.lock")
-STORED = (".probe", "current.json")
+from pipeline.files import object_store, output_store
+from pipeline.nightly import history
+from tests.support.objects import LOCAL, URL, Fault, Objects, stored
+from tests.support.photos import PhotoMaker
+from tests.support.processes import results
+from tests.support.steps import ALL, Pipeline
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "WAIT_S", 0.01)
+    monkeypatch.setattr(object_store, "WAIT_S", 0.01)
 
 
 class Machine(Pipeline):
@@ -28,26 +24,15 @@ class Machine(Pipeline):
 
     def __init__(self, options: dict[str, Any], work_dir: Path, **more: Any) -> None:
         super().__init__(**(options | {"output_dir": URL, "work_dir": work_dir} | more))
-        self.out = mirror.folder(URL, work_dir)
+        self.out = output_store.folder(URL, work_dir)
 
     def run(self, **options: Any) -> list[str]:
-        mirror.of.cache_clear()  # a process of its own
+        output_store.of.cache_clear()  # a process of its own
         return super().run(**options)
 
     @property
     def current(self) -> str:
         return (self.out / "current").resolve().name
-
-
-def stored(directory: Path) -> dict[str, str]:
-    """What is in the store, but for what only a store needs."""
-    store = fsspec.filesystem("s3", use_listings_cache=False, skip_instance_cache=True)
-    store.get("bucket/out", str(directory), recursive=True)
-    return {
-        name: digest
-        for name, digest in results(directory).items()
-        if name not in STORED and not name.endswith(".complete") and not name.startswith("modules/")
-    }
 
 
 @pytest.mark.slow
@@ -137,7 +122,7 @@ def test_a_store_that_is_silent_stops_a_run_at_once(
     assert line.startswith("output_dir: s3://bucket/out/manifests: ")
     assert "\n" not in line
     assert not any("took" in line for line in here.lines)
-    assert len(objects.asked) == remote.ATTEMPTS
+    assert len(objects.asked) == object_store.ATTEMPTS
 
 
 @pytest.mark.slow

@@ -9,12 +9,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline import remote, source, tars
+from pipeline.files import object_store, places
+from pipeline.photos import tars
 from tasks import ComputeBottlenecks, ExportModel, PredictImages, SplitDataset
-from tests.conftest import PhotoMaker, Store, luigi
-from tests.objects import Fault, Objects
-from tests.packed import pack, pack_folder
-from tests.tasks.test_identity import ALL, STEPS, Pipeline
+from tests.support.commands import luigi
+from tests.support.objects import Fault, Objects
+from tests.support.photos import PhotoMaker
+from tests.support.steps import ALL, STEPS, Pipeline
+from tests.support.store import Store
+from tests.support.tars import pack, pack_folder
 
 LISTING = r"GET /bucket\?list-type=2.*"
 
@@ -52,7 +55,7 @@ def test_a_bucket_gives_what_a_disk_gives(
     shutil.rmtree(out / "bottlenecks")
     shutil.rmtree(out / "models")
 
-    url = source.at(objects.put_folder(photo_dir, "photos"))
+    url = places.parse(objects.put_folder(photo_dir, "photos"))
     bucket = Pipeline(**(options | copies | {"image_dir": url}))
     assert bucket.run() == ["ComputeBottlenecks", "ExportModel", "SplitDataset"]
     found = tables(out)
@@ -84,7 +87,7 @@ def test_every_step_works_on_a_bucket(
     broken = pack({"no label.jpg": photo, "red_rose/more.jpg": photo})[:4096]
     objects.put("photos/more.tar", broken)
     objects.put("photos/red_rose/empty.jpg", b"")
-    url = source.at(objects.put_folder(photo_dir, "photos"))
+    url = places.parse(objects.put_folder(photo_dir, "photos"))
     options |= {"image_dir": url, "tflite": "int8", "group_duplicates": True}
     pipeline = Pipeline(**options)
     assert pipeline.run() == sorted(ALL)
@@ -106,7 +109,7 @@ def test_every_step_works_on_a_bucket(
 def test_tasks_of_a_bucket_are_told_apart_and_written_down(objects: Objects) -> None:
     task = SplitDataset(image_dir="s3://bucket/photos/")
     again = SplitDataset.from_str_params(task.to_str_params())
-    assert again.image_dir == task.image_dir == source.at("s3://bucket/photos")
+    assert again.image_dir == task.image_dir == places.parse("s3://bucket/photos")
     assert again.task_id == task.task_id != ExportModel(image_dir="s3://bucket/other").task_id
     assert task.requires() == []
     assert objects.asked == []
@@ -120,8 +123,8 @@ def test_an_inspection_that_breaks_off_goes_on_in_the_next_run(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(remote, "WAIT_S", 0.01)
-    url = source.at(objects.put_folder(photo_dir, "photos"))
+    monkeypatch.setattr(object_store, "WAIT_S", 0.01)
+    url = places.parse(objects.put_folder(photo_dir, "photos"))
     pipeline = Pipeline(**(options | {"image_dir": url}))
     pipeline.task_class = ComputeBottlenecks
     objects.faults = [Fault("GET .*/red_rose/2.jpg", 500)]
@@ -143,7 +146,7 @@ def test_shards_give_what_files_give(
     disk.run()
     expected = tables(options["output_dir"])
     packed = pack_folder(photo_dir, tmp_path / "packed", 4)
-    url = source.at(objects.put_folder(packed, "packed"))
+    url = places.parse(objects.put_folder(packed, "packed"))
     for number, place in enumerate((packed, url)):
         out = tmp_path / f"out{number}"
         pipeline = Pipeline(**(options | {"image_dir": place, "output_dir": out}))
@@ -165,7 +168,7 @@ def test_the_vectors_of_a_shard_take_one_request(
     store: Store, photo_dir: Path, tmp_path: Path, objects: Objects
 ) -> None:
     packed = pack_folder(photo_dir, tmp_path / "packed", 4)
-    there = replace(store, image_dir=source.at(objects.put_folder(packed, "packed")))
+    there = replace(store, image_dir=places.parse(objects.put_folder(packed, "packed")))
     assert there.run().computed == 48
     assert len(objects.asked) == 1 + 4 + 4  # the listing, a look at each shard, and its vectors
 

@@ -11,11 +11,11 @@ import luigi
 import numpy as np
 import pytest
 
-from pipeline import hub
+from pipeline.modules import handles
 from tasks import ComputeBottlenecks, ExportModel, PrepareModule
 from tasks.messages import logger
-from tests.saved import packed, tf1_module
-from tests.web import Page, Web
+from tests.support.saved_modules import packed, tf1_module
+from tests.support.web import Page, Web
 
 Runner = Callable[..., list[str]]
 
@@ -82,7 +82,7 @@ def test_a_lost_cache_is_fetched_again_and_nothing_is_computed(
     run(tfhub_module=handle)
     shutil.rmtree(tmp_path / "cache")
     assert run(tfhub_module=handle) == ["PrepareModule"]
-    assert hub.files(handle)
+    assert handles.files(handle)
 
 
 def test_other_weights_under_the_same_handle_are_noticed(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pipeline import lock
-from tests.conftest import luigi
+from pipeline.files import locks
+from tests.support.commands import luigi
 
 
 def leftover(out: Path) -> Path:
@@ -30,7 +30,7 @@ def test_it_only_tells_unless_asked_to_delete(tmp_path: Path) -> None:
 
 def test_it_leaves_while_a_step_is_at_work(tmp_path: Path) -> None:
     path = leftover(tmp_path)
-    with lock.shared(tmp_path / lock.IN_USE):
+    with locks.shared(tmp_path / locks.IN_USE):
         done = luigi("PruneRuns", "--output-dir", tmp_path, "--delete")
     assert done.returncode == 30
     assert f"a run is at work in {tmp_path}; prune later" in done.stderr

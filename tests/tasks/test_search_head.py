@@ -10,7 +10,7 @@ import pytest
 from pipeline.errors import UserError
 from tasks import SearchHead, TrainHead
 from tasks.step import path
-from tests.conftest import run
+from tests.support.commands import run
 
 
 def test_a_search_ranks_every_combination(options: dict[str, Any], tmp_path: Path) -> None:

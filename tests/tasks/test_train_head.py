@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import head
 from pipeline.errors import UserError
+from pipeline.head import softmax_head
 from tasks import ExportModel, TrainHead
 from tasks.step import path
-from tests.conftest import run
+from tests.support.commands import run
 
 
 def test_what_does_not_change_a_head_does_not_train_it_again(options: dict[str, Any]) -> None:
@@ -56,15 +56,15 @@ def test_a_killed_training_goes_on_and_ends_as_an_undisturbed_one(
     )
     run(task)
     target = path(task.output())
-    undisturbed = head.read(target)
+    undisturbed = softmax_head.read(target)
     target.rename(tmp_path / "undisturbed")
     snapshot = target.with_name(f".{target.name}.unfinished.npz")
     # Each snapshot takes a tenth of a second more, so that there is time to kill it.
     program = (
-        "import time, luigi\nfrom pipeline.snapshots import Snapshots\n"
+        "import time, luigi\nfrom pipeline.head.checkpoints import Checkpoints\n"
         "from tasks import TrainHead\n"
-        "save = Snapshots.save\n"
-        "Snapshots.save = lambda *given: (save(*given), time.sleep(0.1))\n"
+        "save = Checkpoints.save\n"
+        "Checkpoints.save = lambda *given: (save(*given), time.sleep(0.1))\n"
         f"task = TrainHead.from_str_params({task.to_str_params()!r})\n"
         "luigi.build([task], local_scheduler=True, no_lock=True)\n"
     )
@@ -79,7 +79,7 @@ def test_a_killed_training_goes_on_and_ends_as_an_undisturbed_one(
     assert not target.exists()
     run(task)
     assert not snapshot.exists()
-    resumed = head.read(target)
+    resumed = softmax_head.read(target)
     assert np.array_equal(resumed.weights, undisturbed.weights)
     assert np.array_equal(resumed.bias, undisturbed.bias)
     for name in ("training.json", "calibration.json"):

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from tasks import ExportModel, PlanShards
-from tests.conftest import ROOT, Luigid, environment, run
+from tests.support.commands import ROOT, Luigid, environment, run
 
 
 class Worker:

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import checkpoint, images, photos
 from pipeline.errors import UserError
-from tests.conftest import ROOT, PhotoMaker, Store
-from tests.torture.conftest import Pipeline
+from pipeline.modules import torch_weights
+from pipeline.photos import decoding, inspection
+from tests.support.commands import ROOT
+from tests.support.photos import PhotoMaker
+from tests.support.processes import Pipeline
+from tests.support.store import Store
 from tests.torture.files import FILES
 from tests.torture.trials import NAMES, TRIALS
 
@@ -87,21 +90,21 @@ def test_each_file_is_used_or_set_aside_with_its_reason(case: str, tmp_path: Pat
 
     file = tmp_path / ("photo.png" if case.endswith(".png") else "photo.jpg")
     file.write_bytes(FILES[case])
-    status, outcome = photos.inspect(file).status, OUTCOMES[case]
-    if status != photos.OK:
+    status, outcome = inspection.inspect(file).status, OUTCOMES[case]
+    if status != inspection.OK:
         assert f"{ASIDE}{status}".startswith(outcome)
     elif outcome == REFUSED:
         with pytest.raises(tf.errors.InvalidArgumentError):
-            images.decode(FILES[case], 8, 8)
+            decoding.decode(FILES[case], 8, 8)
     else:
         assert outcome.startswith(USED)
-        assert images.decode(FILES[case], 8, 8).numpy().std() > 0 or "x 1" in case
+        assert decoding.decode(FILES[case], 8, 8).numpy().std() > 0 or "x 1" in case
 
 
 def test_what_is_used_looks_like_the_picture_that_it_is() -> None:
-    plain = images.decode(FILES["PNG named .jpg"], 8, 8)
+    plain = decoding.decode(FILES["PNG named .jpg"], 8, 8)
     for case in ("JPEG that EXIF says to turn", "animated GIF", "CMYK JPEG", "PNG with alpha"):
-        assert np.abs(images.decode(FILES[case], 8, 8) - plain).mean() < 0.03, case
+        assert np.abs(decoding.decode(FILES[case], 8, 8) - plain).mean() < 0.03, case
 
 
 @pytest.mark.parametrize("case", TRIALS)
@@ -150,4 +153,4 @@ def test_weights_whose_tuples_hold_one_tuple_twice_are_refused_at_once(tmp_path:
     bomb = b"\x80\x02)q\x00" + b"".join(b"h%ch%c\x86q%c" % (n, n, n + 1) for n in range(100))
     (tmp_path / "w.pth").write_bytes(pickle.dumps(1, 2)[:-3] + b"}" + bomb[2:] + b"K\x01s.")
     with pytest.raises(UserError, match="tuple twice"):
-        checkpoint.read(tmp_path / "w.pth")
+        torch_weights.read(tmp_path / "w.pth")

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import history
-from tests.conftest import ROOT, Luigid, PhotoMaker, luigi
-from tests.torture.conftest import (
+from pipeline.nightly import history
+from tests.support.commands import ROOT, Luigid, luigi
+from tests.support.photos import PhotoMaker
+from tests.support.processes import (
     TIMEOUT_S,
     Pipeline,
     Watch,

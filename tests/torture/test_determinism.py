@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import samples
-from tests.torture.conftest import Pipeline
+from pipeline.photos import samples
+from tests.support.processes import Pipeline
 
 # What says when something was made, how long it took or by which number of its own, and what
 # holds digests of these files.

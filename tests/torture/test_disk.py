@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import prune
-from tests.conftest import PhotoMaker
-from tests.torture.conftest import (
+from pipeline.nightly import prune
+from tests.support.photos import PhotoMaker
+from tests.support.processes import (
     TIMEOUT_S,
     Pipeline,
     add_night,

@@ -20,14 +20,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from luigi.configuration import get_config
 
-from pipeline import archive, checkpoint, manifest
-from pipeline.augmentation import Augmentation
 from pipeline.errors import UserError
-from pipeline.head_settings import Settings, Sgd, parse_class_weights
-from pipeline.manifest import Summary
-from pipeline.promotion import Gate
-from pipeline.rows import UNREADABLE
-from pipeline.split import SplitRule
+from pipeline.files import archive
+from pipeline.files.damage import UNREADABLE
+from pipeline.head.settings import Settings, Sgd, parse_class_weights
+from pipeline.modules import torch_weights
+from pipeline.nightly.promotion_gate import Gate
+from pipeline.photos import manifest
+from pipeline.photos.augmentation import Augmentation
+from pipeline.photos.manifest import Summary
+from pipeline.photos.split import SplitRule
 from tasks import configuration
 
 FEW, MANY = 40, int(os.environ.get("FUZZ", "3000"))
@@ -106,13 +108,13 @@ def test_weights(tmp_path: Path, examples: int) -> None:
     whole = HEAD + b"\x80\x02" + state + b"." + tail
     path = tmp_path / "w.pth"
     path.write_bytes(whole)
-    assert checkpoint.read(path)["a"].tolist() == [0, 1, 2, 3]
+    assert torch_weights.read(path)["a"].tolist() == [0, 1, 2, 3]
     programs = st.lists(st.sampled_from(OPCODES), max_size=40).map(b"".join)
 
     def check(data: bytes) -> None:
         path.write_bytes(data)
         try:
-            assert all(isinstance(array, np.ndarray) for array in checkpoint.read(path).values())
+            assert all(isinstance(array, np.ndarray) for array in torch_weights.read(path).values())
         except UserError as error:
             assert str(path) in str(error)
 

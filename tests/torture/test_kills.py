@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PhotoMaker
-from tests.torture.conftest import (
+from tests.support.photos import PhotoMaker
+from tests.support.processes import (
     Pipeline,
     Watch,
     add_night,

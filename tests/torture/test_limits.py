@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture.conftest import Pipeline, results, table, temporaries
+from tests.support.processes import Pipeline, results, table, temporaries
 
 ABORTED = -6  # a thread or memory that TensorFlow cannot do without ends the process by SIGABRT
 REFUSED = (30, 40)  # in a step; or before one

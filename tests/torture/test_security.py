@@ -15,8 +15,9 @@ import pytest
 from luigi.configuration import get_config
 
 from tasks import nightly
-from tests.conftest import ROOT, PhotoMaker
-from tests.torture.conftest import Pipeline
+from tests.support.commands import ROOT
+from tests.support.photos import PhotoMaker
+from tests.support.processes import Pipeline
 
 HARM = "<img src=x onerror=harm()>"
 
@@ -62,7 +63,15 @@ def test_servers_listen_on_this_machine_alone() -> None:
 
 
 def test_the_demo_page_is_served_to_this_machine_alone(colours: Path) -> None:
-    command = [sys.executable, "-m", "pipeline.demo", "--model", str(colours), "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.prediction.demo",
+        "--model",
+        str(colours),
+        "--port",
+        "0",
+    ]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout

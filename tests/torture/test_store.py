@@ -7,10 +7,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from tests.conftest import ROOT, environment, luigi
-from tests.objects import Fault, Objects
-from tests.tasks.test_output_in_a_store import LOCAL, URL, stored
-from tests.torture.conftest import Pipeline, kill, results
+from tests.support.commands import ROOT, environment, luigi
+from tests.support.objects import LOCAL, URL, Fault, Objects, stored
+from tests.support.processes import Pipeline, kill, results
 
 
 def complete(kind: str) -> list[str]:

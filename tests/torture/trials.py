@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline import bottlenecks, manifest, photos
-from pipeline.augmentation import Augmentation
+from pipeline.bottlenecks import writer
 from pipeline.errors import UserError
-from pipeline.manifest import Summary
-from pipeline.split import SplitRule
-from tests.conftest import PhotoMaker, Store, luigi
+from pipeline.photos import discovery, inspection, manifest
+from pipeline.photos.augmentation import Augmentation
+from pipeline.photos.manifest import Summary
+from pipeline.photos.split import SplitRule
+from tests.support.commands import luigi
+from tests.support.photos import PhotoMaker
+from tests.support.store import Store
 from tests.torture.files import JPEG
 
 Trial = Callable[[Store, PhotoMaker], str]
@@ -38,7 +41,7 @@ def fate(image_dir: Path, path: str) -> str:
     if path not in rows.index:
         return "passed over"
     status = rows["status"][path]
-    return "used" if status == photos.OK else f"set aside: {status}"
+    return "used" if status == inspection.OK else f"set aside: {status}"
 
 
 def classes(image_dir: Path, *labels: str) -> str:
@@ -47,14 +50,14 @@ def classes(image_dir: Path, *labels: str) -> str:
     manifest.write(table, image_dir.parent / "classes.parquet")
     summary: Summary = manifest.read_summary(image_dir.parent / "classes.parquet")
     assert all(summary.by_label[label].training for label in labels)
-    names = [bottlenecks.class_name(summary.by_label[label], Augmentation()) for label in labels]
+    names = [writer.class_name(summary.by_label[label], Augmentation()) for label in labels]
     assert len({name.lower() for name in names}) == len(labels)
     named = any(all(ascii(label) in line for label in labels) for line in remarks(table, image_dir))
     return "two classes" + (", and named as looking the same" if named else "")
 
 
 def remarks(table: object, image_dir: Path) -> list[str]:
-    lines = list(manifest.remarks(table, image_dir))
+    lines = list(manifest.summary_lines(table, image_dir))
     assert all(line.splitlines() == [line] for line in lines)
     return lines
 
@@ -117,7 +120,7 @@ def _(store: Store, make_photo: PhotoMaker) -> str:
     (store.image_dir / "red_rose/deep/loop").symlink_to("..")
     (store.image_dir / "red_rose/deep/there").symlink_to("back")
     (store.image_dir / "red_rose/deep/back").symlink_to("there")
-    found = [f.path for f in photos.find(store.image_dir) if "deep" in f.path and not f.problem]
+    found = [f.path for f in discovery.find(store.image_dir) if "deep" in f.path and not f.problem]
     assert found == ["red_rose/deep/1.jpg"]
     return "passed over: each folder is read once"
 
@@ -143,7 +146,7 @@ def _(store: Store, make_photo: PhotoMaker) -> str:
 @trial("photo in a folder of a class's folder")
 def _(store: Store, make_photo: PhotoMaker) -> str:
     make_photo(store.image_dir / "red_rose/summer/1.jpg")
-    (found,) = (f for f in photos.find(store.image_dir) if "summer" in f.path)
+    (found,) = (f for f in discovery.find(store.image_dir) if "summer" in f.path)
     return f"{fate(store.image_dir, found.path)}, {'of that class' * (found.label == 'red_rose')}"
 
 
@@ -241,7 +244,7 @@ def _during_a_run(store: Store, happens: Callable[[Path], object]) -> str:
     happens(store.image_dir / "red_rose/9.jpg")  # of the second batch
 
     def work() -> None:
-        bottlenecks.compute(rows, [*summary.classes], store.image_dir, store.recipe, store.path)
+        writer.compute(rows, [*summary.classes], store.image_dir, store.recipe, store.path)
 
     ended = stopped(work)
     again = store.run()

@@ -1,0 +1,206 @@
+"""Photos through a module on a Ray cluster: `features.extract` for many machines.
+
+Decoding runs as tasks on whatever processor is free, and streams into actors that hold the module,
+on a GPU each where there are GPUs. What a node that is lost was working on, Ray does again on
+another.
+"""
+
+import functools
+import importlib.util
+import logging
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from pipeline import tensorflow_import
+from pipeline.bottlenecks import extraction
+from pipeline.bottlenecks.extraction import BATCH, Batch
+from pipeline.errors import UserError
+from pipeline.files import places
+from pipeline.files.places import Place
+from pipeline.modules.loading import Module
+from pipeline.photos import sources
+from pipeline.photos.augmentation import Augmentation
+
+BLOCK = 128  # photos that a task decodes: what is done again where a node is lost
+
+
+def require() -> None:
+    """See to it that Ray is installed.
+
+    Raises:
+        UserError: where it is not.
+    """
+    if not importlib.util.find_spec("ray"):
+        raise UserError("engine is ray, but Ray is missing; run: pip install 'retrain[ray]'")
+
+
+def extract(
+    paths: Sequence[Place],
+    module: Module,
+    precision: str,
+    how: Augmentation | None = None,
+    seeds: np.ndarray | None = None,
+    digests: Sequence[str] = (),
+    actors: int = 0,
+) -> Iterator[Batch]:
+    """Vectors of the photos at `paths`, in whatever order they come.
+
+    Each node must find the photos and the module's folder under the same paths.
+
+    Args:
+        paths, module, precision, how, seeds, digests: as `features.extract`.
+        actors: how many hold the module; 0: one for each GPU, or for each node without any.
+
+    Raises:
+        UserError: where a photo is no longer there, or Ray is not installed or does not answer.
+    """
+    with _cluster():
+        import pyarrow as pa
+        import ray.data
+        from ray.data import ActorPoolStrategy
+
+        photos = {"path": [places.absolute(path) for path in paths]}
+        photos["digest"] = list(digests) or [""] * len(paths)
+        if seeds is None:
+            seeds = np.zeros((len(paths), 2), np.int64)
+        table = pa.table(
+            {"index": range(len(paths)), **photos, "seed": seeds[:, 0], "copy": seeds[:, 1]}
+        )
+        blocks = [table.slice(start, BLOCK) for start in range(0, len(paths), BLOCK)]
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        most = actors or gpus or nodes
+        decoded = ray.data.from_arrow(blocks).map_batches(
+            _decode,
+            batch_size=None,
+            batch_format="numpy",
+            fn_kwargs={"height": module.height, "width": module.width, "how": how},
+        )
+        extracted = decoded.map_batches(
+            _Extractor,
+            batch_size=BATCH,
+            batch_format="numpy",
+            fn_constructor_args=(module, precision),
+            compute=ActorPoolStrategy(min_size=min(most, actors or 1), max_size=most),
+            # Without CPUs of its own, an actor may start again on whatever node is left.
+            **({"num_gpus": 1} if gpus else {"num_cpus": 0}),
+        )
+        try:
+            for part in extracted.iter_batches(batch_size=None, batch_format="numpy"):
+                yield _batch(part)
+        except ray.exceptions.RayError as error:
+            cause = str(error).strip().splitlines()[-1]
+            raise UserError(
+                f"the Ray cluster failed: {cause}; run again: what came is kept"
+            ) from error
+
+
+def _batch(part: dict[str, np.ndarray]) -> Batch:
+    for mistake in filter(None, part["mistake"]):
+        raise UserError(mistake)
+    index, reason = part["index"], part["reason"]
+    good = reason == ""
+    rejected = dict(zip(index[~good].tolist(), reason[~good].tolist(), strict=True))
+    return Batch(index[good], part["vector"][good], rejected)
+
+
+@functools.lru_cache(maxsize=1)
+def _decoder(height: int, width: int, how: Augmentation | None) -> Any:
+    """`features.pixels_of`, compiled once a process."""
+    tensorflow_import.import_tensorflow()
+    import tensorflow as tf
+
+    given = [tf.TensorSpec([], tf.string), tf.TensorSpec([2], tf.int64)]
+
+    @tf.function(input_signature=given, autograph=False)
+    def decode(encoded: Any, seed: Any) -> Any:
+        return extraction.decode_or_augment(encoded, height, width, how, seed)
+
+    return decode
+
+
+def _decode(
+    block: dict[str, np.ndarray], height: int, width: int, how: Augmentation | None
+) -> Iterator[dict[str, np.ndarray]]:
+    """A task: photos to pixels, float32 [n, height, width, 3], a batch at a time."""
+    decode = _decoder(height, width, how)
+    import tensorflow as tf
+
+    for start in range(0, len(block["index"]), BATCH):
+        part = {name: column[start : start + BATCH] for name, column in block.items()}
+        pixels = np.zeros((len(part["index"]), height, width, 3), np.float32)
+        reasons, mistakes = ([""] * len(pixels) for _ in range(2))
+        seeds = np.stack([part["seed"], part["copy"]], axis=1)
+        photo_paths = [places.parse(path) for path in part["path"]]
+        for i, content in enumerate(sources.stream(photo_paths, part["digest"].tolist())):
+            if isinstance(content, UserError):
+                mistakes[i] = str(content)
+                continue
+            try:
+                pixels[i] = decode(content, seeds[i]).numpy()
+            except tf.errors.OpError:
+                try:
+                    reasons[i] = extraction.decode_error(photo_paths[i], height, width)
+                except UserError as error:
+                    mistakes[i] = str(error)
+        said = {"reason": np.array(reasons), "mistake": np.array(mistakes)}
+        yield {"index": part["index"], "pixels": pixels, **said}
+
+
+class _Extractor:
+    """An actor: it loads the module once, and turns pixels into vectors."""
+
+    def __init__(self, module: Module, precision: str) -> None:
+        tensorflow_import.import_tensorflow()
+        self.forward = extraction.load_extractor(module)
+        self.precision = precision
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        import tensorflow as tf
+
+        pixels = batch.pop("pixels")
+        full = np.zeros((BATCH, *pixels.shape[1:]), np.float32)
+        full[: len(pixels)] = pixels
+        with extraction.mixed_precision(self.precision):
+            vectors = self.forward(tf.constant(full)).numpy()[: len(pixels)]
+        return {**batch, "vector": vectors}
+
+
+@contextmanager
+def _cluster() -> Iterator[None]:
+    """Be connected to the cluster at RAY_ADDRESS, else to one on this machine for so long."""
+    require()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    address = os.environ.get("RAY_ADDRESS", "")
+    if not address:
+        # Ray listens on all addresses; who has not this token is refused.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", uuid.uuid4().hex)
+    import ray
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    if ray.is_initialized():
+        yield
+        return
+    given: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    try:
+        if address:
+            ray.init(address, **given)
+        else:
+            ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", **given)
+    except (ConnectionError, RuntimeError) as error:
+        raise UserError(
+            f"engine is ray, but no cluster answers at RAY_ADDRESS {address!r}: "
+            f"{str(error).splitlines()[0]}"
+        ) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,47 @@
+"""Files that are damaged, of the wrong kind, tiny, or without colour."""
+
+from collections.abc import Iterator
+from pathlib import PurePath
+
+import pandas as pd
+
+from pipeline.evaluation.data_checks.context import CheckContext, Finding
+from pipeline.photos import inspection, manifest
+
+UNREADABLE, FORMAT, TINY, GREY = "unreadable", "format", "tiny", "greyscale"
+_TINY = 4  # times smaller than the module's input
+_SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "WEBP": (".webp",),
+}
+
+
+def find(subject: CheckContext) -> Iterator[Finding]:
+    """What the files themselves show."""
+    listed = subject.listed
+    aside = listed[~listed["status"].isin([inspection.OK, manifest.UNLISTED])]
+    for path, status in zip(aside["path"], aside["status"], strict=True):
+        yield Finding(FORMAT if "is not supported" in status else UNREADABLE, status, (path,))
+    usable = listed[listed["status"] == inspection.OK]
+    for path in usable["path"][~usable["path"].isin(subject.photos["path"])]:
+        yield Finding(UNREADABLE, "cannot be decoded; replace or delete it", (path,))
+    for path, kind in zip(usable["path"], usable["format"], strict=True):
+        suffix = PurePath(path).suffix.lower()
+        if suffix and suffix not in _SUFFIXES[kind]:
+            yield Finding(FORMAT, f"is a {kind}, whatever its name says; rename it", (path,))
+    yield from _tiny(subject, usable)
+    grey = usable["path"][usable["grey"]]
+    if len(grey) < len(usable) / 2:  # else it is how these photos are
+        for path in grey:
+            yield Finding(GREY, "has no colour, as most others do", (path,))
+
+
+def _tiny(subject: CheckContext, usable: pd.DataFrame) -> Iterator[Finding]:
+    small = (usable["width"] * _TINY < subject.width) | (usable["height"] * _TINY < subject.height)
+    of = usable[small]
+    for path, width, height in zip(of["path"], of["width"], of["height"], strict=True):
+        detail = f"{width} x {height} pixels; the module sees {subject.width} x {subject.height}"
+        yield Finding(TINY, detail, (path,), score=-float(min(width, height)))

@@ -1,0 +1,194 @@
+"""The evaluation's files: figures, predictions, findings, and one page that shows them all.
+
+evaluation.json       every figure of the page; docs/evaluation.md describes it
+predictions.parquet   what the head says of each test photo
+findings.parquet      the faults of the data
+report.html           the page
+"""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.bottlenecks.recipe import Recipe
+from pipeline.evaluation import thresholds
+from pipeline.evaluation.comparison import Comparison
+from pipeline.evaluation.data_checks import checks
+from pipeline.evaluation.metrics import Evaluation
+from pipeline.files import atomic, html
+from pipeline.files.places import Place
+from pipeline.files.timings import Timing
+from pipeline.photos import split, thumbnails
+from pipeline.photos.manifest import Summary
+
+FILE = "report.html"
+# What the page shows, so that it stays below 3 MB; the other files have everything.
+MOST_WRONG, MOST_PICTURES = 1000, 120  # misclassified photos listed, and with a picture
+MOST_FINDINGS, MOST_TOGETHER = 12, 4  # findings of each kind shown, and photos of each of these
+_PACKAGES = ("tensorflow", "tensorflow-hub", "numpy", "pandas", "pyarrow", "pillow", "luigi")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was trained on what.
+
+    Attributes:
+        recipe: how the vectors were made.
+        summary: the classes and their counts.
+        settings: option -> value.
+        timings: step -> when it last ran for these results, and how long it took.
+        head: folder of the head; its `calibration.json` is read, where there is one.
+        compared: with the model that was current, if any.
+        earlier: that model's folder.
+    """
+
+    recipe: Recipe
+    summary: Summary
+    settings: Mapping[str, str]
+    timings: Sequence[Timing]
+    head: Path
+    compared: Comparison | None
+    earlier: Path
+
+
+def write(
+    run: Run,
+    evaluation: Evaluation,
+    predictions: pd.DataFrame,
+    findings: pd.DataFrame,
+    image_dir: Place,
+    directory: Path,
+) -> None:
+    """Write everything that there is to say of a head.
+
+    Args:
+        run: what was trained on what.
+        evaluation, predictions: as `evaluation.evaluate`.
+        findings: as `quality.check`.
+        image_dir: that the photos' paths are relative to.
+        directory: for the files.
+    """
+    figures = _figures(run, evaluation, predictions, findings)
+    pictures = _pictures(figures, findings, image_dir)
+    page = html.render(
+        "report.html",
+        **figures,
+        kinds=checks.KINDS,
+        findings=_findings(findings),
+        pictures=pictures,
+        most_wrong=MOST_WRONG,
+        most_findings=MOST_FINDINGS,
+        most_together=MOST_TOGETHER,
+        most_pictures=MOST_PICTURES,
+        splits=split.SPLITS,
+        trained_on={c.label: c.training for c in run.summary.classes},
+    )
+    with atomic.write(directory) as temporary:
+        temporary.mkdir()
+        text = json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False)
+        (temporary / "evaluation.json").write_text(text + "\n", encoding="utf-8")
+        table = pa.Table.from_pandas(predictions, _PREDICTIONS, preserve_index=False)
+        pq.write_table(table, temporary / "predictions.parquet")
+        checks.write(findings, temporary / "findings.parquet")
+        (temporary / FILE).write_text(page, encoding="utf-8")
+
+
+def _figures(
+    run: Run, evaluation: Evaluation, predictions: pd.DataFrame, findings: pd.DataFrame
+) -> dict[str, Any]:
+    """All of `evaluation.json`."""
+    module, classes = run.recipe.module, run.summary.classes
+    counts = findings.groupby("kind", sort=False)["finding"].nunique()
+    return {
+        **asdict(evaluation),
+        "thresholds": [asdict(row) for row in thresholds.measure(run.head, predictions)],
+        "comparison": run.compared and _comparison(run, run.compared),
+        "data": {
+            **{part: sum(getattr(c, part) for c in classes) for part in split.SPLITS},
+            "set_aside": sum(c.set_aside for c in classes),
+            "classes": [
+                {name: value for name, value in asdict(c).items() if name != "digest"}
+                for c in classes
+            ],
+            "findings": {kind: int(counts.get(kind, 0)) for kind in checks.KINDS},
+        },
+        "run": {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "module": module.handle,
+            "module_digest": module.digest,
+            "input": f"{module.width} x {module.height} pixels",
+            "features": module.features,
+            "precision": run.recipe.precision,
+            "settings": dict(run.settings),
+            "timings": [asdict(timing) for timing in run.timings],
+            "versions": {
+                "python": platform.python_version(),
+                **{package: version(package) for package in _PACKAGES},
+            },
+        },
+    }
+
+
+def _comparison(run: Run, compared: Comparison) -> dict[str, Any]:
+    """The comparison, with what the earlier model's own evaluation says of its photos."""
+    earlier = json.loads((run.earlier / "evaluation.json").read_text(encoding="utf-8"))
+    before = {c["label"]: _usable(c) for c in earlier.get("data", {}).get("classes", [])}
+    after = {c.label: c.usable for c in run.summary.classes}
+    changed = [
+        {"label": label, "before": before.get(label, 0), "after": after.get(label, 0)}
+        for label in sorted({*before, *after} if before else ())
+        if before.get(label, 0) != after.get(label, 0)
+    ]
+    return {
+        **asdict(compared),
+        "significant": compared.significant,
+        "model": run.earlier.resolve().name,
+        "date": earlier.get("run", {}).get("date"),
+        "photos_by_class": changed,
+    }
+
+
+def _usable(of_class: Mapping[str, int]) -> int:
+    return sum(of_class[part] for part in split.SPLITS)
+
+
+def _findings(findings: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
+    """Of each kind, the findings that the page shows."""
+    shown: dict[str, list[pd.DataFrame]] = {}
+    for kind, of_kind in findings.groupby("kind", sort=False):
+        groups = [group for _, group in of_kind.groupby("finding", sort=False)]
+        shown[str(kind)] = groups[:MOST_FINDINGS]
+    return shown
+
+
+def _pictures(figures: dict[str, Any], findings: pd.DataFrame, image_dir: Place) -> dict[str, str]:
+    """The small pictures that the page shows, by path."""
+    paths = [str(row["path"]) for row in figures["misclassified"][:MOST_PICTURES]]
+    if figures["comparison"]:
+        paths += figures["comparison"]["broken_photos"][:MOST_FINDINGS]
+    for groups in _findings(findings).values():
+        paths += [path for group in groups for path in group["path"].head(MOST_TOGETHER) if path]
+    unique = list(dict.fromkeys(paths))
+    uris = thumbnails.data_uris(image_dir / path for path in unique)
+    return dict(zip(unique, uris, strict=True))
+
+
+_PREDICTIONS = pa.schema(
+    [
+        ("path", pa.string()),
+        ("digest", pa.string()),
+        ("label", pa.string()),
+        ("labels", pa.list_(pa.string())),
+        ("probabilities", pa.list_(pa.float32())),
+        ("correct", pa.bool_()),
+    ]
+)

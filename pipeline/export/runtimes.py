@@ -1,0 +1,95 @@
+"""The exported files as functions: each run by the runtime that it is made for."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import tensorflow_import
+from pipeline.errors import UserError
+
+# float32 [n, height, width, 3] in [0, 1] -> probabilities, float32 [n, classes].
+Answering = Callable[[Any], np.ndarray]
+
+
+def saved_model(directory: Path) -> Answering:
+    """The `pixels` signature of a SavedModel."""
+    tensorflow_import.import_tensorflow()
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(directory))
+    call = loaded.signatures["pixels"]
+
+    def answer(pixels: Any, _kept: Any = loaded) -> np.ndarray:
+        probabilities: np.ndarray = call(image=tf.convert_to_tensor(pixels))["prediction"].numpy()
+        return probabilities
+
+    return answer
+
+
+def frozen_graph(path: Path, input_tensor: str, output_tensor: str) -> Answering:
+    """A frozen graph."""
+    tensorflow_import.import_tensorflow()
+    import tensorflow as tf
+
+    graph_def = tf.compat.v1.GraphDef()
+    graph_def.ParseFromString(path.read_bytes())
+    wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph_def, name=""), [])
+    graph = wrapped.graph
+    pruned = wrapped.prune(
+        graph.get_tensor_by_name(f"{input_tensor}:0"),
+        graph.get_tensor_by_name(f"{output_tensor}:0"),
+    )
+
+    def answer(pixels: Any) -> np.ndarray:
+        probabilities: np.ndarray = pruned(tf.convert_to_tensor(pixels)).numpy()
+        return probabilities
+
+    return answer
+
+
+def tflite(path: Path, threads: int | None = None) -> Answering:
+    """A TFLite file in the LiteRT interpreter, a photo at a time, as on a phone.
+
+    Raises:
+        UserError: where the interpreter is not installed.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        raise UserError(
+            "tflite: the LiteRT interpreter, which measures the file, is not installed; "
+            "install it with: pip install 'retrain[tflite]'"
+        ) from None
+    run = Interpreter(str(path), num_threads=threads).get_signature_runner("pixels")
+
+    def answer(pixels: Any) -> np.ndarray:
+        each = [run(image=one[None])["prediction"] for one in np.asarray(pixels)]
+        return np.concatenate(each)
+
+    return answer
+
+
+def onnx(path: Path) -> Answering:
+    """An ONNX file in ONNX Runtime.
+
+    Raises:
+        UserError: where that is not installed.
+    """
+    try:
+        from onnxruntime import InferenceSession
+    except ImportError:
+        raise UserError(
+            "onnx: ONNX Runtime, which measures the file, is not installed; "
+            "install it with: pip install 'retrain[onnx]'"
+        ) from None
+    session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (given,), (wanted,) = session.get_inputs(), session.get_outputs()
+
+    def answer(pixels: Any) -> np.ndarray:
+        (probabilities,) = session.run([wanted.name], {given.name: np.asarray(pixels)})
+        found: np.ndarray = probabilities
+        return found
+
+    return answer

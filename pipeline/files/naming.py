@@ -1,0 +1,25 @@
+"""Names of results: digests of everything that made them, and readable slugs."""
+
+import hashlib
+import json
+import re
+
+DIGEST_LENGTH = 12  # hex digits shown in a path: 48 bits, enough for any number of runs
+
+
+def digest(*parts: object) -> str:
+    """Digest of everything that makes a result, for use in its path.
+
+    Args:
+        parts: values that JSON can hold; their order counts.
+
+    Returns:
+        The first 12 hex digits of the SHA-256 over their canonical JSON.
+    """
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+def slug(text: str) -> str:
+    """A readable part of a file name for any text. Not unique: put a digest beside it."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("._-")[:40] or "other"

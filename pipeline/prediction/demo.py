@@ -1,0 +1,102 @@
+"""A page on this machine on which one drops a photo and sees its classes."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.export import model_json
+from pipeline.nightly import shared_state
+from pipeline.photos.inspection import MAX_BYTES
+from pipeline.prediction import single
+
+HOST = "127.0.0.1"  # nobody else is meant to see it
+PORT = 8000
+
+
+def application(model: Path) -> Any:
+    """The page as a WSGI application: `GET /`, and `POST /classify` with a photo's bytes.
+
+    Args:
+        model: an exported model's folder.
+
+    Raises:
+        UserError: where there is no such model, or Flask is not installed.
+    """
+    try:
+        from flask import Flask, jsonify, render_template, request
+    except ImportError:
+        raise UserError(
+            "the page needs Flask, which is not installed; "
+            "install it with: pip install 'retrain[demo]'"
+        ) from None
+    labels = model_json.read(model)["labels"]
+    classify = single.load(model)
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
+
+    @app.get("/")
+    def page() -> str:
+        return render_template("demo.html", labels=labels)
+
+    @app.post("/classify")
+    def answer() -> Any:
+        found = classify(request.get_data())
+        if not found:
+            return jsonify(
+                error="This is no JPEG, PNG, GIF, BMP or WebP file that can be read."
+            ), 415
+        return jsonify(answers=[{"label": label, "score": score} for label, score in found])
+
+    @app.after_request
+    def only_from_here(response: Any) -> Any:
+        """The browser is to load nothing from elsewhere."""
+        response.headers["Content-Security-Policy"] = (
+            "default-src 'self'; img-src blob: data:; style-src 'unsafe-inline'; "
+            "script-src 'unsafe-inline'"
+        )
+        return response
+
+    return app
+
+
+def main() -> None:
+    """Serve the page until it is interrupted."""
+    parser = argparse.ArgumentParser(description="Show a page that tells what is on a photo.")
+    parser.add_argument(
+        "--model",
+        default="data/output/current",
+        help="folder of an exported model, or its URL (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--port", type=int, default=PORT, help="0 takes a free one (default: %(default)s)"
+    )
+    arguments = parser.parse_args()
+    try:
+        app = application(shared_state.resolve_model(arguments.model))
+        server = _server(app, arguments.port)
+    except UserError as error:
+        sys.exit(str(error))
+    print(f"Drop a photo on http://{HOST}:{server.server_port} (Ctrl-C ends it)", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        server.server_close()
+
+
+def _server(app: Any, port: int) -> Any:
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Quiet(WSGIRequestHandler):
+        def log_request(self, *_: object) -> None:
+            """Say nothing of each request."""
+
+    try:
+        return make_server(HOST, port, app, threaded=True, request_handler=Quiet)
+    except (OSError, SystemExit):
+        raise UserError(f"port {port} is in use; take another one: --port {port + 1}") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Ask an exported model what is on one photo: `python -m pipeline.prediction.single PHOTO`."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline import tensorflow_import
+from pipeline.errors import UserError
+from pipeline.export import model_json
+from pipeline.files import places
+from pipeline.files.places import Place
+from pipeline.nightly import shared_state
+from pipeline.photos import sources
+
+TOP = 5
+
+# A photo's bytes -> labels and their probabilities, best first; none where it cannot be decoded.
+Classify = Callable[[bytes], list[tuple[str, float]]]
+
+
+def load(model: Path, top: int = TOP) -> Classify:
+    """An exported model as a function.
+
+    Args:
+        model: its folder.
+        top: how many labels to give.
+
+    Raises:
+        UserError: where there is no such model.
+    """
+    model_json.read(model)
+    tensorflow_import.import_tensorflow()
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(model / "saved_model"))
+    signature = loaded.signatures["serving_default"]
+
+    def classify(encoded: bytes, _kept: object = loaded) -> list[tuple[str, float]]:
+        found = signature(image_bytes=tf.constant([encoded]))
+        labels = [label.decode() for label in found["classes"].numpy()[0, :top]]
+        if not labels[0]:
+            return []
+        return list(zip(labels, found["scores"].numpy()[0, :top].tolist(), strict=True))
+
+    return classify
+
+
+def predict(image: Place, model: Path, top: int = TOP) -> list[tuple[str, float]]:
+    """The best labels for one photo, and their probabilities, best first.
+
+    Args:
+        image: a photo, on this machine or in a store.
+        model: an exported model's folder.
+        top: how many labels.
+
+    Raises:
+        UserError: where there is no such model, or no such photo, or it cannot be decoded.
+    """
+    model_json.read(model)
+    if isinstance(image, Path) and image.is_dir():
+        raise UserError(
+            f"image: {image} is a folder; for all its photos: make predict-images IMAGES={image}"
+        )
+    try:
+        encoded = sources.read(image)
+    except OSError as error:
+        raise UserError(f"image: {image} cannot be read: {error.strerror}") from None
+    answers = load(model, top)(encoded)
+    if not answers:
+        raise UserError(
+            f"image: {image} is not a JPEG, PNG, GIF, BMP or WebP file that can be decoded"
+        )
+    return answers
+
+
+def main() -> None:
+    """Print the best labels, one a line, with their probabilities."""
+    parser = argparse.ArgumentParser(description="Print the five best labels for a photo.")
+    parser.add_argument("image", help="a JPEG, PNG, GIF, BMP or WebP file, or its URL")
+    parser.add_argument(
+        "--model",
+        default="data/output/current",
+        help="folder of an exported model, or its URL (default: %(default)s)",
+    )
+    arguments = parser.parse_args()
+    try:
+        model = shared_state.resolve_model(arguments.model)
+        answers = predict(places.parse(arguments.image), model)
+    except UserError as error:
+        sys.exit(str(error))
+    for label, probability in answers:
+        print(f"{probability:7.2%}  {label}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The model card, as JSON and as Markdown."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.export import model_card
+from pipeline.export.parity import Parity
+from tests.support.store import Store
+
+CALIBRATION = {
+    "temperature": 1.3,
+    "folded_in": True,
+    "expected_calibration_error": {"before": 0.08, "after": 0.02},
+    "validation": 30,
+    "thresholds": [
+        {"precision": 0.9, "threshold": 0.41, "coverage": 0.97},
+        {"precision": 0.99, "threshold": None, "coverage": None},
+    ],
+}
+
+
+@pytest.fixture
+def directory(store: Store) -> Path:
+    store.run()
+    return store.evaluate().evaluation
+
+
+def write(directory: Path, store: Store) -> tuple[dict[str, object], str]:
+    answers = {"saved_model": Parity(4, 1.0, 0.75)}
+    model_card.write(directory, store.recipe, store.summary(), answers)
+    card = json.loads((directory / "model_card.json").read_text(encoding="utf-8"))
+    return card, (directory / "model_card.md").read_text(encoding="utf-8")
+
+
+def test_it_says_what_a_user_must_know(directory: Path, store: Store) -> None:
+    card, text = write(directory, store)
+    assert "Tells 2 classes of photos apart" in text
+    assert "Top-1 100.0%, top-5 100.0% of 4 test photos" in text
+    assert "| saved_model | 4 | 100.0% | 75.0% |" in text
+    green, _ = store.summary().classes
+    counts = f"{green.training} | {green.validation} | {green.testing}"
+    assert f"| green leaf | 100.0% | 100.0% | {counts} |" in text
+    assert store.recipe.module.digest in text
+    assert "licence: not known" in text
+    assert all(limit in text for limit in model_card.LIMITS)
+    assert "## Thresholds" not in text
+    assert card["accuracy"] == {"count": 4, "top1": 1.0, "top5": 1.0}
+
+
+def test_it_shows_thresholds_where_they_were_measured(directory: Path, store: Store) -> None:
+    (directory / "calibration.json").write_text(json.dumps(CALIBRATION))
+    _, text = write(directory, store)
+    assert "on 30 validation photos (temperature 1.3)" in text
+    assert "8.0% before, 2.0% after" in text
+    assert "| 90.0% | 0.410 | 97.0% |" in text
+    assert "| 99.0% | none reaches it | - |" in text
+
+
+def test_without_test_photos_it_claims_nothing(directory: Path, store: Store) -> None:
+    path = directory / "evaluation.json"
+    figures = json.loads(path.read_text())
+    path.write_text(json.dumps(figures | {"count": 0, "top1": None, "top5": None}))
+    assert "nothing is known of its accuracy" in write(directory, store)[1]
+
+
+def test_a_label_cannot_break_the_table() -> None:
+    assert model_card._table(["class"], [["a|b\nc"]]).splitlines()[2] == "| a\\|b c |"

@@ -1,0 +1,69 @@
+"""TFLite files: kinds, labels inside, and answers as those of the SavedModel."""
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.export import model_json, runtimes, tflite
+from pipeline.photos import decoding, manifest
+from tests.support.store import Store
+
+LABELS = ("red", "green", "blue")
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("none", ()),
+        ("", ()),
+        ("int8", ("int8",)),
+        ("float32, int8", ("float32", "int8")),
+        ("int8,int8", ("int8",)),
+    ],
+)
+def test_kinds_are_read_from_an_option(text: str, kinds: tuple[str, ...]) -> None:
+    assert tflite.parse(text) == kinds
+
+
+def test_another_kind_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UserError, match=r"'int4'; it can be none, or of float32, float16, int8"):
+        tflite.parse("int4")
+
+
+@pytest.fixture(params=tflite.KINDS)
+def written(request: pytest.FixtureRequest, colours: Path, store: Store, tmp_path: Path) -> Path:
+    """A TFLite file, in a copy of the model's folder."""
+    model = shutil.copytree(colours, tmp_path / "model")
+    store.summary()
+    photos = manifest.read(store.path / "manifest.parquet")
+    tflite.write(model, request.param, LABELS, (8, 8), store.image_dir, photos)
+    return model / f"model-{request.param}.tflite"
+
+
+def test_it_answers_as_the_saved_model(written: Path, store: Store) -> None:
+    photos = sorted(store.image_dir.glob("*/*.jpg"))[::6]
+    pixels = np.stack([decoding.decode(photo.read_bytes(), 8, 8) for photo in photos])
+    answers = runtimes.tflite(written)(pixels)
+    expected = runtimes.saved_model(written.parent / "saved_model")(pixels)
+    assert answers.shape == (8, 3)
+    np.testing.assert_allclose(answers, expected, atol=0.03 if "int8" in written.name else 1e-3)
+
+
+def test_the_labels_are_an_archive_at_its_end(written: Path) -> None:
+    with zipfile.ZipFile(written) as archive:
+        assert archive.read("labels.txt").decode().splitlines() == list(LABELS)
+
+
+def test_equal_models_give_equal_files(colours: Path, store: Store, tmp_path: Path) -> None:
+    store.summary()
+    photos = manifest.read(store.path / "manifest.parquet")
+    digests = []
+    for name in ("first", "second"):
+        model = shutil.copytree(colours, tmp_path / name)
+        tflite.write(model, "int8", LABELS, (8, 8), store.image_dir, photos)
+        digests.append(model_json.files(model)["model-int8.tflite"])
+    assert digests[0] == digests[1]

@@ -1,0 +1,96 @@
+"""The history: what is written down is read again, and drops are told from noise."""
+
+import sqlite3
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pipeline.nightly import history
+from pipeline.nightly.history import Night, Promotion
+from tests.support.nights import FULL
+
+
+def test_a_night_is_read_as_it_was_written(tmp_path: Path) -> None:
+    history.add(tmp_path / "out", FULL)
+    history.add(tmp_path / "out", Night("2026-11-26", history.FAILED, "the disk is full"))
+    first, second = history.nights(tmp_path / "out")
+    assert first == FULL
+    assert second.photos is None
+    assert second.finished != ""
+    assert first.top1 == pytest.approx(159 / 165)
+    assert second.top1 is None
+
+
+def test_a_night_is_done_once_its_key_is_there(tmp_path: Path) -> None:
+    assert not history.is_recorded(tmp_path, "abc")
+    assert not list(tmp_path.iterdir())
+    history.add(tmp_path, FULL)
+    assert history.is_recorded(tmp_path, "abc")
+    assert not history.is_recorded(tmp_path, "abd")
+
+
+def test_a_night_and_its_promotion_are_written_together_or_not_at_all(tmp_path: Path) -> None:
+    history.add(tmp_path)
+    with sqlite3.connect(tmp_path / history.FILE) as database:
+        database.execute("drop table promotions")
+        database.execute("create table promotions (number integer primary key)")
+    database.close()
+    with pytest.raises(sqlite3.OperationalError):
+        history.add(tmp_path, FULL, Promotion(history.now(), "m", "nightly", ""))
+    assert history.nights(tmp_path) == []
+
+
+def test_no_accuracy_right_is_an_accuracy() -> None:
+    assert Night("", "", "", test_photos=10, correct=0).top1 == 0
+
+
+def night(correct: int, outcome: str = history.PROMOTED) -> Night:
+    return Night("2026-11-01", outcome, "", test_photos=200, correct=correct)
+
+
+def test_a_drop_beyond_chance_is_flagged_and_noise_is_not() -> None:
+    usual = [night(correct) for correct in (190, 188, 191, 190)]
+    assert history.accuracy_drop(usual, 187, 200) is None
+    assert history.accuracy_drop(usual, 199, 200) is None
+    flagged = history.accuracy_drop(usual, 178, 200)
+    assert flagged == "accuracy 89.0%, usually 95.0%: more than chance explains"
+
+
+def test_one_error_after_nights_without_any_is_noise() -> None:
+    perfect = Night("", history.PROMOTED, "", test_photos=22, correct=22)
+    assert history.accuracy_drop([perfect], 21, 22) is None
+    assert history.accuracy_drop([perfect], 17, 22) is not None
+
+
+def test_a_slide_over_weeks_is_flagged() -> None:
+    slide = [night(190 - i // 2) for i in range(24)]
+    assert history.accuracy_drop(slide[:4], 188, 200) is None
+    assert history.accuracy_drop(slide, 174, 200) is not None
+
+
+def test_refused_nights_are_not_what_is_usual() -> None:
+    nights = [night(190), *[night(100, history.REFUSED) for _ in range(5)]]
+    assert history.accuracy_drop(nights, 150, 200) is not None
+    assert history.accuracy_drop([], 1, 200) is None
+
+
+def test_the_text_names_the_outcome_and_the_flags() -> None:
+    text = "\n".join(history.lines([FULL, Night("2026-11-26", history.FAILED, "disk full")]))
+    assert "1,776" in text
+    assert "96.4%" in text
+    assert "! two" in text
+    assert "failed: disk full" in text
+
+
+def test_several_may_write_at_a_time(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        for _ in range(10):
+            history.add(tmp_path, Night(f"2026-01-0{number}", history.UNCHANGED, ""))
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(write, range(1, 5)))
+    assert Counter(night.date[-1] for night in history.nights(tmp_path)) == dict.fromkeys(
+        "1234", 10
+    )

@@ -1,0 +1,31 @@
+"""What changed between two manifests."""
+
+import pandas as pd
+
+from pipeline.photos import changes
+from pipeline.photos.changes import Changes
+
+
+def rows(*photos: tuple[str, str], status: str = "ok") -> pd.DataFrame:
+    return pd.DataFrame(photos, columns=["digest", "label"]).assign(status=status)
+
+
+def test_without_an_earlier_manifest_all_photos_have_arrived() -> None:
+    assert changes.compare(None, rows(("1", "a"), ("2", "a"))) == Changes(2, 0, 0)
+
+
+def test_photos_arrive_vanish_and_change_their_class() -> None:
+    before = rows(("1", "a"), ("2", "a"), ("3", "b"))
+    after = rows(("1", "a"), ("2", "b"), ("4", "b"))
+    assert changes.compare(before, after) == Changes(arrived=1, gone=1, relabelled=1)
+
+
+def test_photos_set_aside_do_not_count() -> None:
+    before = rows(("1", "a"))
+    after = pd.concat([before, rows(("2", "a"), status="empty file")])
+    assert changes.compare(before, after) == Changes(0, 0, 0)
+
+
+def test_a_photo_in_two_classes_is_not_relabelled_while_it_stays_in_both() -> None:
+    both = rows(("1", "a"), ("1", "b"))
+    assert changes.compare(both, both) == Changes(0, 0, 0)

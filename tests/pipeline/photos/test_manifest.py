@@ -1,0 +1,391 @@
+"""The manifest: what the data set holds, in one table."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from pipeline.errors import UserError
+from pipeline.photos import discovery, inspection, manifest
+from pipeline.photos.manifest import Summary
+from pipeline.photos.split import TESTING, TRAINING, VALIDATION, GivenSplit, SplitRule, assign
+
+PhotoMaker = Callable[..., Path]
+RULE = SplitRule()
+
+
+def build(folder: Path, rule: SplitRule = RULE, known: pd.DataFrame | None = None) -> pa.Table:
+    return manifest.build(manifest.list_photos(folder), folder, rule, known)
+
+
+def summary_of(folder: Path, rule: SplitRule = RULE) -> Summary:
+    path = folder.parent / "summary.parquet"
+    manifest.write(build(folder, rule), path)
+    return manifest.read_summary(path)
+
+
+def remarks(folder: Path, rule: SplitRule = RULE) -> list[str]:
+    listing = manifest.list_photos(folder)
+    table = manifest.build(listing, folder, rule)
+    return list(manifest.summary_lines(table, folder, listing.stray))
+
+
+def listing_digest(folder: Path) -> str:
+    return manifest.list_photos(folder).digest
+
+
+def touch(path: Path) -> None:
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+
+
+def test_a_manifest_has_the_documented_columns(photo_dir: Path) -> None:
+    assert build(photo_dir).schema.equals(manifest.SCHEMA)
+
+
+def test_there_is_one_row_a_photo_in_the_order_of_the_listing(photo_dir: Path) -> None:
+    rows = build(photo_dir).to_pandas()
+    assert list(rows["path"]) == [found.path for found in discovery.find(photo_dir)]
+    assert list(rows["label"]) == ["green leaf"] * 24 + ["red_rose"] * 24
+
+
+def test_each_photo_is_described(photo_dir: Path) -> None:
+    for row in build(photo_dir).to_pylist():
+        path = photo_dir / row["path"]
+        stat = path.stat()
+        assert row["digest"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert (row["size"], row["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns)
+        assert (row["width"], row["height"], row["format"]) == (48, 40, "JPEG")
+        assert row["status"] == inspection.OK
+
+
+@pytest.mark.parametrize("rule", [SplitRule(), SplitRule(0, 0), SplitRule(30, 20)])
+def test_the_split_is_that_of_the_rule(photo_dir: Path, rule: SplitRule) -> None:
+    rows = build(photo_dir, rule).to_pandas()
+    assert list(rows["split"]) == [assign(rule, path) for path in rows["path"]]
+
+
+def test_a_photo_that_a_given_split_leaves_out_is_set_aside(photo_dir: Path) -> None:
+    listed = {f"{label}/{i}": TRAINING for label in ["green leaf", "red_rose"] for i in range(20)}
+    rows = build(photo_dir, SplitRule(0, 0, GivenSplit(listed, None, False))).to_pandas()
+    aside = rows[rows["status"] != inspection.OK]
+    assert sorted(aside["path"]) == sorted(
+        f"{label}/{i}.jpg" for label in ["green leaf", "red_rose"] for i in range(20, 24)
+    )
+    assert set(aside["status"]) == {manifest.UNLISTED}
+    assert set(aside["split"]) == {""}
+
+
+def test_a_broken_photo_is_in_no_part(photo_dir: Path) -> None:
+    (photo_dir / "red_rose/0.jpg").write_text("no photo")
+    rows = build(photo_dir).to_pandas().set_index("path")
+    assert rows.loc["red_rose/0.jpg", "split"] == ""
+    assert str(rows.loc["red_rose/0.jpg", "status"]).startswith("not an image")
+
+
+def test_pandas_opens_a_written_manifest(photo_dir: Path, tmp_path: Path) -> None:
+    table = build(photo_dir)
+    manifest.write(table, tmp_path / "m.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "m.parquet"), table.to_pandas())
+
+
+def test_the_summary_counts_the_rows(photo_dir: Path, tmp_path: Path) -> None:
+    (photo_dir / "red_rose/0.jpg").write_text("no photo")
+    manifest.write(build(photo_dir), tmp_path / "m.parquet")
+    rows = manifest.read(tmp_path / "m.parquet")
+    summary = manifest.read_summary(tmp_path / "m.parquet")
+    assert [c.label for c in summary.classes] == ["green leaf", "red_rose"]
+    for of_class in summary.classes:
+        counts = rows[rows["label"] == of_class.label]["split"].value_counts()
+        assert of_class.training == counts[TRAINING]
+        assert of_class.validation == counts[VALIDATION]
+        assert of_class.testing == counts[TESTING]
+        assert of_class.set_aside == counts.get("", 0)
+    assert str(summary) == (
+        "Photos of 2 classes: 39 training, 4 validation, 4 testing, 1 set aside"
+    )
+    assert summary.by_label["red_rose"].usable == 23
+
+
+def test_the_rows_of_some_classes_are_read(photo_dir: Path, tmp_path: Path) -> None:
+    manifest.write(build(photo_dir), tmp_path / "m.parquet")
+    rows = manifest.read(tmp_path / "m.parquet", ("red_rose",))
+    assert list(rows["label"]) == ["red_rose"] * 24
+
+
+def test_an_unchanged_photo_is_not_opened_again(photo_dir: Path) -> None:
+    known = build(photo_dir).to_pandas()
+    known["digest"] = "as known"
+    assert set(build(photo_dir, known=known).to_pandas()["digest"]) == {"as known"}
+
+
+def test_a_changed_photo_is_opened_again(photo_dir: Path, make_photo: PhotoMaker) -> None:
+    known = build(photo_dir).to_pandas()
+    known["digest"] = "as known"
+    changed = make_photo(photo_dir / "red_rose/0.jpg", hue=2)
+    rows = build(photo_dir, known=known).to_pandas().set_index("path")
+    opened = rows[rows["digest"] != "as known"]
+    assert list(opened.index) == ["red_rose/0.jpg"]
+    assert opened["digest"].item() == hashlib.sha256(changed.read_bytes()).hexdigest()
+
+
+def test_known_photos_that_are_gone_leave_no_row(photo_dir: Path) -> None:
+    known = build(photo_dir).to_pandas()
+    (photo_dir / "red_rose/0.jpg").unlink()
+    assert build(photo_dir, known=known).equals(build(photo_dir))
+
+
+def test_known_photos_are_split_anew(photo_dir: Path) -> None:
+    known = build(photo_dir, SplitRule(0, 0)).to_pandas()
+    assert build(photo_dir, known=known).equals(build(photo_dir))
+
+
+def test_the_newest_manifest_of_the_same_folder_is_found(photo_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(photo_dir, tmp_path / "other")
+    folders = [photo_dir, photo_dir, tmp_path / "other"]
+    for day, (folder, rule) in enumerate(zip(folders, [SplitRule(0, 0), RULE, RULE], strict=True)):
+        path = tmp_path / "manifests" / f"{9 - day}.parquet"
+        manifest.write(build(folder, rule), path)
+        os.utime(path, (day, day))
+    rows = manifest.newest(tmp_path / "manifests", photo_dir)
+    assert rows is not None
+    pd.testing.assert_frame_equal(rows, build(photo_dir).to_pandas())
+
+
+def test_a_photo_that_could_not_be_read_is_tried_again(photo_dir: Path, tmp_path: Path) -> None:
+    (photo_dir / "red_rose/dangling.jpg").symlink_to("nowhere")
+    manifest.write(build(photo_dir), tmp_path / "manifests" / "m.parquet")
+    rows = manifest.newest(tmp_path / "manifests", photo_dir)
+    assert rows is not None
+    assert len(rows) == 48
+    assert "red_rose/dangling.jpg" not in set(rows["path"])
+
+
+def test_without_an_earlier_manifest_nothing_is_known(photo_dir: Path, tmp_path: Path) -> None:
+    assert manifest.newest(tmp_path / "missing", photo_dir) is None
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "touched": lambda folder: touch(folder / "red_rose/0.jpg"),
+    "rewritten": lambda folder: shutil.copyfile(
+        folder / "red_rose/1.jpg", folder / "red_rose/0.jpg"
+    ),
+    "removed": lambda folder: (folder / "red_rose/0.jpg").unlink(),
+    "renamed": lambda folder: (folder / "red_rose/0.jpg").rename(folder / "red_rose/0.jpeg"),
+    "added": lambda folder: (folder / "red_rose/new.jpg").write_bytes(b"x"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_listing_tells_a_changed_folder(photo_dir: Path, change: Callable[[Path], None]) -> None:
+    before = listing_digest(photo_dir)
+    change(photo_dir)
+    assert listing_digest(photo_dir) != before
+
+
+def test_a_listing_of_an_untouched_folder_is_the_same(photo_dir: Path) -> None:
+    before = listing_digest(photo_dir)
+    build(photo_dir)
+    (photo_dir / "red_rose/notes.txt").write_text("no photo")
+    assert listing_digest(photo_dir) == before
+
+
+@pytest.mark.parametrize("name", ["rewritten", "removed", "renamed"])
+def test_a_summary_tells_changed_photos(photo_dir: Path, name: str) -> None:
+    before = summary_of(photo_dir, SplitRule(0, 0)).digest
+    CHANGES[name](photo_dir)
+    assert summary_of(photo_dir, SplitRule(0, 0)).digest != before
+
+
+def test_a_summary_tells_other_percentages(photo_dir: Path) -> None:
+    assert summary_of(photo_dir, SplitRule(30, 10)).digest != summary_of(photo_dir).digest
+
+
+def test_a_summary_overlooks_what_changes_no_photo(photo_dir: Path) -> None:
+    before = summary_of(photo_dir).digest
+    touch(photo_dir / "red_rose/0.jpg")
+    (photo_dir / "red_rose/new.jpg").write_text("no photo")
+    assert summary_of(photo_dir).digest == before
+
+
+def test_a_class_changes_only_with_its_own_photos(photo_dir: Path, make_photo: PhotoMaker) -> None:
+    before = summary_of(photo_dir)
+    make_photo(photo_dir / "red_rose/new.jpg", 1, 99)
+    after = summary_of(photo_dir)
+    assert after.by_label["green leaf"] == before.by_label["green leaf"]
+    assert after.by_label["red_rose"].digest != before.by_label["red_rose"].digest
+
+
+def test_one_class_alone_is_refused(photo_dir: Path) -> None:
+    shutil.rmtree(photo_dir / "red_rose")
+    with pytest.raises(UserError, match=r"1 class .*'green leaf'.* at least two") as refusal:
+        build(photo_dir)
+    assert f"image_dir: {photo_dir} " in str(refusal.value)
+
+
+def test_a_refusal_says_why_photos_were_set_aside(tmp_path: Path) -> None:
+    for label in ["rose", "daisy"]:
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "1.jpg").touch()
+    with pytest.raises(UserError, match="has 0 class") as refusal:
+        build(tmp_path)
+    assert "\n  daisy/1.jpg: empty file" in str(refusal.value)
+    assert "\n  rose/1.jpg: empty file" in str(refusal.value)
+
+
+def test_class_folders_without_a_photo_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "rose").mkdir()
+    with pytest.raises(UserError, match="hold no photo; put JPEG") as refusal:
+        manifest.list_photos(tmp_path)
+    assert str(tmp_path) in str(refusal.value)
+
+
+def test_good_photos_need_no_remark(photo_dir: Path) -> None:
+    assert remarks(photo_dir) == []
+
+
+def test_photos_set_aside_are_named_up_to_a_limit(photo_dir: Path) -> None:
+    for i in range(manifest.MOST_NAMED + 5):
+        (photo_dir / "red_rose" / f"broken {i:02}.jpg").touch()
+    named = [f"Set aside: red_rose/broken {i:02}.jpg: empty" for i in range(manifest.MOST_NAMED)]
+    *lines, last = remarks(photo_dir)
+    assert [line.split(" file;")[0] for line in lines] == named
+    assert last.startswith("Set aside: 5 more")
+
+
+def test_few_photos_are_remarked_on(photo_dir: Path, make_photo: PhotoMaker) -> None:
+    for i in range(19):
+        make_photo(photo_dir / "daisy" / f"{i}.jpg", 2, i)
+    assert "Fewer than 20 photos, which learn less well: daisy (19)" in remarks(photo_dir)
+    make_photo(photo_dir / "daisy" / "19.jpg", 2, 19)
+    assert not any(line.startswith("Fewer than") for line in remarks(photo_dir))
+
+
+def test_a_class_without_usable_photo_is_remarked_on(photo_dir: Path) -> None:
+    (photo_dir / "daisy").mkdir()
+    (photo_dir / "daisy/1.jpg").touch()
+    assert any("'daisy' has no usable photo" in line for line in remarks(photo_dir))
+
+
+def test_a_class_without_training_photo_is_remarked_on(
+    photo_dir: Path, make_photo: PhotoMaker
+) -> None:
+    make_photo(photo_dir / "daisy/1.jpg")
+    rule = SplitRule(10, 10, GivenSplit({"daisy/1": TESTING}, TRAINING, False))
+    assert any("'daisy' has no photo for training" in line for line in remarks(photo_dir, rule))
+
+
+@pytest.mark.parametrize(
+    ("rule", "part"), [(SplitRule(0, 10), VALIDATION), (SplitRule(10, 0), TESTING)]
+)
+def test_classes_without_a_part_are_named(photo_dir: Path, rule: SplitRule, part: str) -> None:
+    (line,) = remarks(photo_dir, rule)
+    assert line.startswith(f"2 of 2 classes have no {part} photo: green leaf, red_rose.")
+
+
+def test_photos_outside_class_folders_are_remarked_on(photo_dir: Path) -> None:
+    (photo_dir / "1.jpg").touch()
+    (line,) = remarks(photo_dir)
+    assert line.startswith(f"1 photos lie directly in {photo_dir} and belong to no class")
+
+
+def test_progress_is_told_of_all_photos(photo_dir: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    listing = manifest.list_photos(photo_dir)
+    manifest.build(
+        listing, photo_dir, RULE, progress=lambda done, total, _: calls.append((done, total))
+    )
+    assert calls[-1] == (48, 48)
+
+
+def test_a_given_split_that_is_taken_away_is_forgotten(photo_dir: Path) -> None:
+    listed = {f"{label}/{i}": TRAINING for label in ["green leaf", "red_rose"] for i in range(20)}
+    known = build(photo_dir, SplitRule(0, 0, GivenSplit(listed, None, False))).to_pandas()
+    assert (known["status"] == manifest.UNLISTED).any()
+    assert set(build(photo_dir, RULE, known).to_pandas()["status"]) == {inspection.OK}
+
+
+@pytest.mark.parametrize("damage", ["cut", "other"])
+def test_a_bad_file_among_the_manifests_is_passed_over(
+    photo_dir: Path, tmp_path: Path, damage: str
+) -> None:
+    manifest.write(build(photo_dir), tmp_path / "manifests" / "good.parquet")
+    bad = tmp_path / "manifests" / "bad.parquet"
+    if damage == "cut":
+        bad.write_bytes((tmp_path / "manifests" / "good.parquet").read_bytes()[:300])
+    else:
+        pd.DataFrame({"a": [1]}).to_parquet(bad)
+    rows = manifest.newest(tmp_path / "manifests", photo_dir)
+    assert rows is not None
+    assert len(rows) == 48
+
+
+def test_a_manifest_of_another_version_is_passed_over(
+    photo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest.write(build(photo_dir), tmp_path / "manifests" / "1.parquet")
+    monkeypatch.setattr(manifest, "FORMAT_VERSION", manifest.FORMAT_VERSION + 1)
+    assert manifest.newest(tmp_path / "manifests", photo_dir) is None
+
+
+def test_an_empty_class_folder_is_named_and_changes_nothing_else(photo_dir: Path) -> None:
+    before = summary_of(photo_dir)
+    (photo_dir / "tulip").mkdir()
+    assert any(line.startswith("Class 'tulip' has no usable photo") for line in remarks(photo_dir))
+    assert summary_of(photo_dir).digest == before.digest
+
+
+def test_equal_photos_share_a_part_when_asked_for(photo_dir: Path) -> None:
+    first = photo_dir / "red_rose/0.jpg"
+    for number in range(100, 130):
+        shutil.copy(first, photo_dir / f"red_rose/{number}.jpg")
+
+    def parts(rule: SplitRule) -> set[str]:
+        rows = build(photo_dir, rule).to_pandas()
+        return set(rows["split"][rows["digest"] == hashlib.sha256(first.read_bytes()).hexdigest()])
+
+    assert len(parts(RULE)) > 1
+    assert len(parts(SplitRule(group_duplicates=True))) == 1
+
+
+def test_what_is_set_aside_has_a_digest_of_its_own(photo_dir: Path) -> None:
+    before = summary_of(photo_dir)
+    (photo_dir / "red_rose/broken.jpg").write_bytes(b"")
+    after = summary_of(photo_dir)
+    assert after.digest == before.digest
+    assert after.aside_digest != before.aside_digest
+
+
+def test_photos_without_colour_are_marked(photo_dir: Path) -> None:
+    Image.new("L", (48, 40), 100).save(photo_dir / "red_rose/grey.png")
+    rows = build(photo_dir).to_pandas().set_index("path")["grey"]
+    assert rows[rows].index.tolist() == ["red_rose/grey.png"]
+
+
+def test_a_damaged_manifest_is_named_with_what_to_do(photo_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    manifest.write(build(photo_dir), path)
+    data = bytearray(path.read_bytes())
+    data[50] ^= 1
+    path.write_bytes(data)
+    assert len(manifest.read_summary(path).classes) == 2  # its end is whole
+    with pytest.raises(UserError, match=rf"{path} is damaged .*; delete it, and run again"):
+        manifest.read(path)
+    assert manifest.newest(tmp_path, photo_dir) is None
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, {}, {"retrain": "["}, {"retrain": "[]"}, {"retrain": '{"classes": [{}]}'}]
+)
+def test_a_table_without_a_summary_is_no_manifest(
+    photo_dir: Path, tmp_path: Path, metadata: dict[str, str] | None
+) -> None:
+    manifest.write(build(photo_dir).replace_schema_metadata(metadata), tmp_path / "m.parquet")
+    with pytest.raises(pa.ArrowInvalid, match="no summary"):
+        manifest.read_summary(tmp_path / "m.parquet")
+    assert manifest.newest(tmp_path, photo_dir) is None

@@ -1,0 +1,135 @@
+"""Predictions for many photos: the tables, bad photos, and going on after an interruption."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.export import runtimes
+from pipeline.prediction import batch
+from tests.support.photos import PhotoMaker
+
+LABELS = ("red", "green", "blue")
+
+
+@pytest.fixture
+def photos(make_photo: PhotoMaker, tmp_path: Path) -> Path:
+    """Three photos a colour, in two folders, one of them inside the other."""
+    for hue in range(3):
+        for seed in range(3):
+            place = tmp_path / "photos" / ("deep" if seed else "")
+            make_photo(place / f"{LABELS[hue]}-{seed}.png", hue, seed)
+    return tmp_path / "photos"
+
+
+def write(model: Path, images: Path | str, directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The predictions as they are in Parquet and in CSV."""
+    batch.write(model, batch.find(str(images)), directory)
+    tables = directory / "predictions.parquet", directory / "predictions.csv"
+    return pd.read_parquet(tables[0]), pd.read_csv(tables[1], keep_default_na=False)
+
+
+def test_each_photo_has_its_labels_best_first(colours: Path, photos: Path, tmp_path: Path) -> None:
+    parquet, csv = write(colours, photos, tmp_path / "out")
+    assert len(parquet) == len(csv) == 9
+    for path, labels, scores, problem in parquet.itertuples(index=False):
+        assert labels[0] == Path(path).name.split("-")[0]
+        assert sorted(labels) == sorted(LABELS)
+        assert scores[0] == max(scores)
+        assert scores.sum() == pytest.approx(1)
+        assert problem == ""
+    assert list(csv["path"]) == list(parquet["path"])
+    assert list(csv["label_1"]) == [labels[0] for labels in parquet["labels"]]
+    assert csv["score_1"].to_numpy(float) == pytest.approx([s[0] for s in parquet["scores"]])
+    assert set(csv["label_4"]) == {""}
+
+
+def test_bad_photos_have_no_labels_but_a_reason(
+    colours: Path, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "cut.png").write_bytes((photos / "red-0.png").read_bytes()[:200])
+    (photos / "note.jpg").write_text("no photo")
+    counts = batch.write(colours, batch.find(str(photos)), tmp_path / "out")
+    assert counts.photos == 11
+    assert {Path(p).name: why.split(":")[0] for p, why in counts.bad.items()} == {
+        "cut.png": "truncated PNG",
+        "note.jpg": "not an image that can be read; replace or delete it",
+    }
+    rows = pd.read_parquet(tmp_path / "out/predictions.parquet").set_index("path")
+    assert len(rows.loc[str(photos / "cut.png"), "labels"]) == 0
+    assert len(rows.loc[str(photos / "red-0.png"), "labels"]) == 3
+    counted, first, _ = batch.summary_lines(counts)
+    assert counted == "Predictions: 9 of 11 photos"
+    assert first.startswith(f"No prediction: {photos}/cut.png: truncated PNG")
+
+
+def test_without_one_usable_photo_it_fails_and_leaves_nothing(
+    colours: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "note.jpg").write_text("no photo")
+    with pytest.raises(UserError, match=r"none of 1 can be used; .*note\.jpg: not an image"):
+        batch.write(colours, batch.find(str(tmp_path)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("images", "count"),
+    [("", 9), ("*.png", 3), ("**/*.png", 9), ("deep", 6), ("deep/green-1.png", 1)],
+)
+def test_photos_are_a_folder_a_pattern_or_a_file(photos: Path, images: str, count: int) -> None:
+    assert len(batch.find(str(photos / images))) == count
+
+
+@pytest.mark.parametrize("images", ["none", "*.tif", "empty"])
+def test_no_photo_is_a_mistake(photos: Path, images: str) -> None:
+    (photos / "empty").mkdir()
+    with pytest.raises(UserError, match=r"images: no photo at .*give a folder, or a pattern"):
+        batch.find(str(photos / images))
+
+
+def test_the_key_changes_with_the_photos_and_the_model(
+    colours: Path, photos: Path, tmp_path: Path, make_photo: PhotoMaker
+) -> None:
+    key = batch.key(colours, batch.find(str(photos)))
+    assert batch.key(colours, batch.find(str(photos))) == key
+    model = shutil.copytree(colours, tmp_path / "model")
+    assert batch.key(model, batch.find(str(photos))) == key
+    text = (model / "model.json").read_text()
+    (model / "model.json").write_text(text.replace('"sha256": "', '"sha256": "0'))
+    assert batch.key(model, batch.find(str(photos))) != key
+    make_photo(photos / "new.png")
+    assert batch.key(colours, batch.find(str(photos))) != key
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was(
+    colours: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "PART", 2)
+    found = batch.find(str(photos))
+
+    def stop(done: int, *_: object) -> None:
+        if done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        batch.write(colours, found, tmp_path / "out/key", stop)
+    assert not (tmp_path / "out/key").exists()
+    asked = []
+    load = runtimes.saved_model
+
+    def counting(directory: Path) -> runtimes.Answering:
+        answer = load(directory)
+        return lambda pixels: (asked.append(len(pixels)), answer(pixels))[1]
+
+    monkeypatch.setattr(runtimes, "saved_model", counting)
+    seen: list[int] = []
+    batch.write(colours, found, tmp_path / "out/key", lambda done, *_: seen.append(done))
+    assert seen == [6, 8, 9]
+    assert len(asked) == 2
+    resumed = pd.read_parquet(tmp_path / "out/key/predictions.parquet")
+    batch.write(colours, found, tmp_path / "out/whole")
+    whole = pd.read_parquet(tmp_path / "out/whole/predictions.parquet")
+    pd.testing.assert_frame_equal(resumed, whole)
+    assert list((tmp_path / "out/partial").iterdir()) == []

@@ -1,0 +1,70 @@
+"""Modules that tests make, in the formats that people have."""
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline import tensorflow_import
+
+Tensors = Callable[[Any], dict[str, Any]]
+
+
+def tf1_module(
+    directory: Path,
+    size: tuple[int | None, ...] = (None, 8, 8, 3),
+    signatures: dict[str, Tensors] | None = None,
+    stated: tuple[int, int] | None = None,
+) -> Path:
+    """Save a module in the TensorFlow 1 Hub format: graphs with no tag and with the tag `train`.
+
+    It gives the mean colours times its weights, [1, 2, 3, 4] a colour, and so 4 features.
+
+    Args:
+        size: of the images that its signatures take.
+        signatures: from name to what they give for the images; `default` alone if not given.
+        stated: height and width in its ImageModuleInfo.
+    """
+    tensorflow_import.import_tensorflow()
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    builder = v1.saved_model.Builder(str(directory))
+    for tags in ([], ["train"]):
+        with tf.Graph().as_default(), v1.Session() as session:
+            images = v1.placeholder(tf.float32, size, "images")
+            initial = tf.constant([[1.0, 2.0, 3.0, 4.0]] * 3)
+            weights = v1.get_variable("weights", initializer=initial, use_resource=True)
+            features = tf.reduce_mean(images, [1, 2]) @ weights
+            made = signatures or {"default": lambda x: {"default": x}}
+            definitions = {
+                name: v1.saved_model.predict_signature_def({"images": images}, tensors(features))
+                for name, tensors in made.items()
+            }
+            if stated:
+                v1.add_to_collection("hub_module_attachments", _image_module_info(*stated))
+            session.run(v1.global_variables_initializer())
+            if tags:
+                builder.add_meta_graph(tags, definitions)
+            else:
+                builder.add_meta_graph_and_variables(session, tags, definitions)
+    builder.save()
+    (directory / "tfhub_module.pb").write_bytes(b"\x08\x03")  # format: FORMAT_V3
+    return directory
+
+
+def _image_module_info(height: int, width: int) -> bytes:
+    """A ModuleAttachment with an ImageModuleInfo, as protobuf writes them."""
+    numbers = b"".join(
+        bytes([8 * field, n & 127 | 128, n >> 7]) for field, n in ((1, height), (2, width))
+    )
+    info = bytes([0o12, len(numbers)]) + numbers
+    key = b"image_module_info"
+    return bytes([0o12, len(key)]) + key + bytes([0o22, len(info)]) + info
+
+
+def packed(directory: Path, file: Path) -> Path:
+    """A module's folder as the archive that a hub serves: its root is the module."""
+    with tarfile.open(file, "w:gz") as tar:
+        tar.add(directory, ".")
+    return file

@@ -1,0 +1,95 @@
+"""Photos with their bottlenecks, and what later steps make of them."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.bottlenecks import reader, writer
+from pipeline.bottlenecks.reader import Bottlenecks, BottleneckSource
+from pipeline.bottlenecks.recipe import Recipe
+from pipeline.bottlenecks.writer import Counts
+from pipeline.evaluation import metrics
+from pipeline.export.model_folder import Source
+from pipeline.head import softmax_head, training
+from pipeline.head.softmax_head import Head
+from pipeline.photos import manifest
+from pipeline.photos.split import SplitRule
+
+
+def write_figures(trained: Head, test: BottleneckSource, directory: Path) -> None:
+    """What later steps read of an evaluation, without its page."""
+    figures, predictions = metrics.evaluate(trained, test)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "evaluation.json").write_text(json.dumps(asdict(figures)))
+    predictions.to_parquet(directory / "predictions.parquet")
+
+
+@dataclass
+class Store:
+    """A folder of photos with its store, run as often as one likes."""
+
+    image_dir: Any  # a path, or a place in a store
+    recipe: Recipe
+    path: Path
+    rule: SplitRule = field(default_factory=SplitRule)
+
+    def summary(self) -> manifest.Summary:
+        table = manifest.build(manifest.list_photos(self.image_dir), self.image_dir, self.rule)
+        manifest.write(table, self.path / "manifest.parquet")
+        return manifest.read_summary(self.path / "manifest.parquet")
+
+    def run(self, progress: Callable[[int, int, str], None] = lambda *_: None) -> Counts:
+        classes = list(self.summary().classes)
+        rows = manifest.read(self.path / "manifest.parquet")
+        usable = rows[rows["status"] == "ok"]
+        return writer.compute(usable, classes, self.image_dir, self.recipe, self.path, progress)
+
+    def directories(self) -> list[Path]:
+        classes = self.summary().classes
+        return [writer.class_directory(self.path, self.recipe, c) for c in classes]
+
+    def part(self, split: str) -> reader.SplitReader:
+        return reader.SplitReader(self.directories(), split)
+
+    def rows(self, split: str) -> Bottlenecks:
+        return reader.concat(list(self.part(split).batches()))
+
+    def evaluate(self, validation: str = "testing") -> Source:
+        """Train a head and measure it: what a model is exported from."""
+        trained = training.train(*(self.part(part).labelled for part in ("training", validation)))
+        softmax_head.write(*trained, self.path / "head")
+        figures, predictions = metrics.evaluate(trained[0], self.part("testing"))
+        directory = self.path / "evaluation"
+        directory.mkdir()
+        (directory / "evaluation.json").write_text(json.dumps(asdict(figures)), encoding="utf-8")
+        predictions.to_parquet(directory / "predictions.parquet")
+        manifest_path = self.path / "manifest.parquet"
+        return Source(self.path / "head", directory, self.recipe, manifest_path, self.image_dir)
+
+    def frame(self) -> pd.DataFrame:
+        return pd.concat([pd.read_parquet(d) for d in self.directories()], ignore_index=True)
+
+
+def points(
+    n: int, classes: int, seed: int, features: int = 20, noise: float = 2.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy points around a centre for each class, on features of very different scales."""
+    generator = np.random.default_rng(seed)
+    centres = np.random.default_rng(1).normal(size=(classes, features))
+    numbers = generator.integers(0, classes, n)
+    vectors = centres[numbers] + noise * generator.normal(size=(n, features))
+    labels = np.array([f"class {number}" for number in numbers], dtype=object)
+    return (vectors * np.logspace(-2, 2, features)).astype(np.float32), labels
+
+
+def saved(directory: Path, content: str = "") -> Path:
+    """A model's folder, as far as promoting it looks at it."""
+    (directory / "saved_model/variables").mkdir(parents=True, exist_ok=True)
+    (directory / "saved_model/saved_model.pb").write_text(content)
+    (directory / "saved_model/variables/variables.index").write_text(content)
+    return directory
