@@ -16,11 +16,10 @@ DATA := $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(IMAGE_DIR),--ima
 	$(if $(DATASET),--dataset "$(DATASET)") $(if $(SPLIT_FILE),--split-file "$(SPLIT_FILE)")
 MODULE := $(if $(TFHUB_MODULE),--tfhub-module "$(TFHUB_MODULE)")
 LUIGI := $(BIN)/luigi --module tasks
-OUT = $(if $(findstring ://,$(OUTPUT_DIR)),$(MIRROR),$(or $(OUTPUT_DIR),$(MIRROR)))
-# Of an output folder on an object store, the folder of this machine that mirrors it; asked for once.
-MIRROR = $(eval MIRROR := $(shell $(BIN)/python -c "import sys, tasks; from pipeline.nightly import shared_state; \
-	given = [('output_dir', place) for place in sys.argv[1:] if place]; \
-	out = tasks.ExportModel(**dict(given)).output_dir; shared_state.pull(out); print(out)" "$(OUTPUT_DIR)"))$(or $(MIRROR),$(error so it is not known where results are))
+# The local output folder: that of OUTPUT_DIR or luigi.cfg, or the mirror of a URL; asked for once.
+FOLDER = $(eval FOLDER := $(shell $(BIN)/python -m tasks.output_folder "$(OUTPUT_DIR)"))$(or \
+	$(FOLDER),$(error the output folder is unknown))
+OUT = $(if $(findstring ://,$(OUTPUT_DIR)),$(FOLDER),$(or $(OUTPUT_DIR),$(FOLDER)))
 MODEL = $(OUT)/current
 $(if $(findstring --output-dir,$(OPTIONS)),$(error give the output folder as OUTPUT_DIR=..., and not in OPTIONS))
 HOW := $(if $(SCHEDULER),--scheduler-url "$(SCHEDULER)") $(OPTIONS)

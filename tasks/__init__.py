@@ -15,7 +15,7 @@ try:
     from tasks.evaluate_model import EvaluateModel
     from tasks.export_model import ExportModel
     from tasks.fetch_dataset import FetchDataset
-    from tasks.messages import interrupted, logger, tidy
+    from tasks.messages import log_interrupt, logger, tidy
     from tasks.nightly_retrain import NightlyRetrain
     from tasks.plan_shards import PlanShards
     from tasks.predict_images import PredictImages
@@ -26,8 +26,8 @@ try:
     from tasks.split_dataset import SplitDataset
     from tasks.train_head import TrainHead
 
-    for line in configuration.refuse_unknown():
-        logger.warning(line)
+    for warning in configuration.check_names():
+        logger.warning(warning)
 except UserError as error:
     raise SystemExit(str(error)) from None
 
@@ -50,10 +50,10 @@ __all__ = [
     "TrainHead",
 ]
 
-sys.excepthook = interrupted
+sys.excepthook = log_interrupt
 logger.addFilter(tidy)
-logger.propagate = False  # TensorFlow gives the root logger a handler of its own
+logger.propagate = False  # TensorFlow adds a handler to the root logger
 
-# luigi.cfg asks for a local scheduler; who names another one on the command line means it.
+# luigi.cfg asks for a local scheduler; a scheduler named on the command line takes precedence.
 if any(argument.startswith("--scheduler-") for argument in sys.argv):
     get_config().set("core", "local_scheduler", "false")

@@ -1,4 +1,4 @@
-"""Look for faults of the data."""
+"""Check the data set for problems."""
 
 import luigi
 
@@ -9,15 +9,15 @@ from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.messages import logger
 from tasks.options import CheckOptions
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Result, Step, path
+from tasks.step import Pending, Result, Step, fetch
 
 
 class CheckData(CheckOptions, Step):
-    """Write what is wrong with the photos; with `fail_on`, be a gate."""
+    """Write the findings of all data checks, and fail on those in `fail_on`."""
 
     def requires(self) -> list[luigi.Task]:
-        computed: ComputeBottlenecks = self.clone(ComputeBottlenecks)
-        return computed.one_a_class()
+        bottlenecks: ComputeBottlenecks = self.clone(ComputeBottlenecks)
+        return bottlenecks.per_class()
 
     def output(self) -> luigi.Target:
         summary = self.clone(SplitDataset).summary()
@@ -29,28 +29,29 @@ class CheckData(CheckOptions, Step):
         return Result(self.output_dir, "checks", name)
 
     def complete(self) -> bool:
-        """The findings are there, and none of them shuts the gate."""
+        """Return whether the findings exist and none is of a kind in `fail_on`."""
         target = self.output()
         if not target.exists():
             return False
         kinds = checks.parse_kinds(self.fail_on)
-        return not kinds or checks.read(path(target), kinds).empty
+        return not kinds or checks.read(fetch(target), kinds).empty
 
     def work(self) -> None:
-        target = path(self.output())
+        target = fetch(self.output())
         if not target.exists():
-            computed = self.clone(ComputeBottlenecks)
-            recipe = computed.recipe()
+            bottlenecks = self.clone(ComputeBottlenecks)
+            recipe = bottlenecks.recipe()
             assert recipe is not None
-            subject = context.build_context(
-                manifest.read(path(self.clone(SplitDataset).output())),
-                [computed.part(part) for part in split.SPLITS],
+            check_context = context.build_context(
+                manifest.read(fetch(self.clone(SplitDataset).output())),
+                [bottlenecks.read_split(name) for name in split.SPLITS],
                 self.image_dir,
                 recipe.module,
                 self.reporter,
             )
-            findings = checks.run(subject)
+            findings = checks.run(check_context)
             checks.write(findings, target)
             for line in checks.summary_lines(findings):
                 logger.warning(line)
-        checks.fail_on_findings(checks.read(target, checks.parse_kinds(self.fail_on)), target)
+        kinds = checks.parse_kinds(self.fail_on)
+        checks.fail_on_findings(checks.read(target, kinds), target)

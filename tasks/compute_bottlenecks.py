@@ -5,71 +5,72 @@ from uuid import uuid4
 
 import luigi
 
-from pipeline.bottlenecks import reader, remote_cache, shards, writer
+from pipeline.bottlenecks import remote_cache, shards, writer
+from pipeline.bottlenecks.reader import SplitReader
 from pipeline.bottlenecks.recipe import Recipe
-from pipeline.files import output_store
 from pipeline.photos import inspection, manifest
+from pipeline.photos.manifest import ClassSummary
 from pipeline.progress import Progress
 from tasks.class_rows import class_rows
 from tasks.compute_shards import ComputeShards
-from tasks.messages import tell
+from tasks.messages import log_summary
 from tasks.options import BottleneckOptions
 from tasks.plan_shards import PlanShards
 from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Step, path, paths, place
+from tasks.step import Pending, Step, fetch, fetch_all, local_path
 
-GROUP_PHOTOS = 1_000_000  # whose rows of the manifest are in memory at once
+GROUP_PHOTOS = 1_000_000  # photos whose manifest rows are in memory at once
 
 
-def _together(labels: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+def _join(labels: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(label for some in labels for label in some)
 
 
-def _groups(classes: list[manifest.ClassSummary]) -> Iterator[list[manifest.ClassSummary]]:
-    """Some classes at a time, but those that are larger than a group."""
-    group, held = list[manifest.ClassSummary](), 0
-    for of_class in classes:
-        if group and held + of_class.usable > GROUP_PHOTOS:
+def _groups(classes: list[ClassSummary]) -> Iterator[list[ClassSummary]]:
+    """Group classes by GROUP_PHOTOS photos; a class larger than that is a group of its own."""
+    group, photos = list[ClassSummary](), 0
+    for summary in classes:
+        if group and photos + summary.usable > GROUP_PHOTOS:
             yield group
-            group, held = [], 0
-        group.append(of_class)
-        held += of_class.usable
+            group, photos = [], 0
+        group.append(summary)
+        photos += summary.usable
     yield group
 
 
-# luigid keeps to the worker that ran a batch of this name before, even if it has ended: its second
-# run would never count as done.
-_THIS_PROCESS = uuid4().hex[:8]
+# luigid assigns a batch of this name to the worker that ran it before, even if that worker has
+# ended: without a name per process, a second run would never count as done.
+_PROCESS = uuid4().hex[:8]
 
 
 class ComputeBottlenecks(BottleneckOptions, Step):
-    """Write the bottlenecks of some classes, one Parquet data set a class.
+    """Write the bottlenecks of classes, one Parquet data set each.
 
-    Luigi hands all classes that wait to one task, so that one loaded module serves them all.
+    Luigi batches all pending classes into one task, so that one loaded module serves them all.
     """
 
     labels = luigi.ListParameter(
         default=tuple[str, ...](),
-        batch_method=_together,
-        description="class folders; empty means all of them",
+        batch_method=_join,
+        description="class folders; empty means all",
     )
     batch = luigi.Parameter(
         default="",
-        batch_method=lambda _: _THIS_PROCESS,
-        description="set by Luigi alone, where one task stands for several",
+        batch_method=lambda _: _PROCESS,
+        description="set only by Luigi, when one task stands for several",
     )
 
-    def one_a_class(self) -> list[luigi.Task]:
-        """What a step that needs all classes requires."""
+    def per_class(self) -> list[luigi.Task]:
+        """Return one task per class: what a step that needs all classes requires."""
         labels = self.clone(SplitDataset).labels()
-        # Without a folder to list yet, one task stands for all classes.
+        # As long as there is no folder to list, one task stands for all classes.
         return [self.clone(labels=(label,)) for label in labels] or [self]
 
     def requires(self) -> list[luigi.Task]:
         steps = [self.clone(SplitDataset), self.clone(PrepareModule)]
-        divided = self.clone(ComputeShards)
-        return [*steps, divided] if divided.worthwhile() else steps
+        sharded = self.clone(ComputeShards)
+        return [*steps, sharded] if sharded.worthwhile() else steps
 
     def output(self) -> list[luigi.Target]:
         summary, recipe = self.clone(SplitDataset).summary(), self.recipe()
@@ -81,49 +82,47 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         return all(target.exists() for target in self.output())
 
     def recipe(self) -> Recipe | None:
-        """How vectors are made, once the module is ready."""
+        """Return how vectors are made, or None until the module is prepared."""
         recipe: Recipe | None = self.clone(PlanShards).recipe()
         return recipe
 
     def ready(self, progress: Progress) -> Recipe:
-        """The same, with the module on this machine."""
+        """Return how vectors are made, with the module on this machine."""
         recipe: Recipe = self.clone(PlanShards).ready(progress)
         return recipe
 
-    def part(self, split: str) -> reader.SplitReader:
-        """The photos of one part of the split, once they are computed."""
+    def read_split(self, split: str) -> SplitReader:
+        """Return a reader of one split's bottlenecks, once they are computed."""
         summary = self.clone(SplitDataset).summary()
         assert summary is not None
         classes = zip(self._classes(summary), self.output(), strict=True)
-        return reader.SplitReader(paths(t for of, t in classes if getattr(of, split)), split)
+        targets = (target for class_summary, target in classes if getattr(class_summary, split))
+        return SplitReader(fetch_all(targets), split)
 
     def work(self) -> None:
         split = self.clone(SplitDataset)
         summary, recipe = split.summary(), self.ready(self.reporter)
         assert summary is not None
-        store = self.output_dir / "bottlenecks"
-        directory = recipe.directory(store)
-        elsewhere = output_store.of(self.output_dir)
-        if elsewhere:
-            self.clone(ComputeShards).fetch()
+        bottlenecks = self.output_dir / "bottlenecks"
+        recipe_dir = recipe.directory(bottlenecks)
+        self.clone(ComputeShards).fetch_computed()
         for classes in _groups(self._classes(summary)):
-            labels = tuple(c.label for c in classes)
-            labelled = manifest.read(path(split.output()), labels)
-            usable = labelled[labelled["status"] == inspection.OK]
-            if elsewhere:
-                remote_cache.fetch_cached(elsewhere, directory, usable, recipe, labels)
-            given = (usable, classes, self.image_dir, recipe, store, self.reporter)
-            tell(writer.summary_lines(writer.compute(*given)))
-        if elsewhere:
-            remote_cache.share_rejected(elsewhere, directory)
-            self._upload()
+            labels = tuple(class_summary.label for class_summary in classes)
+            rows = manifest.read(fetch(split.output()), labels)
+            usable = rows[rows["status"] == inspection.OK]
+            remote_cache.fetch_cached(self.output_store, recipe_dir, usable, recipe, labels)
+            counts = writer.compute(
+                usable, classes, self.image_dir, recipe, bottlenecks, self.reporter
+            )
+            log_summary(writer.summary_lines(counts))
+        remote_cache.share_rejected(self.output_store, recipe_dir)
+        self.upload()
         plan: PlanShards = self.clone(PlanShards)
         if plan.finished():
-            done = place(plan.output()).parent
-            if elsewhere:
-                elsewhere.remove(done)
-            shards.clear(done)
+            shard_dir = local_path(plan.output()).parent
+            self.output_store.remove(shard_dir)
+            shards.clear(shard_dir)
 
-    def _classes(self, summary: manifest.Summary) -> list[manifest.ClassSummary]:
-        known = summary.by_label
-        return [known[label] for label in self.labels or known if label in known]
+    def _classes(self, summary: manifest.Summary) -> list[ClassSummary]:
+        by_label = summary.by_label
+        return [by_label[label] for label in self.labels or by_label if label in by_label]

@@ -3,16 +3,16 @@
 import luigi
 
 from pipeline.bottlenecks import shards, writer
-from tasks.messages import tell
+from tasks.messages import log_summary
 from tasks.options import BottleneckOptions
 from tasks.plan_shards import PlanShards
-from tasks.step import Pending, Result, Step, path, place
+from tasks.step import Pending, Result, Step, fetch, local_path
 
 
 class ComputeShard(BottleneckOptions, Step):
-    """Write the vectors of one shard, whatever classes its photos are in.
+    """Write the vectors of one shard, whichever classes its photos are in.
 
-    There may be fewer shards than were thought of when the work was handed out: then there is
+    There may be fewer shards than expected when the tasks were scheduled; the surplus tasks have
     nothing to do.
     """
 
@@ -25,19 +25,20 @@ class ComputeShard(BottleneckOptions, Step):
         plan = self.clone(PlanShards).output()
         if isinstance(plan, Pending):
             return plan
-        listed = shards.file(place(plan).parent, self.shard)
-        return Result(self.output_dir, str(listed.relative_to(self.output_dir)))
+        file = shards.file(local_path(plan).parent, self.shard)
+        return Result(self.output_dir, str(file.relative_to(self.output_dir)))
 
     def complete(self) -> bool:
         plan: PlanShards = self.clone(PlanShards)
         if not plan.output().exists():
             return plan.finished()
-        return self.output().exists() or not shards.file(path(plan.output()), self.shard).exists()
+        listed = shards.file(fetch(plan.output()), self.shard).exists()
+        return self.output().exists() or not listed
 
     def work(self) -> None:
-        target, plan = place(self.output()), self.clone(PlanShards)
+        target, plan = local_path(self.output()), self.clone(PlanShards)
         recipe = plan.ready(self.reporter)
-        path(plan.output())
+        fetch(plan.output())
         counts = shards.compute(target.parent, self.shard, self.image_dir, recipe, self.reporter)
-        counts.rejected = {}  # which the classes tell of
-        tell(writer.summary_lines(counts), f"Shard {self.shard}. ")
+        counts.rejected = {}  # the steps of the classes report these
+        log_summary(writer.summary_lines(counts), f"Shard {self.shard}. ")

@@ -1,9 +1,10 @@
-"""The configuration in luigi.cfg: values of options, checked, and names that nobody knows."""
+"""The configuration in luigi.cfg: option values, checked, and names that do not exist."""
 
 import difflib
 from configparser import InterpolationError
 from typing import Any, TypeVar
 
+import luigi
 from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration import get_config
 from luigi.task_register import Register
@@ -12,36 +13,73 @@ from pipeline.errors import UserError
 
 T = TypeVar("T", str, int, float, bool)
 
-_known: dict[str, list[str]] = {}
-# Sections that no class of Luigi's stands for.
-_LUIGIS = ("cors", "logging", "resources", "retcode", "task_history")
+_options: dict[str, list[str]] = {}  # names of our options, by section
+# Luigi's sections that are not named after one of its classes.
+_LUIGI_SECTIONS = ("cors", "logging", "resources", "retcode", "task_history")
+_PARAMETERS: dict[type, Any] = {
+    bool: luigi.BoolParameter,
+    int: luigi.IntParameter,
+    float: luigi.FloatParameter,
+    str: luigi.StrParameter,
+}
+_TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
-def configured(section: str, name: str, default: T, choices: tuple[T, ...] = ()) -> T:
-    """The value of an option in luigi.cfg, or the default.
+def config_default(section: str, name: str, default: T, choices: tuple[T, ...] = ()) -> T:
+    """Return the value of an option in luigi.cfg, or the default.
 
     Raises:
-        UserError: where the value is not of the default's type, or none of the choices.
+        UserError: if the value is not of the default's type, or not one of the choices.
     """
-    _known.setdefault(section, []).append(name)
+    _options.setdefault(section, []).append(name)
     try:
         text = get_config().get(section, name, None)
     except InterpolationError:
-        raise UserError(f"luigi.cfg: [{section}] {name}: for a % sign, write %%") from None
+        raise UserError(f"luigi.cfg: [{section}] {name}: write a % sign as %%") from None
     if text is None:
         return default
     try:
         value = _as_bool(text) if isinstance(default, bool) else type(default)(text)
     except ValueError:
-        kind = _KINDS[type(default)]
-        raise UserError(f"luigi.cfg: [{section}] {name} is {text!r}, which is not {kind}") from None
+        kind = _TYPE_NAMES[type(default)]
+        raise UserError(f"luigi.cfg: [{section}] {name} is {text!r}; it must be {kind}") from None
     if choices and value not in choices:
-        named = ", ".join(map(str, choices))
-        raise UserError(f"luigi.cfg: [{section}] {name} is {text!r}; it can be {named}")
+        allowed = ", ".join(map(str, choices))
+        raise UserError(f"luigi.cfg: [{section}] {name} is {text!r}; choose from {allowed}")
     return value
 
 
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
+def option(
+    path: str,
+    default: T,
+    description: str,
+    *,
+    choices: tuple[T, ...] = (),
+    significant: bool = True,
+    kind: type[luigi.Parameter[Any]] | None = None,
+) -> T:
+    """Declare an option that luigi.cfg can set.
+
+    Args:
+        path: its section and name in luigi.cfg, such as "head.l2"; the class attribute has the
+            same name.
+        default: value where luigi.cfg does not set it; its type is that of the option.
+        description: text for `--help`, with units.
+        choices: allowed values; empty allows all.
+        significant: whether the value is part of a task's identity.
+        kind: Luigi parameter class, if not the usual one for the type.
+
+    Returns:
+        The Luigi parameter. Its type here is that of the values that tasks see.
+    """
+    section, _, name = path.partition(".")
+    value: Any = config_default(section, name, default, choices)
+    arguments: dict[str, Any] = {"description": description, "significant": significant}
+    if choices:
+        parameter: Any = luigi.ChoiceParameter(default=value, choices=choices, **arguments)
+    else:
+        parameter = (kind or _PARAMETERS[type(default)])(default=value, **arguments)
+    return parameter  # type: ignore[no-any-return]
 
 
 def _as_bool(text: str) -> bool:
@@ -51,46 +89,46 @@ def _as_bool(text: str) -> bool:
     return values[text.lower()]
 
 
-def refuse_unknown() -> list[str]:
-    """Name the options and sections in luigi.cfg that do not exist: misspelt ones mostly.
+def check_names() -> list[str]:
+    """Find sections and options in luigi.cfg that do not exist, most of which are misspelt.
 
-    Luigi itself names the options in its own sections that it does not have.
+    Luigi itself reports unknown options in its own sections.
 
     Returns:
-        A line for each section that nobody here knows. It may be of another pipeline: Luigi also
-        reads the settings of the whole machine.
+        A warning for each unknown section. It may belong to another pipeline: Luigi also reads the
+        system-wide configuration.
 
     Raises:
-        UserError: for an option that does not exist, or a section called almost as one of ours.
+        UserError: for an unknown option, or for a section whose name is close to one of ours.
     """
     config = get_config()
-    strange = []
+    warnings = []
     for section in config.sections():
-        if section in _known or section in _LUIGIS or section in Register.task_names():
+        if section in _options or section in _LUIGI_SECTIONS or section in Register.task_names():
             continue
-        close = difflib.get_close_matches(section, _known, 1)
+        close = difflib.get_close_matches(section, _options, 1)
         if close:
             raise UserError(
                 f"luigi.cfg: there is no section [{section}]; did you mean [{close[0]}]?"
             )
-        strange.append(f"luigi.cfg: nothing here reads the section [{section}]; it is ignored")
-    for section, names in _known.items():
+        warnings.append(f"luigi.cfg: ignoring unknown section [{section}]")
+    for section, names in _options.items():
         for name in config.options(section) if config.has_section(section) else []:
             if name not in names:
                 close = difflib.get_close_matches(name, names, 1)
-                meant = f"did you mean {close[0]}?" if close else f"it has {', '.join(names)}"
-                raise UserError(f"luigi.cfg: [{section}] has no option {name}; {meant}")
-    return strange
+                hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(names)}"
+                raise UserError(f"luigi.cfg: [{section}] has no option {name}; {hint}")
+    return warnings
 
 
-def asked(arguments: list[str]) -> Any:
-    """The task that a command line asks for.
+def parse_task(arguments: list[str]) -> Any:
+    """Return the task that a command line asks for.
 
     Raises:
-        UserError: where an option has a wrong value.
+        UserError: if an option has an invalid value.
     """
     try:
         with CmdlineParser.global_instance(arguments) as parser:
             return parser.get_task_obj()
     except ValueError as error:
-        raise UserError(f"an option on the command line has a wrong value: {error}") from None
+        raise UserError(f"invalid value of an option on the command line: {error}") from None

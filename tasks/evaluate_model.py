@@ -1,6 +1,4 @@
-"""Measure the head on the test split, and write the page."""
-
-from pathlib import Path
+"""Evaluate the head on the test split, and write the page."""
 
 import luigi
 
@@ -18,50 +16,48 @@ from tasks.messages import logger
 from tasks.options import EvaluationOptions
 from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Result, Step, made, path, place
+from tasks.step import Pending, Result, Step, fetch, local_path, result_path
 from tasks.train_head import TrainHead
 
 
 class EvaluateModel(EvaluationOptions, Step):
-    """Write the figures over the test photos, what the head says of each, and the page."""
+    """Write the metrics on the test photos, the prediction for each of them, and the page."""
 
     def requires(self) -> dict[str, luigi.Task]:
         return {"head": self.clone(TrainHead), "findings": self.clone(CheckData)}
 
     def output(self) -> luigi.Target:
-        trained, checked = (self.clone(step).output() for step in (TrainHead, CheckData))
-        if isinstance(trained, Pending) or isinstance(checked, Pending):
+        head, findings = (self.clone(step).output() for step in (TrainHead, CheckData))
+        if isinstance(head, Pending) or isinstance(findings, Pending):
             return Pending()
-        made_of = (place(trained).name, place(checked).name, metrics.FORMAT_VERSION)
-        # A gate is part of what made it: an evaluation without one does not stand for it.
+        made_of = (local_path(head).name, local_path(findings).name, metrics.FORMAT_VERSION)
+        # An evaluation that no finding could fail does not stand in for one that it could.
         key = naming.digest(*made_of, checks.parse_kinds(self.fail_on))
         return Result(self.output_dir, "evaluations", key)
 
     def work(self) -> None:
-        inputs, target = self.input(), place(self.output())
-        computed = self.clone(ComputeBottlenecks)
-        recipe, summary = computed.recipe(), self.clone(SplitDataset).summary()
+        inputs, target = self.input(), local_path(self.output())
+        bottlenecks = self.clone(ComputeBottlenecks)
+        recipe, summary = bottlenecks.recipe(), self.clone(SplitDataset).summary()
         assert recipe is not None
         assert summary is not None
-        test = computed.part(split.TESTING)
-        result, predictions = metrics.evaluate(softmax_head.read(path(inputs["head"])), test)
-        shared_state.pull(self.output_dir)
-        now: Path = self.output_dir / "current"
-        compared = comparison.with_model(now, predictions, test, self.image_dir, recipe)
-        findings = checks.read(path(inputs["findings"]))
+        head_dir, test = fetch(inputs["head"]), bottlenecks.read_split(split.TESTING)
+        result, predictions = metrics.evaluate(softmax_head.read(head_dir), test)
+        current = shared_state.current_link(self.output_dir)
+        compared = comparison.with_model(current, predictions, test, self.image_dir, recipe)
+        findings = checks.read(fetch(inputs["findings"]))
         settings = {name: str(getattr(self, name)) for name, _ in self.get_params()}
-        step_timings, trained = self._timings(), path(inputs["head"])
-        run = Run(recipe, summary, settings, step_timings, trained, compared, now)
+        run = Run(recipe, summary, settings, self._timings(), head_dir, compared, current)
         report.write(run, result, predictions, findings, self.image_dir, target)
-        named = None if self.print_misclassified_test_images else metrics.TOP
-        for line in metrics.summary_lines(result, named):
+        most_named = None if self.print_misclassified_test_images else metrics.TOP
+        for line in metrics.summary_lines(result, most_named):
             logger.info(line)
-        logger.info("The page with everything: %s", target / report.FILE)
+        logger.info("Evaluation page: %s", target / report.FILE)
 
     def _timings(self) -> list[Timing]:
-        """When the steps ran that led here, and how long they took."""
+        """Return when the steps that led here ran, and how long they took."""
         steps = (SplitDataset, PrepareModule, ComputeBottlenecks, TrainHead, CheckData)
-        targets = [made(self.clone(step).output()) for step in steps]
-        known = timings.read(self.output_dir)
-        found = (timings.last(known, self.output_dir, target) for target in targets)
-        return [timed for timed in found if timed]
+        targets = [result_path(self.clone(step).output()) for step in steps]
+        recorded = timings.read(self.output_dir)
+        last = (timings.last(recorded, self.output_dir, target) for target in targets)
+        return [timing for timing in last if timing]

@@ -3,26 +3,26 @@
 import luigi
 
 from pipeline.export import model_folder, model_json, parity, tflite
-from pipeline.files import locks, naming
-from pipeline.nightly import current_model, history, promotion, shared_state
+from pipeline.files import naming
+from pipeline.nightly import promotion
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.evaluate_model import EvaluateModel
 from tasks.messages import logger
 from tasks.options import ExportOptions
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Result, Step, path, place
+from tasks.step import Pending, Result, Step, fetch, local_path
 from tasks.train_head import TrainHead
 
 
 class ExportModel(ExportOptions, Step):
-    """Write the model's files, and let `current` lead to them."""
+    """Write the model's files, and make it the current model."""
 
     promote = luigi.BoolParameter(
         default=True,
         parsing=luigi.BoolParameter.EXPLICIT_PARSING,
-        description="whether `current` is to lead to the model; NightlyRetrain decides that later",
+        description="make the model the current one; NightlyRetrain leaves that to its gate",
     )
-    _promoted = False  # by this run; another one may promote its own model right after
+    _promoted = False  # by this run; another run may promote its own model right after
 
     def requires(self) -> dict[str, luigi.Task]:
         return {
@@ -32,9 +32,9 @@ class ExportModel(ExportOptions, Step):
         }
 
     def output(self) -> luigi.Target:
-        evaluated = self.clone(EvaluateModel).output()
-        if isinstance(evaluated, Pending):
-            return evaluated
+        evaluation = self.clone(EvaluateModel).output()
+        if isinstance(evaluation, Pending):
+            return evaluation
         options = self._options()
         made_of = (
             options.final_tensor_name,
@@ -42,7 +42,7 @@ class ExportModel(ExportOptions, Step):
             options.onnx,
             model_folder.FORMAT_VERSION,
         )
-        key = naming.digest(place(evaluated).name, *made_of)
+        key = naming.digest(local_path(evaluation).name, *made_of)
         return Result(self.output_dir, "models", key)
 
     def complete(self) -> bool:
@@ -50,32 +50,30 @@ class ExportModel(ExportOptions, Step):
             return False
         if not self.promote or self._promoted:
             return True
-        shared_state.pull(self.output_dir)
-        return current_model.get(self.output_dir) == place(self.output()).resolve()
+        return promotion.is_current(self.output_dir, local_path(self.output()))
 
     def work(self) -> None:
         inputs, recipe = self.input(), self.clone(ComputeBottlenecks).ready(self.reporter)
         source = model_folder.Source(
-            path(inputs["head"]),
-            path(inputs["evaluation"]),
-            recipe,
-            path(inputs["manifest"]),
-            self.image_dir,
+            head=fetch(inputs["head"]),
+            evaluation=fetch(inputs["evaluation"]),
+            recipe=recipe,
+            manifest=fetch(inputs["manifest"]),
+            image_dir=self.image_dir,
         )
-        model = place(self.output())
+        model = local_path(self.output())
         model_folder.write(source, self._options(), model)
         for line in parity.summary_lines(model_json.parity_results(model), recipe.precision):
             logger.warning(line)
         if self.promote:
-            self._upload()
-            with locks.exclusive(self.output_dir / locks.PROMOTION):
-                shared_state.pull(self.output_dir)
-                move = promotion.promote(self.output_dir, model, promotion.MANUAL)
-                history.add(self.output_dir, promotion=move)
-                shared_state.share_model(self.output_dir)
-                shared_state.share_history(self.output_dir)
+            self.upload()
+            promotion.promote_manually(self.output_dir, model)
             self._promoted = True
             logger.info("The model is in %s", self.output_dir / "current")
 
     def _options(self) -> model_folder.Options:
-        return model_folder.Options(self.final_tensor_name, tflite.parse(self.tflite), self.onnx)
+        return model_folder.Options(
+            final_tensor_name=self.final_tensor_name,
+            tflite=tflite.parse(self.tflite),
+            onnx=self.onnx,
+        )

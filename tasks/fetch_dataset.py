@@ -1,26 +1,25 @@
-"""Fetch a public data set."""
+"""Download a public data set."""
 
 import luigi
 
 from pipeline.photos import datasets
 from tasks.messages import logger
 from tasks.options import DATA_DIR, DataOptions
-from tasks.step import Step, path
+from tasks.step import Step, fetch
 
 
 class FetchDataset(Step):
-    """Fetch a public data set from its publisher, and unpack it."""
+    """Download a public data set from its publisher, and unpack it."""
 
     dataset = DataOptions.dataset
 
     def output(self) -> luigi.Target:
-        chosen = datasets.DATASETS[self.dataset]
-        return luigi.LocalTarget(chosen.directory(self.dataset, DATA_DIR).absolute())
+        dataset = datasets.DATASETS[self.dataset]
+        return luigi.LocalTarget(dataset.directory(self.dataset, DATA_DIR).absolute())
 
     def work(self) -> None:
-        chosen = datasets.DATASETS[self.dataset]
-        logger.info(
-            "%s: %s. About %s MB to fetch", self.dataset, chosen.notice, f"{chosen.megabytes:,}"
-        )
-        datasets.fetch(self.dataset, path(self.output()).parent, self.reporter)
-        logger.info("%s is in %s", self.dataset, path(self.output()))
+        dataset = datasets.DATASETS[self.dataset]
+        size = f"{dataset.megabytes:,}"
+        logger.info("%s: %s. About %s MB to download", self.dataset, dataset.notice, size)
+        datasets.fetch(self.dataset, fetch(self.output()).parent, self.reporter)
+        logger.info("%s is in %s", self.dataset, fetch(self.output()))

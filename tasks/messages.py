@@ -1,4 +1,4 @@
-"""What the user gets to see: log lines, a progress bar, and the status on luigid's page."""
+"""Messages to the user: log lines, a progress bar, and the status on luigid's page."""
 
 import errno
 import logging
@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 
 logger = logging.getLogger("luigi-interface")
 
-# How Luigi's own lines begin that say no more than the summary does, one for each class.
+# Prefixes of Luigi's own log lines that repeat what its summary says per class.
 _NOISE = (
     "Informed scheduler",
     "Running Worker",
@@ -28,132 +28,134 @@ _NOISE = (
     "Worker ",
     "[pid %s] Worker",
 )
-# What the machine may refuse, and the remedy.
-_REFUSALS = {
+# System errors that a user can resolve, with the remedy.
+_REMEDIES = {
     errno.ENOSPC: "make room on the disk",
     errno.EDQUOT: "make room, or ask for a larger quota",
-    errno.EROFS: "choose an output_dir that can be written to",
-    errno.EACCES: "give this user the permission, or choose another folder",
+    errno.EROFS: "choose a writable output_dir",
+    errno.EACCES: "grant this user the permission, or choose another folder",
     errno.EMFILE: "raise the limit: ulimit -n 4096",
     errno.ENFILE: "close other programs",
-    errno.ENOMEM: "free some memory, or raise the limit of this user or container",
+    errno.ENOMEM: "free memory, or raise the limit of this user or container",
 }
-# Who says it in words, and not with a number: TensorFlow, shutil, SQLite, the loader of libraries.
-_WORDS = {os.strerror(number): number for number in _REFUSALS} | {
+# Texts of errors without an errno: TensorFlow, shutil, SQLite and the dynamic loader raise them.
+_ERRNO_BY_TEXT = {os.strerror(number): number for number in _REMEDIES} | {
     "database or disk is full": errno.ENOSPC,
     "attempt to write a readonly database": errno.EROFS,
     "failed to map segment from shared object": errno.ENOMEM,
     "can't start new thread": errno.ENOMEM,
     "std::bad_alloc": errno.ENOMEM,
 }
-_ASKED = re.compile(r"^pipeline\.errors\.\w+: (.*)", re.M | re.S)  # the end of a traceback
-_REFUSED = re.compile(r"^\w+: \[Errno (\d+)\] (.*)", re.M)  # the same, from the machine
-_QUOTED = re.compile(r"'(/[^']*)'")  # how Arrow names a file
-_SECONDS = 1.0  # between two messages to luigid
-_SECONDS_OF_LOG = 30.0  # between two lines of a log that no terminal shows
+# Luigi passes on an error in complete() only as the text of its traceback.
+_USER_ERROR = re.compile(rf"^{re.escape(UserError.__module__)}\.\w+: (.*)", re.M | re.S)
+_OS_ERROR = re.compile(r"^\w+: \[Errno (\d+)\] (.*)", re.M)
+_QUOTED_PATH = re.compile(r"'(/[^']*)'")  # Arrow quotes file names so
+_UPDATE_S = 1.0  # seconds between two messages to luigid
+_LOG_S = 30.0  # seconds between two log lines where there is no terminal
 
 
 def tidy(record: logging.LogRecord) -> bool:
-    """Filter of Luigi's log: no noise, and no traceback for what the user can put right."""
+    """Filter Luigi's log: drop noise, and tracebacks of problems that the user can resolve."""
     error = record.exc_info[1] if record.exc_info else None
     reason = _reason(error, record)
     if reason:
         record.levelno, record.levelname = logging.ERROR, "ERROR"
         record.msg, record.args = "%s", (reason,)
         record.exc_info = record.exc_text = None
-    if str(record.msg).startswith("Failed connecting"):  # what Luigi does about it comes next
+    if str(record.msg).startswith("Failed connecting"):  # the next line says that Luigi retries
         record.exc_info = record.exc_text = None
     return record.levelno > logging.INFO or not str(record.msg).startswith(_NOISE)
 
 
 def _reason(error: BaseException | None, record: logging.LogRecord) -> str:
-    """What the user can do about an error; empty where the traceback has to tell."""
+    """Return what the user can do about an error; empty if only the traceback can tell."""
     if isinstance(error, UserError):
         return str(error)
-    looking = _ASKED.search(str(record.msg))  # for results, as in a store that is silent
-    if looking:
-        return looking[1].strip()
-    refused = _REFUSED.search(str(record.msg))
-    if refused and not error:
-        error = OSError(int(refused[1]), refused[2])
+    if user_error := _USER_ERROR.search(str(record.msg)):
+        return user_error[1].strip()
+    os_error = _OS_ERROR.search(str(record.msg))
+    if os_error and not error:
+        error = OSError(int(os_error[1]), os_error[2])
     if isinstance(error, RPCError):
         return "the scheduler does not answer; start it with make luigid, or run without SCHEDULER"
-    refusal = _refusal(error)
-    if refusal:
-        where = [getattr(error, "filename", None), *getattr(error, "__notes__", ())]
-        where += _QUOTED.findall(str(error))
-        named = next((f"{place}: " for place in where if place), "")
-        remedy = _REFUSALS[refusal]
-        return f"{named}{os.strerror(refusal)}; {remedy}, and run again: what is done is kept"
-    if str(error).startswith("Unfulfilled dependenc"):  # Luigi's
-        return "what this step needs has gone meanwhile, as a damaged file does; it is made again"
+    if number := _resolvable_errno(error):
+        places = [getattr(error, "filename", None), *getattr(error, "__notes__", ())]
+        places += _QUOTED_PATH.findall(str(error))
+        prefix = next((f"{place}: " for place in places if place), "")
+        remedy = f"{_REMEDIES[number]}, and run again: finished work is kept"
+        return f"{prefix}{os.strerror(number)}; {remedy}"
+    if str(error).startswith("Unfulfilled dependenc"):  # raised by Luigi
+        return (
+            "an input disappeared during the run, for example because a damaged file was deleted; "
+            "run again to rebuild it"
+        )
     if isinstance(error, ValueError) and "Uncaught exception in luigi" in str(record.msg):
-        return f"an option on the command line has a wrong value: {error}"  # from parsing them
+        return f"invalid value of an option on the command line: {error}"
     return ""
 
 
-def _refusal(error: BaseException | None) -> int:
-    """The number of what the machine has refused; 0 where it was something else."""
+def _resolvable_errno(error: BaseException | None) -> int:
+    """Return the errno of a system error that has a remedy, or 0."""
     if isinstance(error, MemoryError):
         return errno.ENOMEM
     number = getattr(error, "errno", None)
     if number is None and isinstance(error, Exception):
-        number = next((of for words, of in _WORDS.items() if words in str(error)), 0)
-    return number if number in _REFUSALS else 0
+        number = next((n for text, n in _ERRNO_BY_TEXT.items() if text in str(error)), 0)
+    return number if number in _REMEDIES else 0
 
 
-def interrupted(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """Exception hook: Ctrl-C is no mistake, and loses next to nothing."""
+def log_interrupt(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Exception hook that replaces the traceback of Ctrl-C, which loses almost nothing."""
     if issubclass(kind, KeyboardInterrupt):
-        logger.warning("Interrupted. What was computed is kept: run it again to go on")
+        logger.warning("Interrupted. Finished work is kept: run again to continue")
     else:
         sys.__excepthook__(kind, error, trace)
 
 
-def tell(remarks: Iterable[str], of: str = "") -> None:
-    """Log what a step has done, and, as warnings, what a user should know of it."""
-    done, *warnings = remarks
-    logger.info("%s%s", of, done)
+def log_summary(lines: Iterable[str], prefix: str = "") -> None:
+    """Log the first line of a step's summary as information, and the others as warnings."""
+    summary, *warnings = lines
+    logger.info("%s%s", prefix, summary)
     for line in warnings:
         logger.warning(line)
 
 
 class Reporter:
-    """Shows the progress of a task: a bar on a terminal, else a log line; and on luigid's page."""
+    """Show a task's progress on luigid's page, and as a bar on a terminal or else in the log."""
 
     def __init__(self, task: luigi.Task) -> None:
         self._task: Any = task
         self._bar: Any = None  # a tqdm
         self._start = time.monotonic()
-        self._last, self._last_log = -_SECONDS, self._start
+        self._last, self._last_log = -_UPDATE_S, self._start
 
     def __call__(self, done: int, total: int, message: str) -> None:
-        """Implements `pipeline.progress.Progress`."""
+        """Implement `pipeline.progress.Progress`."""
         if sys.stderr.isatty():
             if self._bar is None:
                 self._bar = tqdm(total=total, unit="", dynamic_ncols=True)
             self._bar.set_description(message, refresh=False)
             self._bar.update(done - self._bar.n)
         now = time.monotonic()
-        if now - self._last < _SECONDS and done < total:
+        if now - self._last < _UPDATE_S and done < total:
             return
         self._last = now
         text = f"{done:,} of {total:,} {message}"
         if done and now > self._start:
             rate = done / (now - self._start)
             text += f", {rate:,.0f} a second, {(total - done) / rate:,.0f} s left"
-        if self._bar is None and now - self._last_log > _SECONDS_OF_LOG:
+        if self._bar is None and now - self._last_log > _LOG_S:
             self._last_log = now
             logger.info(text)
-        # Luigi's worker puts these in place while it runs the task.
+        # Luigi's worker sets these while it runs the task.
         if self._task.set_status_message:
             try:
                 self._task.set_status_message(text)
                 self._task.set_progress_percentage(100 * done // max(total, 1))
             except RPCError:
-                logger.warning("The scheduler does not answer; the work goes on")
+                logger.warning("The scheduler does not answer; the work continues")
 
     def close(self) -> None:
-        """End the bar's line."""
+        """Finish the bar."""
         if self._bar is not None:
             self._bar.close()

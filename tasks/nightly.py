@@ -1,8 +1,8 @@
-"""What cron or systemd runs: tonight's retrain, tried again where it fails, with a mail at the end.
+"""Tonight's run, for cron or systemd: retries after a failure, and a mail about the result.
 
     python -m tasks.nightly --image-dir photos --scheduler-url http://127.0.0.1:8082
 
-takes the options of NightlyRetrain and of the luigi command.
+Takes the options of NightlyRetrain and of the luigi command. docs/nightly.md lists the exit codes.
 """
 
 import html
@@ -24,100 +24,103 @@ from pipeline.nightly import history, history_page, shared_state
 from pipeline.nightly.history import Night
 from tasks import NightlyRetrain, configuration
 
-# Exit codes beside Luigi's own, which luigi.cfg names.
-DONE, MISTAKE, REFUSED, ALREADY_RUNNING, INTERRUPTED = 0, 2, 3, 10, 130
+# Exit codes besides Luigi's own, which luigi.cfg sets.
+DONE, MISTAKE, REJECTED, ALREADY_RUNNING, INTERRUPTED = 0, 2, 3, 10, 130
+_EXIT_CODE_TEXTS = {
+    10: "another run is using these photos",
+    25: "the scheduler denied the run",
+    40: "the scheduler does not answer, or Luigi itself failed",
+}
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """How one try ended: its exit code, and what failed in it."""
+    """The end of one attempt: its failures and exit code, which is -n if signal n killed it."""
 
     code: int
     failures: tuple[str, ...]
 
     def __str__(self) -> str:
         killed = f"killed by {signal.Signals(-self.code).name}" if self.code < 0 else ""
-        return "; ".join(filter(None, (*self.failures, killed))) or _MEANING.get(
+        return "; ".join(filter(None, (*self.failures, killed))) or _EXIT_CODE_TEXTS.get(
             self.code, f"exit code {self.code}"
         )
 
 
-_MEANING = {
-    10: "another run is working on these photos",
-    25: "the scheduler lost sight of the run",
-    40: "the scheduler does not answer, or Luigi itself failed",
-}
-
-
 def main() -> None:
-    """Run the night, and exit with a code that says what became of it: see docs/nightly.md."""
+    """Run the night, and exit with a code that tells its outcome."""
     arguments = ["--module", "tasks", "NightlyRetrain", *sys.argv[1:]]
     try:
-        task = configuration.asked(arguments)
-        with locks.try_exclusive(task.output_dir / locks.NIGHTLY) as held:
-            if held is None:
-                _say(f"Another nightly run is at work on {task.output_dir}; this one leaves")
+        task = configuration.parse_task(arguments)
+        with locks.try_exclusive(task.output_dir / locks.NIGHTLY) as lock:
+            if lock is None:
+                _print(f"Another nightly run is active on {task.output_dir}; exiting")
                 sys.exit(ALREADY_RUNNING)
-            # Under one name for each folder, as the lock sees to it that there is but one run: the
-            # scheduler gives a run that was killed its work back at once.
+            # The lock permits one run per folder, so one worker name per folder is unique. With a
+            # fixed name, the scheduler returns the work of a killed run at once.
             arguments += ["--worker-id", f"nightly run on {task.output_dir}"]
             shared_state.pull(task.output_dir)
-            code = _night(task, arguments)
+            code = _run_night(task, arguments)
             history_page.write(task.output_dir)
             sys.exit(code)
     except UserError as error:
-        _say(str(error))
+        _print(str(error))
         sys.exit(MISTAKE)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
 
-def _night(task: NightlyRetrain, arguments: list[str]) -> int:
-    before = len(history.nights(task.output_dir))
-    for attempt in range(1 + task.retries):
-        if attempt:
-            _say(f"Trying again in {task.retry_delay:g} s ({attempt} of {task.retries})")
+def _run_night(task: NightlyRetrain, arguments: list[str]) -> int:
+    nights_before = len(history.nights(task.output_dir))
+    for retry in range(1 + task.retries):
+        if retry:
+            _print(f"Trying again in {task.retry_delay:g} s (retry {retry} of {task.retries})")
             time.sleep(task.retry_delay)
-        tried = _try(arguments)
-        if tried.code in (DONE, MISTAKE, INTERRUPTED):
+        attempt = _attempt(arguments)
+        if attempt.code in (DONE, MISTAKE, INTERRUPTED):
             break
-        _say(f"Failed: {tried}")
-    if tried.code == DONE:
-        return _ended(task, before)
-    if tried.code != INTERRUPTED:
-        code = tried.code if tried.code > 0 else 128 - tried.code  # of a signal, as shells do
-        reason = str(tried).splitlines()[0]
-        history.add(task.output_dir, Night(task.date.isoformat(), history.FAILED, reason))
-        try:
-            shared_state.share_history(task.output_dir)
-        except OutageError as error:  # it may be the very reason
-            _say(str(error))
-        text = f"{tried}\n\nThe current model stays. Exit code {code}.\n"
-        _mail(f"{task.date}: failed", text)
-        return code
-    return INTERRUPTED
+        _print(f"Failed: {attempt}")
+    if attempt.code == DONE:
+        return _report_result(task, nights_before)
+    if attempt.code == INTERRUPTED:
+        return INTERRUPTED
+    return _report_failure(task, attempt)
 
 
-def _ended(task: NightlyRetrain, before: int) -> int:
-    """Tell of a run that came to its end, and mail what somebody should look at."""
+def _report_failure(task: NightlyRetrain, attempt: Attempt) -> int:
+    """Record and mail a night without a result; return the exit code."""
+    code = attempt.code if attempt.code > 0 else 128 - attempt.code  # of a signal, as in shells
+    reason = str(attempt).splitlines()[0]
+    history.add(task.output_dir, Night(task.date.isoformat(), history.FAILED, reason))
+    try:
+        shared_state.share_history(task.output_dir)
+    except OutageError as error:  # possibly the reason of the failure
+        _print(str(error))
+    text = f"{attempt}\n\nThe current model stays. Exit code {code}.\n"
+    _mail(f"{task.date}: failed", text)
+    return code
+
+
+def _report_result(task: NightlyRetrain, nights_before: int) -> int:
+    """Print the night's outcome, and mail it if it needs attention; return the exit code."""
     nights = history.nights(task.output_dir)
     night = next(n for n in reversed(nights) if n.date == task.date.isoformat())
     summary = f"{night.date}: {night.outcome} ({night.reason})"
-    if len(nights) == before:
-        _say(f"Nothing to do. {summary}")
+    if len(nights) == nights_before:
+        _print(f"Nothing to do. {summary}")
     else:
-        _say("\n".join([summary, *night.flags]))
+        _print("\n".join([summary, *night.flags]))
         if night.outcome == history.REFUSED or night.flags:
-            subject = f"{night.date}: {night.outcome}{', look at it' if night.flags else ''}"
+            subject = f"{night.date}: {night.outcome}{', needs attention' if night.flags else ''}"
             _mail(subject, "\n".join([summary, *night.flags, "", *history.lines(nights[-14:])]))
-    return REFUSED if night.outcome == history.REFUSED else DONE
+    return REJECTED if night.outcome == history.REFUSED else DONE
 
 
-def _try(arguments: list[str]) -> Attempt:
-    """One run of Luigi in a process of its own, which may die of whatever it likes."""
-    context = multiprocessing.get_context("fork")  # it holds the lock on, should this one be killed
+def _attempt(arguments: list[str]) -> Attempt:
+    """Run Luigi once, in a process of its own, which may crash without consequences here."""
+    context = multiprocessing.get_context("fork")  # it keeps the lock if this process is killed
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_run, args=(arguments, sender))
+    process = context.Process(target=_run_luigi, args=(arguments, sender))
     process.start()
     sender.close()
     failures = []
@@ -130,11 +133,11 @@ def _try(arguments: list[str]) -> Attempt:
     return Attempt(process.exitcode, tuple(failures))
 
 
-def _run(arguments: list[str], sender: Connection) -> None:
+def _run_luigi(arguments: list[str], sender: Connection) -> None:
     mistakes = []
 
     @luigi.Task.event_handler(luigi.Event.FAILURE)
-    def failed(task: luigi.Task, error: BaseException) -> None:
+    def record_failure(task: luigi.Task, error: BaseException) -> None:
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         sender.send(f"{task.task_family}: {kind}{error}")
         if isinstance(error, UserError) and not isinstance(error, RETRYABLE):
@@ -149,14 +152,14 @@ def _run(arguments: list[str], sender: Connection) -> None:
 
 
 def _mail(subject: str, text: str) -> None:
-    """Send a mail to [email] receiver, if luigi.cfg names one; not from a terminal."""
+    """Send a mail to [email] receiver, if luigi.cfg names one; not when run from a terminal."""
     logging.getLogger("luigi-interface").addHandler(logging.StreamHandler())
     if notifications.email().format == "html":
         text = f"<pre>{html.escape(text)}</pre>"
     notifications.send_error_email(f"Retrain {subject}", text)
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 

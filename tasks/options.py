@@ -1,8 +1,8 @@
-"""The options of the pipeline, with their units and defaults.
+"""The options of the pipeline, with their units and defaults; see also `command_options`.
 
-Each can be set in luigi.cfg, in the section that its class names, and overruled on the command
-line: `validation_percentage` in luigi.cfg is `--validation-percentage` there. Names are
-retrain.py's where it had the option.
+Each option can be set in luigi.cfg, in the section that its class names, and overridden on the
+command line: `validation_percentage` in luigi.cfg is `--validation-percentage` there. Where
+retrain.py had the option, the name is the same.
 """
 
 from collections.abc import Sequence
@@ -10,19 +10,18 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
-import luigi
-
 from pipeline.bottlenecks import extraction
 from pipeline.evaluation.data_checks import checks
 from pipeline.export import tflite
 from pipeline.files import output_store, places
+from pipeline.files.output_store import OutputStore
 from pipeline.head.settings import BALANCED, LBFGS, NONE, SGD, Settings, Sgd, parse_class_weights
 from pipeline.modules import signatures
 from pipeline.photos import datasets, split
 from pipeline.photos.augmentation import Augmentation
-from tasks.configuration import configured
+from tasks.configuration import config_default, option
 from tasks.parameters import (
-    FaultsParameter,
+    FindingsParameter,
     FolderParameter,
     OutputParameter,
     PlaceParameter,
@@ -33,33 +32,38 @@ DATA_DIR = Path("data")
 SAMPLE_DIR = DATA_DIR / "digits"
 
 
-def _given(options: object, kind: type) -> dict[str, Any]:
-    """The options that are called as a data class's fields."""
+def _values_for(options: object, kind: type) -> dict[str, Any]:
+    """Return the values of the options that are named like the fields of a data class."""
     return {field.name: getattr(options, field.name) for field in fields(kind)}
 
 
 class OutputOptions:
-    """Section [data]: where everything is written."""
+    """Section [data]: the output folder."""
 
     output_dir = OutputParameter(
-        default=cast(Path, places.parse(configured("data", "output_dir", "data/output"))),
-        description="folder for everything the pipeline writes, or the URL of one (s3://, gs://); "
-        "`current` in it is the last model",
+        default=cast(Path, places.parse(config_default("data", "output_dir", "data/output"))),
+        description="folder for everything the pipeline writes, or its URL (s3://, gs://); "
+        "`current` in it points to the current model",
     )
     work_dir = FolderParameter(
-        default=Path(configured("data", "work_dir", str(output_store.WORK_DIR))),
+        default=Path(config_default("data", "work_dir", str(output_store.WORK_DIR))),
         significant=False,
-        description="folder of this machine in which an output_dir that is a URL is mirrored",
+        description="local folder that mirrors an output_dir that is a URL",
     )
 
     @classmethod
     def get_param_values(
         cls, params: Sequence[tuple[str, Any]], args: Any, kwargs: Any
     ) -> list[tuple[str, Any]]:
-        """Luigi's, after which the output folder is one of this machine: itself, or its mirror."""
+        """Replace the output folder by its local folder: itself, or the mirror of a URL."""
         values = dict(super().get_param_values(params, args, kwargs))  # type: ignore[misc]
-        values["output_dir"] = output_store.folder(values["output_dir"], values["work_dir"])
+        values["output_dir"] = output_store.local_folder(values["output_dir"], values["work_dir"])
         return list(values.items())
+
+    @property
+    def output_store(self) -> OutputStore:
+        """Where results are kept: the output folder alone, or an object store behind it."""
+        return output_store.open_store(self.output_dir)
 
 
 _DATASETS = ("", *datasets.DATASETS)
@@ -68,51 +72,52 @@ _DATASETS = ("", *datasets.DATASETS)
 class DataOptions(OutputOptions):
     """Section [data]: the photos, and how they are split."""
 
-    dataset = luigi.ChoiceParameter(
-        default=configured("data", "dataset", "", _DATASETS),
+    dataset = option(
+        "data.dataset",
+        "",
+        "public data set to download and use instead of image_dir: flower_photos, or food101 with "
+        "its official split",
         choices=_DATASETS,
-        description="a public data set, fetched from its publisher, in place of image_dir: "
-        "flower_photos, or food101 with its official split",
     )
     image_dir = PlaceParameter(
-        default=places.parse(configured("data", "image_dir", str(SAMPLE_DIR))),
-        description="folder with a folder of photos for each class, or the URL of one (s3://, gs://)",
+        default=places.parse(config_default("data", "image_dir", str(SAMPLE_DIR))),
+        description="folder with one folder of photos per class, or its URL (s3://, gs://)",
     )
-    split_file = luigi.StrParameter(
-        default=configured("data", "split_file", ""),
-        description="the data set's own split: folder with train.txt and test.txt (label/name a "
-        "line), or such files with commas between; empty splits by the hash of the file name",
+    split_file = option(
+        "data.split_file",
+        "",
+        "predefined split: folder that contains train.txt and test.txt (one label/name per line), "
+        "or such files, separated by commas; empty: split by the hash of the file name",
     )
-    validation_percentage = luigi.FloatParameter(
-        default=configured("data", "validation_percentage", 10.0),
-        description="percent of the photos that choose between heads",
+    validation_percentage = option(
+        "data.validation_percentage", 10.0, "percentage of the photos used to choose between heads"
     )
-    testing_percentage = luigi.FloatParameter(
-        default=configured("data", "testing_percentage", 10.0),
-        description="percent of the photos that measure the accuracy",
+    testing_percentage = option(
+        "data.testing_percentage", 10.0, "percentage of the photos used to measure the accuracy"
     )
-    group_duplicates = luigi.BoolParameter(
-        default=configured("data", "group_duplicates", False),
-        description="keep files of equal content in one part of the split, whatever their names",
+    group_duplicates = option(
+        "data.group_duplicates",
+        False,
+        "keep identical files in the same split, whatever their names",
     )
 
     @classmethod
     def get_param_values(
         cls, params: Sequence[tuple[str, Any]], args: Any, kwargs: Any
     ) -> list[tuple[str, Any]]:
-        """Luigi's, after which the folders are those of the data set, where one is named."""
+        """Replace the folders by those of the public data set, if there is one."""
         values = dict(super().get_param_values(params, args, kwargs))
         if values["dataset"]:
-            chosen = datasets.DATASETS[values["dataset"]]
-            directory = chosen.directory(values["dataset"], DATA_DIR)
-            values["image_dir"] = directory / chosen.photos
-            if chosen.lists and not values["split_file"]:
-                values["split_file"] = str(directory / chosen.lists)
+            dataset = datasets.DATASETS[values["dataset"]]
+            directory = dataset.directory(values["dataset"], DATA_DIR)
+            values["image_dir"] = directory / dataset.photos
+            if dataset.lists and not values["split_file"]:
+                values["split_file"] = str(directory / dataset.lists)
         return list(values.items())
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # An impossible value should be heard before any work, here and below.
+        # Here and below: reject impossible values before any work is done.
         self.percentages = (self.validation_percentage, self.testing_percentage)
         split.SplitRule(*self.percentages)
 
@@ -121,61 +126,55 @@ _RANGES = tuple(signatures.RANGES)
 
 
 class ModuleOptions(OutputOptions):
-    """Section [module]: what turns photos into vectors."""
+    """Section [module]: the network that turns photos into vectors."""
 
-    tfhub_module = luigi.StrParameter(
-        default=configured("module", "tfhub_module", "efficientnet-lite0"),
-        description="efficientnet-lite0, -lite1 or -lite2; the folder or .tar.gz of a SavedModel; "
-        "or the address of one, such as a TensorFlow Hub handle",
+    tfhub_module = option(
+        "module.tfhub_module",
+        "efficientnet-lite0",
+        "efficientnet-lite0, -lite1 or -lite2; the folder or .tar.gz of a SavedModel; or its URL, "
+        "such as a TensorFlow Hub handle",
     )
-    image_size = luigi.IntParameter(
-        default=configured("module", "image_size", 0),
-        description="pixels of the input's sides, for a module that leaves them open; 0 asks it",
+    image_size = option(
+        "module.image_size",
+        0,
+        "height and width of the input in pixels, for a module that accepts any; 0: as the module "
+        "suggests",
     )
-    image_range = luigi.ChoiceParameter(
-        default=configured("module", "image_range", signatures.UNIT, _RANGES),
+    image_range = option(
+        "module.image_range",
+        signatures.UNIT,
+        "pixel range that the module expects: unit is 0 to 1, TensorFlow Hub's convention; signed "
+        "is -1 to 1; byte is 0 to 255",
         choices=_RANGES,
-        description="what the module takes a pixel for: unit is 0 to 1, the convention of "
-        "TensorFlow Hub; signed is -1 to 1; byte is 0 to 255",
     )
-    module_sha256 = luigi.StrParameter(
-        default=configured("module", "module_sha256", ""),
-        description="digest that the module must have, as the first run wrote it down; empty takes "
-        "what comes",
+    module_sha256 = option(
+        "module.module_sha256",
+        "",
+        "digest that the module must have, as recorded by the first run; empty: any",
     )
 
 
 class AugmentationOptions:
-    """Section [augmentation]: distorted copies of the training photos."""
+    """Section [augmentation]: augmented copies of the training photos."""
 
-    augmentations = luigi.IntParameter(
-        default=configured("augmentation", "augmentations", 0),
-        description="distorted copies of each training photo, computed once and kept",
+    augmentations = option(
+        "augmentation.augmentations",
+        0,
+        "augmented copies of each training photo, computed once and kept",
     )
-    flip_left_right = luigi.BoolParameter(
-        default=configured("augmentation", "flip_left_right", False),
-        description="mirror half of the copies",
+    flip_left_right = option("augmentation.flip_left_right", False, "mirror half of the copies")
+    random_crop = option("augmentation.random_crop", 0, "percentage to crop at random sides")
+    random_scale = option("augmentation.random_scale", 0, "maximum enlargement, in percent")
+    random_brightness = option(
+        "augmentation.random_brightness", 0, "maximum change of brightness, in percent"
     )
-    random_crop = luigi.IntParameter(
-        default=configured("augmentation", "random_crop", 0),
-        description="percent that is cut off at random sides",
-    )
-    random_scale = luigi.IntParameter(
-        default=configured("augmentation", "random_scale", 0),
-        description="percent by which copies are enlarged at most",
-    )
-    random_brightness = luigi.IntParameter(
-        default=configured("augmentation", "random_brightness", 0),
-        description="percent by which copies get brighter or darker at most",
-    )
-    random_rotation = luigi.IntParameter(
-        default=configured("augmentation", "random_rotation", 0),
-        description="degrees by which copies are turned to either side at most",
+    random_rotation = option(
+        "augmentation.random_rotation", 0, "maximum rotation to either side, in degrees"
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.augmentation = Augmentation(**_given(self, Augmentation))
+        self.augmentation = Augmentation(**_values_for(self, Augmentation))
 
 
 _PRECISIONS = (extraction.AUTO, extraction.FLOAT32, extraction.BFLOAT16)
@@ -186,220 +185,147 @@ _VECTOR_TYPES = ("float16", "float32")
 class BottleneckOptions(AugmentationOptions, DataOptions, ModuleOptions):
     """Section [bottlenecks]: how vectors are computed and stored."""
 
-    precision = luigi.ChoiceParameter(
-        default=configured("bottlenecks", "precision", extraction.AUTO, _PRECISIONS),
+    precision = option(
+        "bottlenecks.precision",
+        extraction.AUTO,
+        "precision of the forward pass; auto: bfloat16 if the processor supports it natively, and "
+        "float16 on an NVIDIA GPU",
         choices=_PRECISIONS,
-        description="of the forward pass; auto is bfloat16 where the processor has it natively, "
-        "and float16 on an NVIDIA GPU",
     )
-    vector_type = luigi.ChoiceParameter(
-        default=configured("bottlenecks", "vector_type", "float16", _VECTOR_TYPES),
+    vector_type = option(
+        "bottlenecks.vector_type",
+        "float16",
+        "type of stored vectors; float32 for modules whose values exceed 65504",
         choices=_VECTOR_TYPES,
-        description="how vectors are stored; float32 for modules whose values pass 65504",
     )
-    engine = luigi.ChoiceParameter(
-        default=configured("bottlenecks", "engine", _ENGINES[0], _ENGINES),
+    engine = option(
+        "bottlenecks.engine",
+        _ENGINES[0],
+        "local: in the Luigi workers; ray: on the Ray cluster at RAY_ADDRESS, or else on one "
+        "started on this machine",
         choices=_ENGINES,
         significant=False,
-        description="local: in the Luigi workers; ray: on the Ray cluster at RAY_ADDRESS, else on "
-        "one that is started on this machine",
     )
-    ray_actors = luigi.IntParameter(
-        default=configured("bottlenecks", "ray_actors", 0),
+    ray_actors = option(
+        "bottlenecks.ray_actors",
+        0,
+        "number of Ray actors, each of which loads the module; 0: one per GPU, or one per node if "
+        "there is no GPU",
         significant=False,
-        description="how many times the module is loaded on the Ray cluster; 0: once a GPU, or "
-        "once a node where there is none",
     )
-    shard_size = luigi.IntParameter(
-        default=configured("bottlenecks", "shard_size", 10_000),
+    shard_size = option(
+        "bottlenecks.shard_size",
+        10_000,
+        "vectors that a worker computes as one task, if more are missing",
         significant=False,
-        description="vectors that a worker computes as one task, where more are missing",
     )
 
 
 _OPTIMIZERS = (LBFGS, SGD)
-_WEIGHTINGS = (BALANCED, NONE)
+WEIGHTINGS = (BALANCED, NONE)
 
 
 class HeadOptions(BottleneckOptions):
     """Section [head]: how the softmax layer is trained."""
 
-    optimizer = luigi.ChoiceParameter(
-        default=configured("head", "optimizer", LBFGS, _OPTIMIZERS),
+    optimizer = option(
+        "head.optimizer",
+        LBFGS,
+        "lbfgs: to the optimum, on all photos at once; sgd: in steps, like retrain.py",
         choices=_OPTIMIZERS,
-        description="lbfgs: to the optimum, on all photos at once; sgd: in steps, as retrain.py",
     )
-    class_weighting = luigi.ChoiceParameter(
-        default=configured("head", "class_weighting", BALANCED, _WEIGHTINGS),
-        choices=_WEIGHTINGS,
-        description="balanced: each class counts the same; none: each photo does",
+    class_weighting = option(
+        "head.class_weighting",
+        BALANCED,
+        "balanced: all classes count equally; none: all photos count equally",
+        choices=WEIGHTINGS,
     )
-    class_weights = luigi.StrParameter(
-        default=configured("head", "class_weights", ""),
-        description='how many times as much some classes count, as {"rose": 2}',
+    class_weights = option(
+        "head.class_weights", "", 'weights of classes as JSON, such as {"rose": 2}; default 1'
     )
-    label_smoothing = luigi.FloatParameter(
-        default=configured("head", "label_smoothing", 0.0),
-        description="share of each photo's target that is spread over all classes, below 1",
+    label_smoothing = option(
+        "head.label_smoothing",
+        0.0,
+        "share of each target, below 1, that is spread evenly over all classes",
     )
-    l2 = luigi.FloatParameter(
-        default=configured("head", "l2", 0.0),
-        description="L2 strength; 0 chooses it on the validation photos (lbfgs), or is none (sgd)",
+    l2 = option(
+        "head.l2", 0.0, "L2 strength; 0: chosen on the validation photos (lbfgs), or none (sgd)"
     )
-    calibrate = luigi.BoolParameter(
-        default=configured("head", "calibrate", False),
-        description="divide the logits by the temperature that fits the validation photos",
+    calibrate = option(
+        "head.calibrate",
+        False,
+        "divide the logits by the temperature that fits the validation photos",
     )
-    how_many_training_steps = luigi.IntParameter(
-        default=configured("head", "how_many_training_steps", 4000),
-        description="sgd: steps at most; it stops where validation has long not improved",
+    how_many_training_steps = option(
+        "head.how_many_training_steps",
+        4000,
+        "sgd: maximum number of steps; stops early when validation stops improving",
     )
-    learning_rate = luigi.FloatParameter(
-        default=configured("head", "learning_rate", 0.01), description="sgd: of each step"
+    learning_rate = option("head.learning_rate", 0.01, "sgd: learning rate")
+    train_batch_size = option("head.train_batch_size", 100, "sgd: photos per step")
+    eval_step_interval = option("head.eval_step_interval", 10, "sgd: steps between evaluations")
+    validation_batch_size = option(
+        "head.validation_batch_size", 100, "sgd: validation photos per evaluation; -1: all"
     )
-    train_batch_size = luigi.IntParameter(
-        default=configured("head", "train_batch_size", 100), description="sgd: photos a step"
-    )
-    eval_step_interval = luigi.IntParameter(
-        default=configured("head", "eval_step_interval", 10),
-        description="sgd: steps from one evaluation to the next",
-    )
-    validation_batch_size = luigi.IntParameter(
-        default=configured("head", "validation_batch_size", 100),
-        description="sgd: validation photos that an evaluation looks at; -1 is all",
-    )
-    random_seed = luigi.IntParameter(
-        default=configured("head", "random_seed", 0), description="sgd: of what is drawn"
-    )
-    intermediate_store_frequency = luigi.IntParameter(
-        default=configured("head", "intermediate_store_frequency", 20),
+    random_seed = option("head.random_seed", 0, "sgd: seed of the random batches")
+    intermediate_store_frequency = option(
+        "head.intermediate_store_frequency",
+        20,
+        "iterations or steps between checkpoints of the training; 0: none",
         significant=False,
-        description="iterations or steps after which a training that is killed can go on; 0: none",
     )
-    summaries_dir = luigi.StrParameter(
-        default=configured("head", "summaries_dir", ""),
+    summaries_dir = option(
+        "head.summaries_dir",
+        "",
+        "folder for TensorBoard summaries, in a new folder per training; empty: none",
         significant=False,
-        description="folder for what TensorBoard shows, a new one in it each time; empty: none",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        sgd, weights = Sgd(**_given(self, Sgd)), parse_class_weights(self.class_weights)
-        how = (self.label_smoothing, self.calibrate, sgd if self.optimizer == SGD else None)
-        self.settings = Settings(self.l2, self.class_weighting, weights, *how)
+        sgd = Sgd(**_values_for(self, Sgd))
+        self.settings = Settings(
+            l2=self.l2,
+            class_weighting=self.class_weighting,
+            class_weights=parse_class_weights(self.class_weights),
+            label_smoothing=self.label_smoothing,
+            calibrate=self.calibrate,
+            sgd=sgd if self.optimizer == SGD else None,
+        )
 
 
 class CheckOptions(BottleneckOptions):
-    """Section [checks]: what the data may not have."""
+    """Section [checks]: the data checks."""
 
-    fail_on = FaultsParameter(
-        default=configured("checks", "fail_on", ""),
-        description="kinds of faults that stop the run, with commas between: "
-        + ", ".join(checks.KINDS),
+    fail_on = option(
+        "checks.fail_on",
+        "",
+        "kinds of findings that stop the run, separated by commas: " + ", ".join(checks.KINDS),
+        kind=FindingsParameter,
     )
 
 
 class EvaluationOptions(HeadOptions, CheckOptions):
-    """Section [evaluation]: what is said of the result."""
+    """Section [evaluation]: the output of the evaluation."""
 
-    print_misclassified_test_images = luigi.BoolParameter(
-        default=configured("evaluation", "print_misclassified_test_images", False),
+    print_misclassified_test_images = option(
+        "evaluation.print_misclassified_test_images",
+        False,
+        "print every misclassified test photo",
         significant=False,
-        description="name each misclassified test photo in the output of the evaluation",
     )
 
 
 class ExportOptions(EvaluationOptions):
-    """Section [export]: the files that come out."""
+    """Section [export]: the exported files."""
 
-    final_tensor_name = luigi.StrParameter(
-        default=configured("export", "final_tensor_name", "final_result"),
-        description="name of the frozen graph's output",
+    final_tensor_name = option(
+        "export.final_tensor_name", "final_result", "name of the frozen graph's output tensor"
     )
-    tflite = TFLiteParameter(
-        default=configured("export", "tflite", tflite.NONE),
-        description="TFLite files for phones: none, or of float32, float16, int8, with commas",
+    tflite = option(
+        "export.tflite",
+        tflite.NONE,
+        "TFLite files: none, or any of float32, float16, int8, separated by commas",
+        kind=TFLiteParameter,
     )
-    onnx = luigi.BoolParameter(
-        default=configured("export", "onnx", False),
-        description="write model.onnx, for other runtimes",
-    )
-
-
-class PredictOptions(OutputOptions):
-    """Section [predict]: an exported model, and the photos it is asked about."""
-
-    images = luigi.StrParameter(
-        default=configured("predict", "images", ""),
-        description="a folder of photos, with the folders in it, its URL, or a pattern in quotes "
-        "such as 'photos/**/*.jpg'",
-    )
-    model = luigi.StrParameter(
-        default=configured("predict", "model", ""),
-        description="folder of an exported model; empty takes the last one, output_dir/current",
-    )
-
-
-class SearchOptions(HeadOptions):
-    """Section [search]: values with commas between; every combination of them is a head."""
-
-    try_tfhub_module = luigi.StrParameter(
-        default=configured("search", "try_tfhub_module", ""),
-        description="modules to compare, with commas between; empty: tfhub_module alone",
-    )
-    try_augmentations = luigi.StrParameter(
-        default=configured("search", "try_augmentations", ""),
-        description="distorted copies of each training photo; empty: the option augmentations",
-    )
-    try_class_weighting = luigi.StrParameter(
-        default=configured("search", "try_class_weighting", ", ".join(_WEIGHTINGS)),
-        description="values of class_weighting to compare, with commas between",
-    )
-    try_label_smoothing = luigi.StrParameter(
-        default=configured("search", "try_label_smoothing", "0, 0.1"),
-        description="values of label_smoothing to compare, with commas between",
-    )
-    try_l2 = luigi.StrParameter(
-        default=configured("search", "try_l2", "0"),
-        description="L2 strengths to compare, with commas between; 0: the best on validation",
-    )
-
-
-class NightlyOptions(ExportOptions):
-    """Section [nightly]: what a night's model must reach, and what is done when a run fails."""
-
-    assert_accuracy_at_least = luigi.FloatParameter(
-        default=configured("nightly", "assert_accuracy_at_least", 0.0),
-        description="share of the test photos, from 0 to 1, that a model must name rightly",
-    )
-    tolerance = luigi.FloatParameter(
-        default=configured("nightly", "tolerance", 1.0),
-        description="percentage points by which a model may be worse than the current one",
-    )
-    page_url = luigi.StrParameter(
-        default=configured("nightly", "page_url", ""),
-        significant=False,
-        description="where output_dir can be read in a browser; the scheduler's page links to it",
-    )
-    retries = luigi.IntParameter(
-        default=configured("nightly", "retries", 2),
-        significant=False,
-        description="how often a failed run is tried again",
-    )
-    retry_delay = luigi.FloatParameter(
-        default=configured("nightly", "retry_delay", 60.0),
-        significant=False,
-        description="seconds before it is",
-    )
-
-
-class PruneOptions(OutputOptions):
-    """Section [prune]: what is kept of earlier runs."""
-
-    keep = luigi.IntParameter(
-        default=configured("prune", "keep", 30), description="runs whose results are kept"
-    )
-    delete = luigi.BoolParameter(
-        default=False,
-        description="delete; without it, only say what would be deleted",
-    )
+    onnx = option("export.onnx", False, "write model.onnx")

@@ -1,4 +1,4 @@
-"""Kinds of options that Luigi lacks: folders, URLs, lists."""
+"""Option types that Luigi lacks: folders, URLs, lists."""
 
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,14 @@ from pipeline.files.places import Place
 
 
 class FolderParameter(luigi.PathParameter):
-    """A folder, in which `~` stands for the user's own."""
+    """A local folder; `~` is expanded."""
 
     def normalize(self, x: str | Path) -> Path:
         return Path(x).expanduser()
 
 
 class PlaceParameter(luigi.Parameter[Place]):
-    """A folder of this machine, in which `~` stands for the user's own, or the URL of one."""
+    """A local folder, in which `~` is expanded, or the URL of a folder on an object store."""
 
     def parse(self, x: str) -> Place:
         return places.parse(x)
@@ -30,7 +30,7 @@ class PlaceParameter(luigi.Parameter[Place]):
 
 
 class OutputParameter(luigi.PathParameter):
-    """An output folder, or the URL of one, of which a task knows the mirror: see OutputOptions."""
+    """An output folder or its URL; tasks see the local folder (see OutputOptions)."""
 
     def parse(self, x: str) -> Any:
         return places.parse(x)
@@ -39,19 +39,18 @@ class OutputParameter(luigi.PathParameter):
         return x if isinstance(x, RemotePath) else places.parse(str(x))
 
     def serialize(self, x: Path) -> str:
-        store = output_store.of(x) if isinstance(x, Path) else None
-        return store.url if store else str(x)
+        return output_store.open_store(x).url if isinstance(x, Path) else str(x)
 
 
 class TFLiteParameter(luigi.StrParameter):
-    """Kinds of TFLite files, with commas between."""
+    """Kinds of TFLite files, separated by commas."""
 
     def normalize(self, x: str) -> str:
         return ",".join(tflite.parse(x)) or tflite.NONE
 
 
-class FaultsParameter(luigi.StrParameter):
-    """Kinds of faults of the data, with commas between."""
+class FindingsParameter(luigi.StrParameter):
+    """Kinds of findings of the data checks, separated by commas."""
 
     def normalize(self, x: str) -> str:
         return ",".join(checks.parse_kinds(x))

@@ -1,4 +1,4 @@
-"""Divide the photos that have no vector yet."""
+"""Divide the missing vectors among workers."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,19 +8,18 @@ import luigi
 from pipeline.bottlenecks import extraction, remote_cache, shards, writer
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.bottlenecks.writer import Counts
-from pipeline.files import output_store
 from pipeline.photos import inspection, manifest
 from pipeline.progress import Progress
 from tasks.class_rows import class_rows
-from tasks.messages import tell
+from tasks.messages import log_summary
 from tasks.options import BottleneckOptions
 from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Result, Step, path, place
+from tasks.step import Pending, Result, Step, fetch, local_path
 
 
 class PlanShards(BottleneckOptions, Step):
-    """Write down which vectors are missing, in lists of `shard_size`: each is a worker's task."""
+    """List the missing vectors in shards of `shard_size`, each of which is one worker's task."""
 
     def requires(self) -> list[luigi.Task]:
         return [self.clone(SplitDataset), self.clone(PrepareModule)]
@@ -29,7 +28,7 @@ class PlanShards(BottleneckOptions, Step):
         summary, recipe = self.clone(SplitDataset).summary(), self.recipe()
         if summary is None or recipe is None:
             return Pending()
-        manifest_name = place(self.clone(SplitDataset).output()).stem
+        manifest_name = local_path(self.clone(SplitDataset).output()).stem
         directory = shards.directory(Path("bottlenecks"), recipe, manifest_name, self.shard_size)
         return Result(self.output_dir, str(shards.todo(directory)))
 
@@ -37,7 +36,7 @@ class PlanShards(BottleneckOptions, Step):
         return self.output().exists() or self.finished()
 
     def recipe(self) -> Recipe | None:
-        """How vectors are made, once the module is ready."""
+        """Return how vectors are made, or None until the module is prepared."""
         module = self.clone(PrepareModule).module()
         if module is None:
             return None
@@ -45,36 +44,34 @@ class PlanShards(BottleneckOptions, Step):
         return Recipe(module, precision, self.vector_type, self.augmentation)
 
     def ready(self, progress: Progress) -> Recipe:
-        """The same, with the module on this machine."""
+        """Return how vectors are made, with the module on this machine."""
         recipe = self.recipe()
         assert recipe is not None
         return replace(recipe, module=self.clone(PrepareModule).ready(progress))
 
     def finished(self) -> bool:
-        """Whether all classes have their rows, after which the shards go."""
+        """Return whether all classes have their bottlenecks, so that the shards can be deleted."""
         summary, recipe = self.clone(SplitDataset).summary(), self.recipe()
         if summary is None or recipe is None:
             return False
-        if output_store.of(self.output_dir):
-            rows = class_rows(self.output_dir, recipe, summary.classes)
-            return all(target.exists() for target in rows)
-        return shards.finished(self.output_dir / "bottlenecks", recipe, summary)
+        targets = class_rows(self.output_dir, recipe, summary.classes)
+        return all(self.output_store.has(local_path(target)) for target in targets)
 
     def work(self) -> None:
         split = self.clone(SplitDataset)
         summary, recipe = split.summary(), self.recipe()
         assert summary is not None
         assert recipe is not None
-        store = self.output_dir / "bottlenecks"
         targets = class_rows(self.output_dir, recipe, summary.classes)
         classes = zip(summary.classes, targets, strict=True)
-        lacking = tuple(of_class.label for of_class, target in classes if not target.exists())
-        rows = manifest.read(path(split.output()), lacking)
+        lacking = tuple(c.label for c, target in classes if not target.exists())
+        rows = manifest.read(fetch(split.output()), lacking)
         usable = rows[rows["status"] == inspection.OK]
-        if elsewhere := output_store.of(self.output_dir):
-            remote_cache.fetch_cached(elsewhere, recipe.directory(store), usable, recipe, lacking)
-        directory = place(self.output()).parent
-        missing, damaged = shards.divide(usable, recipe, store, directory, self.shard_size)
-        parts = -(-missing // self.shard_size)
+        bottlenecks = self.output_dir / "bottlenecks"
+        recipe_dir = recipe.directory(bottlenecks)
+        remote_cache.fetch_cached(self.output_store, recipe_dir, usable, recipe, lacking)
+        directory = local_path(self.output()).parent
+        missing, damaged = shards.divide(usable, recipe, bottlenecks, directory, self.shard_size)
+        count = -(-missing // self.shard_size)
         _, *warnings = writer.summary_lines(Counts(damaged=damaged))
-        tell([f"Vectors: {missing:,} to compute, in {parts:,} shards", *warnings])
+        log_summary([f"Vectors: {missing:,} to compute, in {count:,} shards", *warnings])

@@ -1,26 +1,26 @@
-"""Get the module ready."""
+"""Prepare the module."""
 
 from contextlib import suppress
 from pathlib import Path
 
 from pipeline.bottlenecks import extraction
 from pipeline.errors import UserError
-from pipeline.files import naming, output_store
+from pipeline.files import naming
 from pipeline.modules import frozen_graph, loading, preparation
 from pipeline.progress import Progress
 from tasks.options import ModuleOptions
-from tasks.step import Pending, Result, Step, path, place
+from tasks.step import Pending, Result, Step, fetch, local_path
 
 
 class PrepareModule(ModuleOptions, Step):
-    """Build or fetch the module, and write down what it is: size, width, content digest."""
+    """Build or download the module, and record its input size, vector width and digest."""
 
-    _known: loading.Module | None = None  # each class asks for it, and nothing else would change it
+    _module: loading.Module | None = None  # every class asks for it, and it does not change
 
     def output(self) -> Pending | Result:
         try:
             stamp = preparation.fingerprint(self.tfhub_module)
-        except UserError:  # `work` will say what is wrong
+        except UserError:  # `work` reports the problem
             return Pending()
         key = naming.digest(stamp, self.image_size, self.image_range, self.module_sha256)
         name = f"{preparation.short_name(self.tfhub_module)}-{key}.json"
@@ -30,30 +30,31 @@ class PrepareModule(ModuleOptions, Step):
         return self.module() is not None
 
     def module(self) -> loading.Module | None:
-        """What is known of the module, once it is ready and written down whole."""
-        if self._known is None or not Path(self._known.directory).is_dir():
-            self._known = None
+        """Return the prepared module, or None until there is one."""
+        if self._module is None or not Path(self._module.directory).is_dir():
+            self._module = None
             target = self.output()
             with suppress(ValueError, TypeError):
-                module = loading.read(path(target)) if target.exists() else None
-                # With an object store, it may be ready on another machine.
-                if module and (output_store.of(self.output_dir) or Path(module.directory).is_dir()):
-                    self._known = module
-        return self._known
+                module = loading.read(fetch(target)) if target.exists() else None
+                # With a remote output store, the module may be on another machine.
+                remote = self.output_store.is_remote
+                if module and (remote or Path(module.directory).is_dir()):
+                    self._module = module
+        return self._module
 
     def ready(self, progress: Progress) -> loading.Module:
-        """The module on this machine, to be run; prepared again where that was elsewhere."""
+        """Return the module on this machine, preparing it again if another machine did so."""
         module = self.module()
         assert module is not None
         if not Path(module.directory).is_dir():
             module = self._prepare(module.digest, progress)
-            loading.write(module, place(self.output()))
-            self._known = module
+            loading.write(module, local_path(self.output()))
+            self._module = module
         return module
 
     def work(self) -> None:
         module = self._prepare(self.module_sha256, self.reporter)
-        loading.write(module, place(self.output()))  # whose name only now knows what was fetched
+        loading.write(module, local_path(self.output()))  # named after what was downloaded
 
     def _prepare(self, sha256: str, progress: Progress) -> loading.Module:
         module = preparation.prepare(
@@ -65,5 +66,5 @@ class PrepareModule(ModuleOptions, Step):
             progress,
         )
         return frozen_graph.freeze(
-            module, extraction.BATCH, place(self.output()).with_suffix(".pb")
+            module, extraction.BATCH, local_path(self.output()).with_suffix(".pb")
         )

@@ -1,11 +1,11 @@
-"""Sample photos, for a first try without any of one's own."""
+"""Sample photos, for a first run without photos of your own."""
 
 import luigi
 
 from pipeline.photos import samples
 from tasks.messages import logger
 from tasks.options import SAMPLE_DIR
-from tasks.step import Step, path
+from tasks.step import Step, fetch
 
 
 class SamplePhotos(Step):
@@ -15,5 +15,5 @@ class SamplePhotos(Step):
         return luigi.LocalTarget(SAMPLE_DIR.absolute())
 
     def work(self) -> None:
-        samples.write_digits(path(self.output()))
-        logger.info("%s scanned digits written to %s", f"{samples.COUNT:,}", SAMPLE_DIR)
+        samples.write_digits(fetch(self.output()))
+        logger.info("Wrote %s scanned digits to %s", f"{samples.COUNT:,}", SAMPLE_DIR)

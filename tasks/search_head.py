@@ -11,13 +11,13 @@ from pipeline.files import naming
 from pipeline.head import search
 from pipeline.head.search import Candidate
 from pipeline.photos.augmentation import Augmentation
+from tasks.command_options import SearchOptions
 from tasks.messages import logger
-from tasks.options import SearchOptions
-from tasks.step import Pending, Result, Step, path, place
+from tasks.step import Pending, Result, Step, fetch, local_path
 from tasks.train_head import TrainHead
 
-# Without copies there is nothing to distort.
-_UNDISTORTED = {
+# Without augmented copies, the other options of [augmentation] have no effect.
+_NO_AUGMENTATION = {
     field.name: field.default for field in fields(Augmentation) if field.name != "augmentations"
 }
 
@@ -36,29 +36,28 @@ class SearchHead(SearchOptions, Step):
         targets = [head.output() for head in self.heads]
         if any(isinstance(target, Pending) for target in targets):
             return Pending()
-        key = naming.digest([place(target).name for target in targets], search.FORMAT_VERSION)
+        key = naming.digest([local_path(target).name for target in targets], search.FORMAT_VERSION)
         return Result(self.output_dir, "searches", f"{key}.csv")
 
     def work(self) -> None:
-        candidates = [Candidate(self.heads[head], path(head.output())) for head in self.heads]
+        candidates = [Candidate(self.heads[head], fetch(head.output())) for head in self.heads]
         table = search.rank(candidates)
-        search.write(table, place(self.output()))
+        search.write(table, local_path(self.output()))
         for line in search.summary_lines(table):
             logger.info(line)
-        (best, *_) = (of.options for of in candidates if str(of.directory) == table["head"][0])
-        given = self.to_str_params()
-        logger.info(
-            "Export it with %s", search.command(given["image_dir"], given["output_dir"], best)
-        )
-        logger.info("The heads are ranked in %s", place(self.output()))
+        (best, *_) = (c.options for c in candidates if str(c.directory) == table["head"][0])
+        texts = self.to_str_params()
+        command = search.command(texts["image_dir"], texts["output_dir"], best)
+        logger.info("Export the best head with %s", command)
+        logger.info("Ranking of the heads: %s", local_path(self.output()))
 
     def _head(self, options: dict[str, object]) -> TrainHead:
-        undistorted = {} if options["augmentations"] else _UNDISTORTED
-        head: TrainHead = self.clone(TrainHead, **options, **undistorted)
+        without = {} if options["augmentations"] else _NO_AUGMENTATION
+        head: TrainHead = self.clone(TrainHead, **options, **without)
         return head
 
     def _options(self) -> list[dict[str, object]]:
-        """The options of each head."""
+        """Return the options of each head."""
         lists = {
             "tfhub_module": _values(self.try_tfhub_module or self.tfhub_module, str),
             "augmentations": _values(self.try_augmentations or str(self.augmentations), int),

@@ -6,50 +6,49 @@ import luigi
 import pandas as pd
 
 from pipeline.errors import UserError
-from pipeline.files import naming, output_store, places
+from pipeline.files import naming, places
 from pipeline.files.damage import UNREADABLE
 from pipeline.photos import manifest, split
 from tasks.fetch_dataset import FetchDataset
 from tasks.messages import logger
 from tasks.options import SAMPLE_DIR, DataOptions
 from tasks.sample_photos import SamplePhotos
-from tasks.step import Pending, Result, Step, path, place
+from tasks.step import Pending, Result, Step, fetch, local_path
 
-# A run works on the folder as it was at its start, however often Luigi asks for a target.
+# A run uses the folder as it was at its start, however often Luigi asks for a target.
 _list_photos = functools.cache(manifest.list_photos)
 _read_summary = functools.cache(manifest.read_summary)
 _digest_lists = functools.cache(split.digest_lists)
 
 
 class SplitDataset(DataOptions, Step):
-    """Write the manifest: one row a photo, with its content digest, split and status."""
+    """Write the manifest: one row per photo, with its content digest, split and status."""
 
-    priority = 1  # what is wrong with the photos should be heard before the module is loaded
+    priority = 1  # problems with the photos should be reported before the module is loaded
 
     def requires(self) -> list[luigi.Task]:
         if self.dataset:
-            return [FetchDataset(dataset=self.dataset)]
-        samples = places.absolute(self.image_dir) == places.absolute(SAMPLE_DIR)
-        return [SamplePhotos()] if samples else []
+            return [self.clone(FetchDataset)]
+        is_sample = places.absolute(self.image_dir) == places.absolute(SAMPLE_DIR)
+        return [SamplePhotos()] if is_sample else []
 
     def output(self) -> luigi.Target:
         try:
             made_of = (self._listing().digest, self._rule_digest(), manifest.FORMAT_VERSION)
-        except UserError:  # `work` will say what is wrong
+        except UserError:  # `work` reports the problem
             return Pending()
         name = f"{naming.digest(*made_of)}.parquet"
         return Result(self.output_dir, "manifests", name)
 
     def work(self) -> None:
         listing, rule = self._listing(), self._rule()
-        if listing.shards.empty:  # else what they hold is not known yet
+        if listing.shards.empty:  # the content of tar files is not known yet
             self._compare(rule, listing.photos["path"])
-        target = place(self.output())
-        if store := output_store.of(self.output_dir):  # photos that it knows are not read again
-            store.fetch_newest(target.parent)
-        known = manifest.newest(target.parent, self.image_dir)
+        target = local_path(self.output())
+        self.output_store.fetch_newest(target.parent)  # photos that it lists are not read again
+        previous = manifest.newest(target.parent, self.image_dir)
         unfinished = target.with_name(f".unfinished-{target.name}")
-        table = manifest.build(listing, self.image_dir, rule, known, self.reporter, unfinished)
+        table = manifest.build(listing, self.image_dir, rule, previous, self.reporter, unfinished)
         if not listing.shards.empty:
             self._compare(rule, table["path"].to_pandas())
         manifest.write(table, target)
@@ -59,7 +58,7 @@ class SplitDataset(DataOptions, Step):
         logger.info("%s; they are listed in %s", _read_summary(target), target)
 
     def labels(self) -> tuple[str, ...]:
-        """The classes; none where they cannot be known yet."""
+        """Return the classes, or an empty tuple until they can be known."""
         try:
             listing = self._listing()
         except UserError:
@@ -70,20 +69,20 @@ class SplitDataset(DataOptions, Step):
         return tuple(c.label for c in summary.classes) if summary else ()
 
     def count(self) -> int:
-        """How many photos there may be; those in tar files are known once the manifest is there."""
+        """Return an upper bound of the photos; those in tar files count with the manifest."""
         try:
             listing = self._listing()
         except UserError:
             return 0
         summary = None if listing.shards.empty else self.summary()
-        usable = sum(of_class.usable for of_class in summary.classes) if summary else 0
+        usable = sum(c.usable for c in summary.classes) if summary else 0
         return max(len(listing.photos), usable)
 
     def summary(self) -> manifest.Summary | None:
-        """What the manifest says, once it is there and whole."""
+        """Return the manifest's summary, or None until there is an undamaged manifest."""
         target = self.output()
         try:
-            return _read_summary(path(target)) if target.exists() else None
+            return _read_summary(fetch(target)) if target.exists() else None
         except UNREADABLE:
             return None
 
@@ -91,7 +90,7 @@ class SplitDataset(DataOptions, Step):
         return self.summary() is not None
 
     def _compare(self, rule: split.SplitRule, paths: "pd.Series[str]") -> None:
-        """Say how a given split fits the photos."""
+        """Warn about photos and lines that do not match in a predefined split."""
         if rule.given:
             for line in split.summary_lines(rule.given, manifest.unpacked(paths)):
                 logger.warning(line)
@@ -100,8 +99,8 @@ class SplitDataset(DataOptions, Step):
         return _list_photos(self.image_dir)
 
     def _rule(self) -> split.SplitRule:
-        given = split.read_given(self.split_file) if self.split_file else None
-        return split.SplitRule(*self.percentages, given, self.group_duplicates)
+        predefined = split.read_given(self.split_file) if self.split_file else None
+        return split.SplitRule(*self.percentages, predefined, self.group_duplicates)
 
     def _rule_digest(self) -> str:
         lists = _digest_lists(self.split_file) if self.split_file else ""

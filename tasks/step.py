@@ -17,54 +17,51 @@ from tasks.options import OutputOptions
 
 
 class Pending(luigi.Target):
-    """Stands for an output whose name depends on a step that has not run yet."""
+    """An output whose path depends on a step that has not run yet."""
 
     def exists(self) -> bool:
-        """It never does."""
+        """Return False."""
         return False
 
     def __str__(self) -> str:
-        return "not known before the steps that it depends on have run"
+        return "unknown until the steps before it have run"
 
 
 class Result(luigi.LocalTarget):
-    """A file or folder below the output folder; where that is on an object store, of its mirror.
-
-    It exists when it is whole where the output folder is.
-    """
+    """A file or folder below the output folder, or below the mirror of a remote output store."""
 
     def __init__(self, output_dir: Path, *names: str) -> None:
         super().__init__(output_dir.joinpath(*names))  # type: ignore[no-untyped-call]
-        self.store = output_store.of(output_dir)
+        self.store = output_store.open_store(output_dir)
 
     def exists(self) -> bool:
-        """Whether it is whole where it is kept, and not damaged where it is read."""
-        if self.store is None:
-            return self.is_here()
-        return self.store.has(place(self)) and (not place(self).exists() or self.is_here())
+        """Return whether the output store has it, and the local copy, if any, is complete."""
+        return self.store.has(local_path(self)) and (
+            not local_path(self).exists() or self.is_complete_here()
+        )
 
-    def is_here(self) -> bool:
-        """Whether it is whole on this machine."""
-        return place(self).exists()
+    def is_complete_here(self) -> bool:
+        """Return whether there is a complete local copy."""
+        return local_path(self).exists()
 
 
 class Step(luigi.Task):
-    """A task whose output's path says all that made it.
+    """A task whose output path contains a digest of everything that makes the output.
 
-    Whether a step has anything to do may only turn out when those before it have run: a photo
-    that was touched but not changed makes a new manifest, whose bottlenecks are all there.
+    Whether a step has work to do may only be known once the steps before it have run: a photo that
+    was touched but not changed makes a new manifest, all of whose bottlenecks exist already.
     """
 
     @classmethod
     @functools.cache
     def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
-        """Luigi's, which looks through the class again each time that a task is made."""
+        """Cache Luigi's method, which inspects the class again for every task object."""
         params: list[tuple[str, luigi.Parameter[Any]]] = super().get_params()  # type: ignore[no-untyped-call]
         return params
 
     def run(self) -> None:
-        """Work, unless it turns out that there is nothing to do."""
-        self._upload()  # what an earlier run made, but could not upload
+        """Do the work, unless there turns out to be none."""
+        self.upload()  # what an earlier run finished but could not upload
         if self.complete():
             return
         start = time.monotonic()
@@ -78,25 +75,27 @@ class Step(luigi.Task):
             self.reporter.close()
         seconds = time.monotonic() - start
         logger.info("%s took %.1f s", self.task_family, seconds)
-        self._upload()
+        self.upload()
         if output_dir:
-            timings.add(output_dir, self.task_family, made(self.output()), seconds)
+            timings.add(output_dir, self.task_family, result_path(self.output()), seconds)
 
     def work(self) -> None:
         """Write the output."""
         raise NotImplementedError
 
-    def _upload(self) -> None:
-        """Upload the results that are here alone, where the output folder is on an object store."""
+    def upload(self) -> None:
+        """Upload the results that are complete here and missing in the output store."""
         results = [target for target in flatten(self.output()) if isinstance(target, Result)]
-        if results and (store := results[0].store):
-            store.probe()
-            store.push([place(r) for r in results if not store.has(place(r)) and r.is_here()])
+        if results:
+            store = results[0].store
+            store.check_writable()
+            missing = (r for r in results if not store.has(local_path(r)) and r.is_complete_here())
+            store.upload(map(local_path, missing))
 
     def _get_param_visibilities(self) -> dict[str, int]:
-        """What luigid's page shows of a task: the options that differ from luigi.cfg.
+        """Show on luigid's page only the options that differ from luigi.cfg.
 
-        Asked for the display alone: a task's identity comes from all of its options.
+        This affects the display alone: all options are part of a task's identity.
         """
         shown: dict[str, int] = super()._get_param_visibilities()  # type: ignore[no-untyped-call]
         for name, parameter in self.get_params():
@@ -105,26 +104,26 @@ class Step(luigi.Task):
         return shown
 
 
-def path(target: luigi.Target) -> Path:
-    """The path of a file or folder target, to read it: fetched if it is on an object store."""
-    return paths([target])[0]
+def fetch(target: luigi.Target) -> Path:
+    """Return the local path of a target for reading, downloading it if need be."""
+    return fetch_all([target])[0]
 
 
-def paths(targets: Iterable[luigi.Target]) -> list[Path]:
-    """The paths of some targets, to read them."""
-    found = list(targets)
-    results = [target for target in found if isinstance(target, Result)]
-    if results and (store := results[0].store):
-        store.fetch(map(place, results))
-    return [place(target) for target in found]
+def fetch_all(targets: Iterable[luigi.Target]) -> list[Path]:
+    """Return the local paths of targets for reading, downloading them if need be."""
+    targets = list(targets)
+    results = [target for target in targets if isinstance(target, Result)]
+    if results:
+        results[0].store.fetch(map(local_path, results))
+    return [local_path(target) for target in targets]
 
 
-def place(target: luigi.Target) -> Path:
-    """The path of a file or folder target, whatever is there."""
+def local_path(target: luigi.Target) -> Path:
+    """Return the local path of a target, whether or not it exists."""
     assert isinstance(target, luigi.LocalTarget)
     return Path(target.path)
 
 
-def made(output: luigi.Target | list[luigi.Target]) -> Path:
-    """The path of a step's output; where there are several, of the folder that they are in."""
-    return place(output[0]).parent if isinstance(output, list) else place(output)
+def result_path(output: luigi.Target | list[luigi.Target]) -> Path:
+    """Return the local path of a step's output, or the folder that its outputs are in."""
+    return local_path(output[0]).parent if isinstance(output, list) else local_path(output)

@@ -16,7 +16,7 @@ from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.messages import logger
 from tasks.options import HeadOptions
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Result, Step, place
+from tasks.step import Pending, Result, Step, local_path
 
 
 class TrainHead(HeadOptions, Step):
@@ -25,11 +25,11 @@ class TrainHead(HeadOptions, Step):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.settings.class_weights and (labels := self.clone(SplitDataset).labels()):
-            self.settings.refuse_unknown(labels)  # hours before the head is trained
+            self.settings.refuse_unknown(labels)  # now rather than hours later
 
     def requires(self) -> list[luigi.Task]:
-        computed: ComputeBottlenecks = self.clone(ComputeBottlenecks)
-        return computed.one_a_class()
+        bottlenecks: ComputeBottlenecks = self.clone(ComputeBottlenecks)
+        return bottlenecks.per_class()
 
     def output(self) -> luigi.Target:
         summary = self.clone(SplitDataset).summary()
@@ -41,19 +41,19 @@ class TrainHead(HeadOptions, Step):
         return Result(self.output_dir, "heads", naming.digest(*made_of))
 
     def work(self) -> None:
-        computed, target = self.clone(ComputeBottlenecks), place(self.output())
+        bottlenecks, target = self.clone(ComputeBottlenecks), local_path(self.output())
         unfinished = target.with_name(f".{target.name}.unfinished.npz")
-        snapshots = Checkpoints(unfinished, self.intermediate_store_frequency)
-        trained, record = training.train(
-            partial(computed.part(split.TRAINING).labelled, copies=True),
-            computed.part(split.VALIDATION).labelled,
+        checkpoints = Checkpoints(unfinished, self.intermediate_store_frequency)
+        head, record = training.train(
+            partial(bottlenecks.read_split(split.TRAINING).labelled, copies=True),
+            bottlenecks.read_split(split.VALIDATION).labelled,
             self.settings,
             self.reporter,
-            snapshots,
+            checkpoints,
             self._summaries(target.name),
         )
-        softmax_head.write(trained, record, target)
-        snapshots.clear()
+        softmax_head.write(head, record, target)
+        checkpoints.clear()
         for line in training.summary_lines(record):
             logger.info(line)
         for line in training.warnings(record):

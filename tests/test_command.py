@@ -204,11 +204,11 @@ def test_bad_photos_are_set_aside_and_named_and_the_run_goes_on(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[head]\nl2 = much", "luigi.cfg: [head] l2 is 'much', which is not a number"),
+        ("[head]\nl2 = much", "luigi.cfg: [head] l2 is 'much'; it must be a number"),
         ("[haed]\nl2 = 1", "there is no section [haed]; did you mean [head]?"),
         ("[data]\nimage_dir = 50% off", "[data] image_dir: for a % sign, write %%"),
         ("[head]\nclas_weighting = none", "has no option clas_weighting; did you mean class_w"),
-        ("[bottlenecks]\nprecision = float8", "it can be auto, float32, bfloat16"),
+        ("[bottlenecks]\nprecision = float8", "choose from auto, float32, bfloat16"),
     ],
 )
 def test_a_mistake_in_luigi_cfg_is_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -239,7 +239,7 @@ def test_an_interrupted_run_says_how_to_go_on(photo_dir: Path, tmp_path: Path) -
     run.send_signal(signal.SIGINT)
     _, said = run.communicate()
     assert run.returncode != 0
-    assert "Interrupted. What was computed is kept" in said
+    assert "Interrupted. Finished work is kept" in said
     assert "Traceback" not in said
 
 
@@ -328,5 +328,5 @@ def test_make_stops_where_luigi_cfg_does_not_say_where_results_are(tmp_path: Pat
     command = ["make", "--no-print-directory", "--assume-old=setup", "report"]
     ended = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True)
     assert ended.returncode == 2
-    assert "validation_percentage is 'abc', which is not a number" in ended.stderr
+    assert "validation_percentage is 'abc'; it must be a number" in ended.stderr
     assert "There is no model" not in ended.stdout

@@ -38,7 +38,7 @@ def test_nights_on_two_machines_are_one_history(
             text=True,
         )
         assert done.returncode == 0, done.stderr
-    out = output_store.folder(URL, tmp_path / "machine 1")
+    out = output_store.local_folder(URL, tmp_path / "machine 1")
     first, second = history.nights(out)
     assert (first.outcome, first.reason) == (history.PROMOTED, "the first model")
     assert (second.outcome, second.arrived) == (history.PROMOTED, 1)

@@ -1,9 +1,9 @@
-"""Vectors that other machines have computed, and an object store keeps: which of them to fetch.
+"""Reuse of vectors that other machines have computed and a remote output store holds.
 
-A class whose photos have changed is a new result, but most of its vectors stand in an old one. Of
-the old ones that this machine has not, those of classes with the same label are looked at first,
-the newest first, and of the others no more than there are photos without a vector: a look costs
-about as much as a photo. A look reads the digests alone, out of the middle of the files.
+A class whose photos changed is a new result, but most of its vectors are in an older one. Of the
+older results that are not on this machine, those of classes with the same label are searched
+first, newest first, and of the others no more than there are photos without a vector: a search of
+one costs about as much as a photo. It reads only the digests, from the middle of the files.
 """
 
 import json
@@ -21,81 +21,83 @@ from pipeline.bottlenecks.cache import REJECTED
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.files import naming
 from pipeline.files.damage import UNREADABLE
-from pipeline.files.output_store import Mirror
+from pipeline.files.output_store import OutputStore, RemoteOutputStore
 
-_THREADS = 16  # looks at a time: each mostly waits
+_THREADS = 16  # results searched at a time; each search mostly waits for the network
 
 
 def fetch_cached(
-    store: Mirror, directory: Path, rows: pd.DataFrame, recipe: Recipe, labels: Iterable[str]
+    store: OutputStore, directory: Path, rows: pd.DataFrame, recipe: Recipe, labels: Iterable[str]
 ) -> None:
-    """Bring the finished classes that hold vectors which this machine lacks into its mirror.
+    """Download the results that hold vectors this machine lacks; nothing from a local store.
 
-    With them comes what other machines know of photos that cannot be decoded.
+    Also learn from other machines which photos cannot be decoded.
 
     Args:
-        store: that the output folder is on.
-        directory: of the recipe's vectors, in the mirror.
+        store: the output store.
+        directory: local folder of the recipe's vectors.
         rows: the manifest's usable rows for which vectors are needed.
-        recipe: how they are made.
-        labels: of the classes that they are in.
+        recipe: how vectors are made.
+        labels: the classes of these rows.
 
     Raises:
-        OutageError: where the store does not answer.
+        OutageError: if the object store does not answer.
     """
+    if not isinstance(store, RemoteOutputStore):
+        return
     cache.add_rejected(directory, json.loads(store.read(directory / REJECTED) or b"{}"))
     rejected = cache.read_rejected(directory)
     readable = rows[~rows["digest"].isin(rejected)]
     needed = set(cache.with_copies(readable, recipe)["key"])
     for path in cache.files(directory):
-        with suppress(*UNREADABLE):  # whoever computes does something about it
+        with suppress(*UNREADABLE):  # the step that computes deals with damaged files
             needed.difference_update(cache.read_keys(path))
         if not needed:
             return
     entries = store.entries(directory)
-    found = [name for name, entry in entries.items() if entry.is_folder]
-    found.sort(key=lambda name: entries[name].modified, reverse=True)
-    elsewhere = [directory / name for name in found if not (directory / name).exists()]
+    names = [name for name, entry in entries.items() if entry.is_folder]
+    names.sort(key=lambda name: entries[name].modified, reverse=True)
+    remote_only = [directory / name for name in names if not (directory / name).exists()]
     slugs = {naming.slug(label) for label in labels}
-    alike = [path for path in elsewhere if path.name.rpartition("-")[0] in slugs]
-    useful = _useful(alike, needed, store)
-    looked = set(alike)
-    others = [path for path in elsewhere if path not in looked]
-    useful += _useful(others[: len(needed)], needed, store)
+    same_label = [path for path in remote_only if path.name.rpartition("-")[0] in slugs]
+    useful = _take_useful(same_label, needed, store)
+    searched = set(same_label)
+    others = [path for path in remote_only if path not in searched]
+    useful += _take_useful(others[: len(needed)], needed, store)
     store.fetch(useful)
 
 
-def _useful(paths: list[Path], needed: set[str], store: Mirror) -> list[Path]:
-    """Which of some finished classes hold needed vectors; these are taken out of `needed`."""
+def share_rejected(store: OutputStore, directory: Path) -> None:
+    """Tell other machines which photos this one could not decode."""
+    rejected = cache.read_rejected(directory)
+    if rejected and isinstance(store, RemoteOutputStore):
+        shared = json.loads(store.read(directory / REJECTED) or b"{}")
+        store.write(directory / REJECTED, json.dumps(shared | rejected, indent=2).encode())
+
+
+def _take_useful(paths: list[Path], needed: set[str], store: RemoteOutputStore) -> list[Path]:
+    """Return the results that hold needed vectors, and remove these from `needed`."""
     useful = []
     with ThreadPoolExecutor(_THREADS) as threads:
-        looks = threads.map(lambda path: _look(path, store), paths)
-        for path, held in zip(paths, looks, strict=True):
-            if held & needed:
+        keys_of_paths = threads.map(lambda path: _read_keys(path, store), paths)
+        for path, keys in zip(paths, keys_of_paths, strict=True):
+            if keys & needed:
                 useful.append(path)
-                needed -= held
+                needed -= keys
     return useful
 
 
-def share_rejected(store: Mirror, directory: Path) -> None:
-    """Tell the others which photos this machine could not decode."""
-    ours = cache.read_rejected(directory)
-    if ours:
-        theirs = json.loads(store.read(directory / REJECTED) or b"{}")
-        store.write(directory / REJECTED, json.dumps(theirs | ours, indent=2).encode())
+def _read_keys(path: Path, store: RemoteOutputStore) -> set[str]:
+    """Return the keys of a result in the object store; none if it was deleted or is damaged."""
 
-
-def _look(path: Path, store: Mirror) -> set[str]:
-    """The keys of a finished class in the store; none where it was deleted or is damaged."""
-
-    def held(file: IO[bytes]) -> set[str]:
+    def keys_in(file: IO[bytes]) -> set[str]:
         try:
             return set(cache.read_keys(file))
         except pa.ArrowException:
             return set()
 
-    found = set[str]()
-    for name in store.parts(path):
+    keys = set[str]()
+    for name in store.file_sizes(path):
         with suppress(FileNotFoundError):
-            found |= store.look(path / name, held)
-    return found
+            keys |= store.read_with(path / name, keys_in)
+    return keys

@@ -31,7 +31,6 @@ from pipeline.files import atomic, naming
 from pipeline.files.damage import UNREADABLE, reraise_system_errors
 from pipeline.files.places import Place
 from pipeline.photos.augmentation import Augmentation
-from pipeline.photos.manifest import Summary
 from pipeline.progress import Progress, silent
 
 WINDOW = 100  # shards whose lists are in memory at once
@@ -238,12 +237,6 @@ def _stream(
     finally:
         for some in waiting.values():
             cache.write_journal(some, recipe, home)
-
-
-def finished(store: Path, recipe: Recipe, summary: Summary) -> bool:
-    """Whether all classes have their rows, so that no shard is needed any more."""
-    classes = (writer.class_directory(store, recipe, c) for c in summary.classes)
-    return all(of_class.is_dir() for of_class in classes)
 
 
 def clear(shards: Path) -> None:

@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Print what became of each night.")
     parser.add_argument("--output-dir", default="data/output")
     try:
-        output_dir = output_store.folder(parser.parse_args().output_dir)
+        output_dir = output_store.local_folder(parser.parse_args().output_dir)
         shared_state.pull(output_dir)
     except UserError as error:
         sys.exit(str(error))

@@ -12,9 +12,9 @@ from pipeline.bottlenecks import reader
 from pipeline.bottlenecks.reader import Bottlenecks, SplitReader
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.evaluation.comparison import Comparison
-from pipeline.files import naming, timings
+from pipeline.files import disk_usage, locks, naming, output_store, timings
 from pipeline.files.places import Place
-from pipeline.nightly import current_model, drift, history, promotion, promotion_gate, prune
+from pipeline.nightly import current_model, drift, history, promotion, promotion_gate, shared_state
 from pipeline.nightly.history import Night
 from pipeline.nightly.promotion_gate import Gate
 from pipeline.photos import changes, manifest, split
@@ -49,14 +49,30 @@ def key(date: datetime.date, model: Path, gate: Gate) -> str:
     return naming.digest(date.isoformat(), model.name, gate.least_accuracy, gate.tolerance)
 
 
+def is_decided(output_dir: Path, key: str) -> bool:
+    """Return whether the history has a night with this key."""
+    shared_state.pull(output_dir)
+    return history.is_recorded(output_dir, key)
+
+
 def decide(results: Results, date: datetime.date, gate: Gate) -> Night:
     """Promote tonight's model or keep the current one, and write down which and why.
 
     A run that was killed in here is repaired by the next one: `current` moves in one step, and
     what was not written down yet is found out again.
     """
+    with locks.exclusive(results.output_dir / locks.PROMOTION):  # the compared model stays current
+        night = _decide(results, date, gate)
+        shared_state.share_model(results.output_dir)
+        shared_state.share_history(results.output_dir)
+    return night
+
+
+def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
     out = results.output_dir
     earlier = history.nights(out)
+    manifests = [out / "manifests" / n.manifest for n in earlier[-2 * DRIFT_DAYS :] if n.manifest]
+    output_store.open_store(out).fetch(manifests)
     now, before = current_model.get(out), promotion.recorded_model(out)
     same = now == results.model.resolve() and now == before
     move = None
@@ -106,7 +122,7 @@ def decide(results: Results, date: datetime.date, gate: Gate) -> Night:
         drift=drifted,
         flags=tuple(_flags(history.accuracy_drop(earlier, correct, count), drifted, since)),
         seconds=_seconds(results, earlier),
-        disk_bytes=prune.size(out),
+        disk_bytes=disk_usage.total_bytes(out),
         model=results.model.name,
         evaluation=results.evaluation.name,
         head=results.head.name,

@@ -1,8 +1,8 @@
-"""Which model is `current`: the gate that a night's model has to pass, promotion and rollback.
+"""Promotion and rollback: which model becomes current, and how the history records it.
 
     python -m pipeline.nightly.promotion --output-dir data/output
 
-goes back to the model that was promoted before.
+rolls back to the previously promoted model.
 """
 
 import argparse
@@ -14,76 +14,93 @@ from pipeline.files import locks, output_store
 from pipeline.nightly import current_model, history, shared_state
 from pipeline.nightly.history import Promotion
 
-NIGHTLY, MANUAL, ROLLBACK = "nightly", "by hand", "rollback"
+NIGHTLY, MANUAL, ROLLBACK = "nightly", "by hand", "rollback"  # as stored in the history
+
+
+def is_current(output_dir: Path, model: Path) -> bool:
+    """Return whether a model is the current one, on all machines that share the output store."""
+    shared_state.pull(output_dir)
+    return current_model.get(output_dir) == model.resolve()
+
+
+def promote_manually(output_dir: Path, model: Path) -> None:
+    """Make a model, which must be uploaded already, the current one, and record it."""
+    with locks.exclusive(output_dir / locks.PROMOTION):
+        shared_state.pull(output_dir)
+        history.add(output_dir, promotion=promote(output_dir, model, MANUAL))
+        shared_state.share_model(output_dir)
+        shared_state.share_history(output_dir)
 
 
 def promote(output_dir: Path, model: Path, how: str) -> Promotion | None:
-    """Let `current` lead to a model, in one step, and say what is to be written down of it.
+    """Point `current` at a model, in one step.
 
-    To be called, until that is done, by whoever holds `lock.PROMOTION`.
+    The caller holds `locks.PROMOTION` until it has recorded the result.
 
     Returns:
-        For `history.add`; None where `current` leads there already, and the history says so.
+        What to record with `history.add`; None if `current` already points there and the history
+        says so.
     """
-    before = current_model.get(output_dir)
-    if before != model.resolve():
+    previous = current_model.get(output_dir)
+    if previous != model.resolve():
         current_model.switch(model, output_dir)
     stack = _stack(history.promotions(output_dir))
-    if stack and stack[-1] == model.name and before == model.resolve():
+    if stack and stack[-1] == model.name and previous == model.resolve():
         return None
-    return Promotion(history.now(), model.name, how, before.name if before else "")
+    return Promotion(history.now(), model.name, how, previous.name if previous else "")
 
 
 def recorded_model(output_dir: Path) -> Path | None:
-    """The model that the history names as current: another one than `current` leads to where a
-    run was killed between moving it and writing that down.
+    """Return the model that the history records as current.
+
+    It differs from the one that `current` points at if a run was killed between the two.
     """
     names = _stack(history.promotions(output_dir))
     shared_state.fetch_models(output_dir, names[-1:])
-    there = [output_dir / "models" / name for name in names]
-    return next((model.resolve() for model in reversed(there) if model.is_dir()), None)
+    models = [output_dir / "models" / name for name in names]
+    return next((model.resolve() for model in reversed(models) if model.is_dir()), None)
 
 
 def was_rolled_back(output_dir: Path, model: Path) -> bool:
-    """Whether a person went back from a model, and nobody promoted it by hand since."""
-    back = False
+    """Return whether the last manual decision about a model was to roll it back."""
+    rolled_back = False
     for move in history.promotions(output_dir):
-        back |= move.how == ROLLBACK and move.instead_of == model.name
-        back &= not (move.how == MANUAL and move.model == model.name)
-    return back
+        rolled_back |= move.how == ROLLBACK and move.instead_of == model.name
+        rolled_back &= not (move.how == MANUAL and move.model == model.name)
+    return rolled_back
 
 
 def rollback(output_dir: Path) -> tuple[str, str]:
-    """Let `current` lead to the model that was promoted before it.
+    """Point `current` at the previously promoted model; each further call goes one model back.
 
-    The nightly run does not promote the one that was left again, but other ones. Called again, it
-    goes back further.
+    Nightly runs do not promote the model that was rolled back again.
 
     Returns:
-        Names of the model that was left, and of the one that is current now.
+        The names of the model that was rolled back, and of the current one.
 
     Raises:
-        UserError: where there is no earlier model.
+        UserError: if there is no earlier model.
     """
     with locks.exclusive(output_dir / locks.PROMOTION):
         shared_state.pull(output_dir)
-        now = current_model.get(output_dir)
+        current = current_model.get(output_dir)
         stack = _stack(history.promotions(output_dir))
-        names = [name for name in stack if now and name != now.name]
+        names = [name for name in stack if current and name != current.name]
         shared_state.fetch_models(output_dir, names[-1:])
-        there = [name for name in names if (output_dir / "models" / name).is_dir()]
-        if now is None or not there:
-            raise UserError(f"{output_dir} has no earlier model to go back to")
-        # Written down first: killed in between, the same command ends what it began.
-        history.add(output_dir, promotion=Promotion(history.now(), there[-1], ROLLBACK, now.name))
+        earlier = [name for name in names if (output_dir / "models" / name).is_dir()]
+        if current is None or not earlier:
+            raise UserError(f"{output_dir} has no earlier model to roll back to")
+        # Recorded first: if the command is killed in between, running it again completes it.
+        move = Promotion(history.now(), earlier[-1], ROLLBACK, current.name)
+        history.add(output_dir, promotion=move)
         shared_state.share_history(output_dir)
-        current_model.switch(output_dir / "models" / there[-1], output_dir)
+        current_model.switch(output_dir / "models" / earlier[-1], output_dir)
         shared_state.share_model(output_dir)
-    return now.name, there[-1]
+    return current.name, earlier[-1]
 
 
 def _stack(moves: list[Promotion]) -> list[str]:
-    """The promoted models that a rollback can go through, the last one last."""
+    """Return the promoted models that a rollback can go through, oldest first."""
     stack: list[str] = []
     for move in moves:
         if move.how == ROLLBACK and move.model in stack:
@@ -94,14 +111,14 @@ def _stack(moves: list[Promotion]) -> list[str]:
 
 
 def main() -> None:
-    """Go back to the model before."""
-    parser = argparse.ArgumentParser(description="Go back to the model that was promoted before.")
+    """Roll back to the previously promoted model."""
+    parser = argparse.ArgumentParser(description="Roll back to the previously promoted model.")
     parser.add_argument("--output-dir", default="data/output")
     try:
-        left, now = rollback(output_store.folder(parser.parse_args().output_dir))
+        rolled_back, current = rollback(output_store.local_folder(parser.parse_args().output_dir))
     except UserError as error:
         sys.exit(str(error))
-    print(f"current leads to model {now} again; {left} will not be promoted by the nightly run")
+    print(f"Rolled back to model {current}. Nightly runs will not promote {rolled_back} again.")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,16 @@
-"""What earlier runs left that nobody needs any more.
+"""Pruning: find and delete the results of earlier runs that nothing needs any more.
 
-Kept are the results of the last runs and every promoted model, and all bottlenecks of a manifest
-that is kept: of these runs, and the newest of each folder of photos. Nothing is touched that is
-younger than three days: a run that is going on may have made it, or a killed one may need it.
-What this project did not write is left alone.
+Kept are the results of the last runs, every promoted model, and all bottlenecks of a manifest that
+is kept: those of these runs and the newest of each image folder. Anything younger than three days
+stays: a run in progress may have made it, or a killed one may need it. Files that this project did
+not write are left alone.
 """
 
 import json
-import os
 import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,60 +19,58 @@ from pipeline.bottlenecks.cache import PARTIAL, SHARDS
 from pipeline.errors import UserError
 from pipeline.files import atomic, output_store
 from pipeline.files.damage import UNREADABLE, reraise_system_errors
-from pipeline.files.output_store import Mirror
+from pipeline.files.output_store import OutputStore
 from pipeline.nightly import current_model, history, shared_state
 from pipeline.photos import manifest
 from pipeline.photos.augmentation import Augmentation
 
-YOUNG = 3 * 24 * 3600.0  # seconds
-_OF_ALL_CLASSES = (PARTIAL, SHARDS, "rejected.json")
-# A digest, as storage.digest makes them; and what a step keeps that was stopped.
-_OURS = re.compile(r"(\.unfinished-)?[0-9a-f]{12}(\.parquet)?|\.[0-9a-f]{12}\.unfinished\.npz")
+MINIMUM_AGE = 3 * 24 * 3600.0  # seconds
+_SHARED_BY_CLASSES = (PARTIAL, SHARDS, "rejected.json")
+# A digest, as naming.digest makes them, or what a step keeps that was stopped.
+_RESULT_NAME = re.compile(
+    r"(\.unfinished-)?[0-9a-f]{12}(\.parquet)?|\.[0-9a-f]{12}\.unfinished\.npz"
+)
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """A file or folder that can go, its size in bytes, and the store that it is in as well."""
+    """A file or folder that can be deleted.
+
+    Attributes:
+        path: its local path, whether or not there is a local copy.
+        size: bytes.
+        location: path or URL of the folder that it is in.
+    """
 
     path: Path
     size: int
-    store: Mirror | None = None
-
-    @property
-    def where(self) -> str:
-        """The folder that it is in, as people know it."""
-        home = self.path.parent
-        return self.store.address(home) if self.store else str(home)
+    location: str
 
 
 def find(output_dir: Path, keep: int, now: float | None = None) -> list[Leftover]:
-    """Look for what can go; deletes nothing.
+    """Find what can be deleted, without deleting anything.
 
     Args:
-        output_dir: that the pipeline writes to.
-        keep: how many runs to keep, counted from the last one.
-        now: time, in seconds since 1970.
+        output_dir: the output folder.
+        keep: number of runs to keep, counted from the last one.
+        now: time in seconds since 1970; None is the present.
     """
-    before = (time.time() if now is None else now) - YOUNG
-    store = output_store.of(output_dir)
-    if store:  # the history and the manifests say what is needed
-        shared_state.pull(output_dir)
-        manifests = output_dir / "manifests"
-        store.fetch([manifests / name for name in store.entries(manifests)])
-    found = {
-        path: changed
-        for path, changed in _unneeded(output_dir, keep, before, store)
-        if changed < before
-    }
-    return [Leftover(path, _size(path, store), store) for path in found]
+    before = (time.time() if now is None else now) - MINIMUM_AGE
+    store = output_store.open_store(output_dir)
+    shared_state.pull(output_dir)  # the history and the manifests say what is needed
+    manifests = output_dir / "manifests"
+    store.fetch([manifests / name for name in store.entries(manifests)])
+    # Two ways may lead to one path: the last one counts.
+    modified = dict(_unneeded(output_dir, keep, before, store))
+    paths = [path for path, time_ in modified.items() if time_ < before]
+    return [Leftover(path, store.size(path), store.address(path.parent)) for path in paths]
 
 
-def delete(leftovers: list[Leftover]) -> None:
-    """Delete what `find` found. Folders are renamed first: no reader sees half of one."""
-    for leftover in leftovers:
-        path = leftover.path
-        if leftover.store:
-            leftover.store.remove(path)
+def delete(output_dir: Path, leftovers: list[Leftover]) -> None:
+    """Delete what `find` returned. Folders are renamed first, so no reader sees half of one."""
+    store = output_store.open_store(output_dir)
+    for path in (leftover.path for leftover in leftovers):
+        store.remove(path)
         if path.is_dir() and not path.is_symlink():
             if not atomic.is_temporary(path):
                 path = path.rename(atomic.temporary(path))
@@ -83,38 +79,29 @@ def delete(leftovers: list[Leftover]) -> None:
             path.unlink(missing_ok=True)
 
 
-def size(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder; others may be at work in it."""
-    if not path.is_dir():
-        return path.lstat().st_size
-    total = 0
-    for folder, _, files in os.walk(path):  # which passes over folders that are gone meanwhile
-        for name in files:
-            with suppress(FileNotFoundError):
-                total += Path(folder, name).lstat().st_size
-    return total
-
-
 def summary_lines(leftovers: list[Leftover], deleted: bool) -> Iterator[str]:
-    """What a user should know of a clean-up: a line for each folder that something goes from."""
+    """Describe what was found or deleted: one line in all, and one for each folder."""
     if not leftovers:
         yield (
-            "Nothing can go: the results of the last runs (keep), promoted models, what their "
-            "photos need and whatever is younger than three days stay"
+            "Nothing to delete. Kept: the results of the last runs (option keep), promoted models, "
+            "the bottlenecks of their photos, and everything younger than three days"
         )
         return
-    total = sum(leftover.size for leftover in leftovers)
-    what = "Deleted" if deleted else "Would delete"
-    yield f"{what}: {len(leftovers):,} results of earlier runs, {total / 1e6:,.1f} MB in all"
-    for where in sorted({leftover.where for leftover in leftovers}):
-        of = [leftover for leftover in leftovers if leftover.where == where]
-        yield f"{what}: {len(of):,} in {where}, {sum(o.size for o in of) / 1e6:,.1f} MB"
+    verb = "Deleted" if deleted else "Would delete"
+    yield f"{verb}: {len(leftovers):,} results of earlier runs, {_megabytes(leftovers)} in all"
+    for location in sorted({leftover.location for leftover in leftovers}):
+        there = [leftover for leftover in leftovers if leftover.location == location]
+        yield f"{verb}: {len(there):,} in {location}, {_megabytes(there)}"
+
+
+def _megabytes(leftovers: list[Leftover]) -> str:
+    return f"{sum(leftover.size for leftover in leftovers) / 1e6:,.1f} MB"
 
 
 def _unneeded(
-    output_dir: Path, keep: int, before: float, store: Mirror | None
+    output_dir: Path, keep: int, before: float, store: OutputStore
 ) -> Iterator[tuple[Path, float]]:
-    """Paths, and when they were changed."""
+    """Yield the paths that nothing needs, with their modification times."""
     kept = [night for night in history.nights(output_dir) if night.model][-keep:]
     promoted = {move.model for move in history.promotions(output_dir)}
     current = current_model.get(output_dir)
@@ -127,52 +114,54 @@ def _unneeded(
         "manifests": manifests,
     }
     for folder, names in needed.items():
-        for path, changed in _inside(output_dir / folder, store):
-            if path.name not in names and (_OURS.fullmatch(path.name) or atomic.is_temporary(path)):
-                yield path, changed
-    of_models = [output_dir / "models" / name for name in models if name]
-    copies = {Augmentation(), *_copies(of_models, store)}
+        for path, modified in _contents(output_dir / folder, store):
+            is_ours = _RESULT_NAME.fullmatch(path.name) or atomic.is_temporary(path)
+            if is_ours and path.name not in names:
+                yield path, modified
+    yield from _unneeded_bottlenecks(output_dir, models, manifests, store)
+
+
+def _unneeded_bottlenecks(
+    output_dir: Path, models: set[str], manifests: set[str], store: OutputStore
+) -> Iterator[tuple[Path, float]]:
+    model_dirs = [output_dir / "models" / name for name in models if name]
+    augmentations = {Augmentation(), *_augmentations(model_dirs, store)}
     classes = {
-        writer.class_name(of_class, how)
+        writer.class_name(class_summary, augmentation)
         for name in manifests
-        for of_class in _classes(output_dir / "manifests" / name)
-        for how in copies
+        for class_summary in _classes(output_dir / "manifests" / name)
+        for augmentation in augmentations
     }
-    bottleneck_dir = output_dir / "bottlenecks"
-    homes = set(bottleneck_dir.glob("*"))
-    if store:
-        homes |= {bottleneck_dir / name for name in store.folders(bottleneck_dir)}
-    for home in homes:
-        for path, changed in _inside(home, store):
-            if path.name not in classes and path.name not in _OF_ALL_CLASSES:
-                yield path, changed
-        yield from _inside(home / PARTIAL, None)
-        yield from _inside(home / SHARDS, store)
+    bottlenecks = output_dir / "bottlenecks"
+    recipe_dirs = set(bottlenecks.glob("*"))
+    recipe_dirs |= {bottlenecks / name for name in store.incomplete(bottlenecks)}
+    for recipe_dir in recipe_dirs:
+        for path, modified in _contents(recipe_dir, store):
+            if path.name not in classes and path.name not in _SHARED_BY_CLASSES:
+                yield path, modified
+        yield from ((path, _modified(path)) for path in (recipe_dir / PARTIAL).glob("*"))
+        yield from _contents(recipe_dir / SHARDS, store)
 
 
-def _inside(folder: Path, store: Mirror | None) -> Iterator[tuple[Path, float]]:
-    """What is in a folder, here or in the store, and when it was changed."""
-    found = {path: _changed(path) for path in folder.glob("*")}
-    if store:
-        found |= {folder / name: e.modified for name, e in store.entries(folder).items()}
-        found |= {folder / name: store.age(folder / name) for name in store.folders(folder)}
+def _contents(folder: Path, store: OutputStore) -> Iterator[tuple[Path, float]]:
+    """Yield what a folder holds, locally or in the object store, with modification times."""
+    found = {path: _modified(path) for path in folder.glob("*")}
+    found |= {folder / name: entry.modified for name, entry in store.entries(folder).items()}
+    for path in (folder / name for name in store.incomplete(folder)):
+        found[path] = store.modified(path)
     yield from found.items()
 
 
-def _size(path: Path, store: Mirror | None) -> int:
-    return store.size(path) if store and not path.exists() else size(path)
-
-
 def _newest(manifests: Path, before: float) -> set[str]:
-    """The latest manifest of each folder of photos, and all that are young."""
+    """Return the newest manifest of each image folder, and all that are younger than `before`."""
     names: dict[str, str] = {}
     young = set()
-    for path in sorted(manifests.glob("[!.]*.parquet"), key=_changed):
+    for path in sorted(manifests.glob("[!.]*.parquet"), key=_modified):
         try:
             names[manifest.image_dir(path)] = path.name
-        except UNREADABLE:  # damaged, or not ours
+        except UNREADABLE:  # damaged, or not a manifest
             continue
-        if _changed(path) >= before:
+        if _modified(path) >= before:
             young.add(path.name)
     return young | set(names.values())
 
@@ -183,19 +172,19 @@ def _classes(path: Path) -> tuple[manifest.ClassSummary, ...]:
     except UNREADABLE as error:
         reraise_system_errors(error)
         raise UserError(
-            f"{path} is damaged, so that nobody knows what its photos need; delete it, run the "
-            "pipeline, and prune again"
+            f"{path} is damaged, so the bottlenecks that its photos need are unknown; delete it, "
+            "run the pipeline, and prune again"
         ) from None
 
 
-def _copies(models: Iterable[Path], store: Mirror | None) -> Iterator[Augmentation]:
-    """The distorted copies of photos that models were trained on."""
+def _augmentations(models: Iterable[Path], store: OutputStore) -> Iterator[Augmentation]:
+    """Yield the augmentations with which models were trained."""
     for model in models:
         path = model / "recipe.json"
-        content = path.read_bytes() if path.exists() else store.read(path) if store else None
+        content = path.read_bytes() if path.exists() else store.read(path)
         if content:
             yield Augmentation(**json.loads(content)["augmentation"])
 
 
-def _changed(path: Path) -> float:
+def _modified(path: Path) -> float:
     return path.lstat().st_mtime

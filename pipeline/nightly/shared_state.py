@@ -1,66 +1,73 @@
-"""What changes in an output folder on an object store: which model is current, and the history.
+"""The part of a remote output store that changes: the current model and the history.
 
-    current.json      {"model": "<digest>"}, written when all of that model is there
-    history.sqlite    the file, as `history.py` writes it
+    current.json      {"model": "<digest>"}, written once that model is complete
+    history.sqlite    the file that `history.py` writes
 
-Before either is used, the mirror's `current`, `serving/` and history are made those of the store;
-what a killed run changed in its mirror alone is as if it had not been. Whoever changes them shares
-that. Of two machines that do so at a time, the later one wins: nights, promotions and rollbacks
-belong to one machine at a time.
+`pull` makes the local `current`, `serving/` and history those of the output store before they are
+used, and thereby undoes what a killed run changed only locally. Whoever changes them shares the
+change. If two machines do so at the same time, the later one wins: nights, promotions and rollbacks
+belong on one machine at a time. With a local output folder, none of this does anything.
 """
 
 import json
 from pathlib import Path
 
 from pipeline.files import atomic, output_store
+from pipeline.files.output_store import RemoteOutputStore
 from pipeline.nightly import current_model, history
 
 _CURRENT = "current.json"
 
 
 def pull(output_dir: Path) -> None:
-    """Let the mirror's history, `current` and `serving/` be those of the store.
-
-    Of an output folder on this machine, nothing.
+    """Make the local history, `current` and `serving/` those of the output store.
 
     Raises:
-        UserError: where the store does not answer.
+        OutageError: if the object store does not answer.
     """
-    store = output_store.of(output_dir)
-    if store is None:
+    store = output_store.open_store(output_dir)
+    if not isinstance(store, RemoteOutputStore):
         return
-    known = output_dir / history.FILE
-    content = store.read(known)
+    database = output_dir / history.FILE
+    content = store.read(database)
     if content is None:
-        known.unlink(missing_ok=True)
-    elif not known.exists() or known.read_bytes() != content:
-        with atomic.write(known) as temporary:
+        database.unlink(missing_ok=True)
+    elif not database.exists() or database.read_bytes() != content:
+        with atomic.write(database) as temporary:
             temporary.write_bytes(content)
-    told = store.read(output_dir / _CURRENT)
-    link, model = output_dir / "current", output_dir / "models" / _name(told)
-    if told:
+    shared = json.loads(store.read(output_dir / _CURRENT) or b"{}")
+    link, name = output_dir / "current", Path(shared.get("model", "")).name
+    model = output_dir / "models" / name
+    if name:
         store.fetch([model])
-    if not told or not model.is_dir():
+    if not name or not model.is_dir():
         link.unlink(missing_ok=True)
     elif link.resolve() != model.resolve():
         current_model.switch(model, output_dir)
 
 
+def current_link(output_dir: Path) -> Path:
+    """Return the link to the current model, which does not exist before the first promotion."""
+    pull(output_dir)
+    return output_dir / "current"
+
+
 def resolve_model(model: str) -> Path:
-    """The folder of an exported model: that of a path, or of a URL, from which it is fetched.
+    """Return the local folder of an exported model, downloading it if need be.
 
     Args:
-        model: such as data/output/current, or s3://bucket/out/current or .../out/models/<digest>.
+        model: a path such as data/output/current, or a URL such as s3://bucket/out/current or
+            s3://bucket/out/models/<digest>.
 
     Raises:
-        UserError: where the store does not answer.
+        OutageError: if the object store does not answer.
     """
-    above, _, name = model.rstrip("/").rpartition("/")
-    above = above.removesuffix("/models") if "://" in model else above
-    output_dir = output_store.folder(above)
-    store = output_store.of(output_dir)
-    if store is None:
-        return output_store.folder(model)
+    parent, _, name = model.rstrip("/").rpartition("/")
+    parent = parent.removesuffix("/models") if "://" in model else parent
+    output_dir = output_store.local_folder(parent)
+    store = output_store.open_store(output_dir)
+    if not store.is_remote:
+        return output_store.local_folder(model)
     if name == "current":
         pull(output_dir)
         return output_dir / name
@@ -69,26 +76,20 @@ def resolve_model(model: str) -> Path:
 
 
 def fetch_models(output_dir: Path, names: list[str]) -> None:
-    """Bring models from the store, if there is one and it has them."""
-    store = output_store.of(output_dir)
-    if store:
-        store.fetch(output_dir / "models" / name for name in names)
+    """Download models that the output store has and this machine lacks."""
+    output_store.open_store(output_dir).fetch(output_dir / "models" / name for name in names)
 
 
 def share_model(output_dir: Path) -> None:
-    """Let the store's current model be the mirror's, which the store has."""
-    store, link = output_store.of(output_dir), output_dir / "current"
-    if store and link.is_dir():
+    """Make the local current model, which must be uploaded already, the shared one."""
+    store, link = output_store.open_store(output_dir), output_dir / "current"
+    if isinstance(store, RemoteOutputStore) and link.is_dir():
         content = json.dumps({"model": link.resolve().name}) + "\n"
         store.write(output_dir / _CURRENT, content.encode())
 
 
 def share_history(output_dir: Path) -> None:
-    """Let the store's history be the mirror's."""
-    store = output_store.of(output_dir)
-    if store:
+    """Make the local history the shared one."""
+    store = output_store.open_store(output_dir)
+    if isinstance(store, RemoteOutputStore):
         store.write(output_dir / history.FILE, (output_dir / history.FILE).read_bytes())
-
-
-def _name(told: bytes | None) -> str:
-    return Path(json.loads(told)["model"]).name if told else ""

@@ -26,7 +26,7 @@ class Bottlenecks(Pipeline):
     task_class = ComputeBottlenecks
 
     def run(self, **options: object) -> list[str]:
-        compute_shards._listed.cache_clear()
+        compute_shards._count_photos.cache_clear()
         return super().run(**{"shard_size": 20, **options})
 
     def rows(self) -> pd.DataFrame:
@@ -42,7 +42,7 @@ def pipeline(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> Iterator[Bot
     yield Bottlenecks(
         image_dir=photo_dir, tfhub_module=str(tiny_module), output_dir=tmp_path / "out"
     )
-    compute_shards._listed.cache_clear()
+    compute_shards._count_photos.cache_clear()
 
 
 def test_few_photos_are_not_divided(pipeline: Bottlenecks) -> None:

@@ -14,59 +14,57 @@ def section() -> Iterator[str]:
     """A section of Luigi's configuration that is gone afterwards."""
     yield "test_options"
     get_config().remove_section("test_options")
-    configuration._known.pop("test_options", None)
+    configuration._options.pop("test_options", None)
 
 
 def test_without_a_value_the_default_counts(section: str) -> None:
-    assert configuration.configured(section, "percentage", 10.0) == 10.0
+    assert configuration.config_default(section, "percentage", 10.0) == 10.0
 
 
 def test_a_value_takes_the_defaults_type(section: str) -> None:
     get_config().set(section, "percentage", "12")
     get_config().set(section, "size", "224")
-    percentage = configuration.configured(section, "percentage", 10.0)
+    percentage = configuration.config_default(section, "percentage", 10.0)
     assert (percentage, type(percentage)) == (12.0, float)
-    assert configuration.configured(section, "size", 0) == 224
+    assert configuration.config_default(section, "size", 0) == 224
 
 
 def test_a_value_of_another_type_is_refused(section: str) -> None:
     get_config().set(section, "size", "large")
-    with pytest.raises(UserError, match=r"size is 'large', which is not a whole number"):
-        configuration.configured(section, "size", 0)
+    with pytest.raises(UserError, match=r"size is 'large'; it must be a whole number"):
+        configuration.config_default(section, "size", 0)
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False)])
 def test_yes_and_no_are_true_and_false(section: str, text: str, value: bool) -> None:
     get_config().set(section, "flip", text)
-    assert configuration.configured(section, "flip", not value) is value
+    assert configuration.config_default(section, "flip", not value) is value
 
 
 def test_anything_else_is_neither_true_nor_false(section: str) -> None:
     get_config().set(section, "flip", "yes")
-    with pytest.raises(UserError, match=r"flip is 'yes', which is not true or false"):
-        configuration.configured(section, "flip", False)
+    with pytest.raises(UserError, match=r"flip is 'yes'; it must be true or false"):
+        configuration.config_default(section, "flip", False)
 
 
 def test_a_value_that_is_no_choice_is_refused_with_the_choices(section: str) -> None:
     get_config().set(section, "precision", "low")
-    with pytest.raises(UserError, match="it can be auto, float32"):
-        configuration.configured(section, "precision", "auto", ("auto", "float32"))
+    with pytest.raises(UserError, match="choose from auto, float32"):
+        configuration.config_default(section, "precision", "auto", ("auto", "float32"))
 
 
 def test_a_section_that_nobody_knows_is_named() -> None:
     get_config().set("weather", "rain", "true")
     get_config().set("resources", "memory", "1")
     try:
-        assert configuration.refuse_unknown() == [
-            "luigi.cfg: nothing here reads the section [weather]; it is ignored"
-        ]
+        assert configuration.check_names() == ["luigi.cfg: ignoring unknown section [weather]"]
     finally:
         get_config().remove_section("weather")
         get_config().remove_section("resources")
 
 
 def test_an_unknown_option_is_refused_with_the_nearest_name(section: str) -> None:
-    configuration.configured(section, "image_dir", "")
+    configuration.config_default(section, "image_dir", "")
     get_config().set(section, "image_dri", "x")
     with pytest.raises(UserError, match="no option image_dri; did you mean image_dir"):
-        configuration.refuse_unknown()
+        configuration.check_names()

@@ -61,15 +61,15 @@ def test_a_file_that_may_not_be_read_is_named(in_complete: bool) -> None:
     shown = record(text) if in_complete else record("[pid 7] Worker failed", error)
     assert tidy(shown)
     assert shown.getMessage() == (
-        "/out/part.parquet: Permission denied; give this user the permission, or choose another "
-        "folder, and run again: what is done is kept"
+        "/out/part.parquet: Permission denied; grant this user the permission, or choose another "
+        "folder, and run again: finished work is kept"
     )
 
 
 def test_a_result_that_vanishes_between_two_steps_is_no_traceback() -> None:
     shown = record("[pid 7] Worker failed", RuntimeError("Unfulfilled dependency at run time: X"))
     assert tidy(shown)
-    assert shown.getMessage().startswith("what this step needs has gone meanwhile")
+    assert shown.getMessage().startswith("an input disappeared during the run")
 
 
 def test_luigis_noise_is_left_out() -> None:
@@ -81,7 +81,7 @@ def test_a_wrong_value_on_the_command_line_is_shown_without_a_traceback() -> Non
     error = ValueError("could not convert string to float: 'abc'")
     shown = record("Uncaught exception in luigi", error)
     assert tidy(shown)
-    assert shown.getMessage().endswith("wrong value: could not convert string to float: 'abc'")
+    assert shown.getMessage().endswith("command line: could not convert string to float: 'abc'")
 
 
 def test_a_scheduler_that_does_not_answer_is_shown_with_the_remedy() -> None:
@@ -160,8 +160,8 @@ def test_a_full_disk_is_shown_in_a_line_whoever_notices_it(error: Exception) -> 
     shown = record("[pid 7] Worker failed", error)
     assert tidy(shown)
     assert shown.getMessage() == (
-        "while writing /a: No space left on device; make room on the disk, and run again: what is "
-        "done is kept"
+        "while writing /a: No space left on device; make room on the disk, and run again: "
+        "finished work is kept"
     )
 
 
@@ -176,4 +176,4 @@ def test_a_full_disk_is_shown_in_a_line_whoever_notices_it(error: Exception) -> 
 def test_used_up_memory_is_shown_in_a_line(error: Exception) -> None:
     shown = record("[pid 7] Worker failed", error)
     assert tidy(shown)
-    assert shown.getMessage().startswith("Cannot allocate memory; free some memory, or raise")
+    assert shown.getMessage().startswith("Cannot allocate memory; free memory, or raise")

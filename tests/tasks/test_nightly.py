@@ -151,7 +151,7 @@ def test_a_failed_stage_is_retried_so_often_and_mailed_once(site: Site, mails: A
     code, said = site.run("--date", "2026-11-01", "--retries", 2)
     assert code == 30
     assert said.count("Failed: SplitDataset: ") == 3
-    assert "Trying again in 0 s (2 of 2)" in said
+    assert "Trying again in 0 s (retry 2 of 2)" in said
     ((_, text),) = texts(mails)
     assert "Exit code 30" in text
     (night,) = history.nights(site.out)
@@ -217,7 +217,7 @@ def test_of_two_runs_at_once_one_works_and_the_other_leaves(site: Site) -> None:
     time.sleep(0.2)
     code, said = site.run("--date", "2026-11-01")
     assert code == 10
-    assert said.strip() == f"Another nightly run is at work on {site.out}; this one leaves"
+    assert said.strip() == f"Another nightly run is active on {site.out}; exiting"
     _, said = first.communicate(timeout=300)
     assert first.returncode == 0, said
     assert site.outcomes() == ["promoted"]

@@ -40,6 +40,6 @@ def test_luigi_cfg_shows_every_option_in_its_section() -> None:
             section = line.strip("[]")
         elif named := re.match(r"#?(\w+) =", line):
             shown[named[1]] = section
-    for section, names in configuration._known.items():
+    for section, names in configuration._options.items():
         for name in names:
             assert shown[name] == section, name

@@ -24,10 +24,10 @@ class Machine(Pipeline):
 
     def __init__(self, options: dict[str, Any], work_dir: Path, **more: Any) -> None:
         super().__init__(**(options | {"output_dir": URL, "work_dir": work_dir} | more))
-        self.out = output_store.folder(URL, work_dir)
+        self.out = output_store.local_folder(URL, work_dir)
 
     def run(self, **options: Any) -> list[str]:
-        output_store.of.cache_clear()  # a process of its own
+        output_store.open_store.cache_clear()  # a process of its own
         return super().run(**options)
 
     @property
@@ -104,7 +104,7 @@ def test_a_run_that_could_not_upload_is_taken_up(
     assert any("TrainHead took" in line for line in here.lines)
     (said,) = (line for line in here.lines if "/heads/" in line)
     assert said.startswith("output_dir: s3://bucket/out/heads/")
-    assert said.endswith("run again: what is done is kept")
+    assert said.endswith("run again: finished work is kept")
     objects.faults = []
     assert here.run() == ["EvaluateModel", "ExportModel"]  # CheckData as well, had it been ready
 

@@ -120,7 +120,7 @@ def test_another_range_computes_other_vectors(
     assert "ComputeBottlenecks" in run(tfhub_module=str(tiny_module), image_range="signed")
     options = {"image_dir": photo_dir, "output_dir": tmp_path / "out"}
     unit, signed = (
-        np.concatenate([rows.vectors for rows in task.part("training").batches()])
+        np.concatenate([rows.vectors for rows in task.read_split("training").batches()])
         for task in (
             ComputeBottlenecks(tfhub_module=str(tiny_module), image_range=image_range, **options)
             for image_range in ("unit", "signed")

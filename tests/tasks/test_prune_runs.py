@@ -33,6 +33,6 @@ def test_it_leaves_while_a_step_is_at_work(tmp_path: Path) -> None:
     with locks.shared(tmp_path / locks.IN_USE):
         done = luigi("PruneRuns", "--output-dir", tmp_path, "--delete")
     assert done.returncode == 30
-    assert f"a run is at work in {tmp_path}; prune later" in done.stderr
+    assert f"a run is using {tmp_path}; prune later" in done.stderr
     assert "Traceback" not in done.stderr
     assert path.exists()

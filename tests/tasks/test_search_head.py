@@ -9,14 +9,14 @@ import pytest
 
 from pipeline.errors import UserError
 from tasks import SearchHead, TrainHead
-from tasks.step import path
+from tasks.step import fetch
 from tests.support.commands import run
 
 
 def test_a_search_ranks_every_combination(options: dict[str, Any], tmp_path: Path) -> None:
     task = SearchHead(**options, try_l2="0.1, 0.01", try_label_smoothing="0,0.2")
     run(task)
-    table = pd.read_csv(path(task.output()))
+    table = pd.read_csv(fetch(task.output()))
     assert len(table) == 2 * 2 * 2
     assert len(list((tmp_path / "out/heads").iterdir())) == 8
     assert not table.duplicated(["class_weighting", "label_smoothing", "l2"]).any()

@@ -14,7 +14,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.head import softmax_head
 from tasks import ExportModel, TrainHead
-from tasks.step import path
+from tasks.step import fetch
 from tests.support.commands import run
 
 
@@ -43,7 +43,7 @@ def test_each_training_has_a_folder_of_summaries_of_its_own(
 def test_a_finished_head_leaves_no_snapshot(options: dict[str, Any], tmp_path: Path) -> None:
     run(TrainHead(**options, intermediate_store_frequency=1))
     assert [p.name for p in (tmp_path / "out/heads").iterdir()] == [
-        path(TrainHead(**options).output()).name
+        fetch(TrainHead(**options).output()).name
     ]
 
 
@@ -55,7 +55,7 @@ def test_a_killed_training_goes_on_and_ends_as_an_undisturbed_one(
         **options, optimizer=optimizer, how_many_training_steps=200, intermediate_store_frequency=1
     )
     run(task)
-    target = path(task.output())
+    target = fetch(task.output())
     undisturbed = softmax_head.read(target)
     target.rename(tmp_path / "undisturbed")
     snapshot = target.with_name(f".{target.name}.unfinished.npz")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.nightly import prune
+from pipeline.files import disk_usage
 from tests.support.photos import PhotoMaker
 from tests.support.processes import (
     TIMEOUT_S,
@@ -54,7 +54,7 @@ def refused(code: int, said: str, *reasons: str) -> bool:
         assert errors
         for line in errors:
             assert any(reason in line for reason in reasons), line
-            assert "run again: what is done is kept" in line
+            assert "run again: finished work is kept" in line
     return bool(code)
 
 
@@ -98,7 +98,7 @@ def test_a_disk_that_fills_up_or_turns_read_only_at_any_moment(
     add_night(pipeline.image_dir, make_photo)
     assert pipeline.run(tmp_path / "undisturbed").returncode == 0
     expected = results(tmp_path / "undisturbed")
-    needed = prune.size(tmp_path / "undisturbed") // 1024
+    needed = disk_usage.total_bytes(tmp_path / "undisturbed") // 1024
     befalls = {"filled by another program": fill, "turned read-only": turn_read_only}
     for number in range(trials):
         how = ["too small", *befalls][number % 3]

@@ -204,7 +204,7 @@ def test_settings(examples: int) -> None:
         default, take = takers[name]
         get_config().read_string(f"[fuzzed]\n{name} = {' '.join(text.split())}\n")
         try:
-            value = configuration.configured("fuzzed", name, default)
+            value = configuration.config_default("fuzzed", name, default)
             assert type(value) is type(default)
             take(value)
             assert isinstance(value, str) or abs(value) < float("inf")
@@ -215,4 +215,4 @@ def test_settings(examples: int) -> None:
         fuzz(examples, st.tuples(st.sampled_from([*takers]), TEXTS), check)
     finally:
         get_config().remove_section("fuzzed")
-        configuration._known.pop("fuzzed", None)
+        configuration._options.pop("fuzzed", None)

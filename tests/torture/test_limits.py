@@ -18,7 +18,7 @@ def attempt(pipeline: Pipeline, out: Path, kind: int, limit: int) -> str:
     assert tried.returncode in (0, *REFUSED, ABORTED), tried.stderr
     if tried.returncode in REFUSED:
         assert "Traceback" not in tried.stderr, tried.stderr
-        assert "run again: what is done is kept" in tried.stderr
+        assert "run again: finished work is kept" in tried.stderr
     again = pipeline.run(out)
     assert again.returncode == 0, again.stderr
     assert temporaries(out) == []

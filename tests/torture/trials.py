@@ -320,4 +320,4 @@ def _(store: Store, _make_photo: PhotoMaker) -> str:
 @trial("section that neither this nor Luigi has")
 def _(store: Store, _make_photo: PhotoMaker) -> str:
     said = _run(store, settings="[weather]\nrain = true\n")
-    return "named, and ignored" if "nothing here reads the section [weather]" in said else said
+    return "named, and ignored" if "ignoring unknown section [weather]" in said else said

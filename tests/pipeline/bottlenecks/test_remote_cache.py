@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.bottlenecks import cache, remote_cache, writer
 from pipeline.files import output_store
-from pipeline.files.output_store import Mirror
+from pipeline.files.output_store import RemoteOutputStore
 from pipeline.photos import manifest
 from pipeline.photos.augmentation import Augmentation
 from tests.support.objects import Objects
@@ -22,10 +22,10 @@ class Machine:
     """Computes the bottlenecks of the same photos, in a mirror of the same store."""
 
     def __init__(self, store: Store, work_dir: Path) -> None:
-        output_store.of.cache_clear()
-        found = output_store.of(output_store.folder("s3://bucket/out", work_dir))
+        output_store.open_store.cache_clear()
+        found = output_store.open_store(output_store.local_folder("s3://bucket/out", work_dir))
         assert found
-        self.mirror: Mirror = found
+        self.mirror: RemoteOutputStore = found
         self.store = replace(store, path=found.folder / "bottlenecks")
         self.store.path.mkdir()
 
@@ -47,7 +47,7 @@ class Machine:
 
     def work(self) -> writer.Counts:
         counts = self.store.run()
-        self.mirror.push(
+        self.mirror.upload(
             [d for d in self.store.directories() if not self.mirror.has(d) and d.is_dir()]
         )
         return counts

@@ -276,4 +276,4 @@ def test_without_a_model_the_command_says_so(
     for name in ("m1", "m2"):
         promote(tmp_path, name)
     promotion.main()
-    assert "current leads to model m1 again" in capsys.readouterr().out
+    assert "Rolled back to model m1." in capsys.readouterr().out

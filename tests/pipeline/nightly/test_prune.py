@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.bottlenecks import writer
 from pipeline.errors import UserError
-from pipeline.files import atomic, naming, output_store
+from pipeline.files import atomic, disk_usage, naming, output_store
 from pipeline.nightly import history, promotion, prune, shared_state
 from pipeline.nightly.history import Night
 from pipeline.photos import manifest
@@ -117,16 +117,19 @@ def test_a_manifest_that_cannot_be_read_stops_nothing(out: Path) -> None:
 def test_where_the_manifest_of_a_kept_run_is_damaged_nothing_goes(out: Path) -> None:
     damaged = out / "manifests" / f"{naming.digest(2)}.parquet"
     os.truncate(damaged, 100)
-    with pytest.raises(UserError, match=f"{damaged} is damaged, so that nobody knows"):
+    with pytest.raises(
+        UserError,
+        match=f"{damaged} is damaged, so the bottlenecks that its photos need are unknown",
+    ):
         prune.find(out, 3, LATER)
 
 
 def test_what_was_found_is_gone_afterwards_and_nothing_else(out: Path, store: Store) -> None:
-    before = prune.size(out)
+    before = disk_usage.total_bytes(out)
     leftovers = prune.find(out, 1, LATER)
-    prune.delete(leftovers)
+    prune.delete(out, leftovers)
     assert prune.find(out, 1, LATER) == []
-    assert prune.size(out) == before - sum(leftover.size for leftover in leftovers)
+    assert disk_usage.total_bytes(out) == before - sum(leftover.size for leftover in leftovers)
     summary = manifest.read_summary(out / "manifests" / f"{naming.digest(2)}.parquet")
     home = out / "bottlenecks"
     for one in summary.classes:
@@ -139,23 +142,22 @@ def test_it_is_told_what_goes_from_where(out: Path) -> None:
     assert total.startswith("Would delete: 9 results")
     assert any(f"2 in {out / 'heads'}" in line for line in parts)
     (nothing,) = prune.summary_lines([], deleted=True)
-    assert nothing.startswith("Nothing can go")
+    assert nothing.startswith("Nothing to delete")
 
 
 def in_a_store(out: Path, work_dir: Path) -> Path:
     """The same output folder in S3: gives a mirror that knows nothing yet."""
-    first = output_store.folder("s3://bucket/out", work_dir / "first")
+    first = output_store.local_folder("s3://bucket/out", work_dir / "first")
     shutil.copytree(out, first, symlinks=True, dirs_exist_ok=True)
-    store = output_store.of(first)
-    assert store
+    store = output_store.open_store(first)
     newest = first / "manifests" / f"{naming.digest(2)}.parquet"
     for folder in ("models", "evaluations", "heads", "manifests", "bottlenecks/*"):
-        store.push([path for path in first.glob(f"{folder}/[!p]*") if path != newest])
+        store.upload([path for path in first.glob(f"{folder}/[!p]*") if path != newest])
     time.sleep(1.1)  # stores know the time to the second
-    store.push([newest])
+    store.upload([newest])
     shared_state.share_model(first)
     shared_state.share_history(first)
-    return output_store.folder("s3://bucket/out", work_dir / "second")
+    return output_store.local_folder("s3://bucket/out", work_dir / "second")
 
 
 def test_a_machine_that_has_nothing_finds_in_a_store_what_can_go(
@@ -171,17 +173,16 @@ def test_a_machine_that_has_nothing_finds_in_a_store_what_can_go(
     assert names(there, keep=1, now=time.time()) == []
 
     leftovers = prune.find(there, 1, LATER)
-    assert {leftover.where for leftover in leftovers if leftover.path.name == result(1)} == {
+    assert {leftover.location for leftover in leftovers if leftover.path.name == result(1)} == {
         f"s3://bucket/out/{folder}" for folder in ("models", "evaluations", "heads")
     }
-    prune.delete(leftovers)
-    third = output_store.folder("s3://bucket/out", tmp_path / "third")
-    store = output_store.of(third)
-    assert store
+    prune.delete(there, leftovers)
+    third = output_store.local_folder("s3://bucket/out", tmp_path / "third")
+    store = output_store.open_store(third)
     assert prune.find(third, 1, LATER) == []
     assert set(store.entries(third / "heads")) == {result(2)}
     assert set(store.entries(third / "models")) == {result(0), result(2)}
-    assert store.folders(third / "models") == {"my model"}
+    assert store.incomplete(third / "models") == {"my model"}
     left = fsspec.filesystem("s3", use_listings_cache=False).find("bucket/out/heads")
     assert [name for name in left if result(1) in name] == []
 
@@ -200,7 +201,7 @@ def test_a_folder_in_which_others_work_has_a_size(tmp_path: Path) -> None:
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        assert {prune.size(tmp_path) for _ in range(500)} == {4}
+        assert {disk_usage.total_bytes(tmp_path) for _ in range(500)} == {4}
     finally:
         stop.set()
         thread.join()

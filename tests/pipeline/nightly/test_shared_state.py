@@ -28,14 +28,14 @@ def machine(
     """Gives the output folder of one more machine."""
     monkeypatch.setattr(object_store, "WAIT_S", 0.01)
     count = iter(range(9))
-    return lambda: output_store.folder(URL, tmp_path / f"machine {next(count)}")
+    return lambda: output_store.local_folder(URL, tmp_path / f"machine {next(count)}")
 
 
 def promote(output_dir: Path, name: str) -> Path:
     """As ExportModel does."""
-    model, store = saved(output_dir / "models" / name, name), output_store.of(output_dir)
+    model, store = saved(output_dir / "models" / name, name), output_store.open_store(output_dir)
     assert store
-    store.push([model])
+    store.upload([model])
     shared_state.pull(output_dir)
     history.add(output_dir, promotion=promotion.promote(output_dir, model, promotion.MANUAL))
     shared_state.share_model(output_dir)
@@ -86,7 +86,7 @@ def test_what_a_killed_run_did_here_alone_is_as_if_it_had_not_been(
 
 def test_a_current_model_that_the_store_has_lost_is_none(machine: Callable[[], Path]) -> None:
     here, there = machine(), machine()
-    model, store = promote(here, "1"), output_store.of(here)
+    model, store = promote(here, "1"), output_store.open_store(here)
     assert store
     shared_state.pull(there)
     store.remove(model)
@@ -152,14 +152,14 @@ def test_a_model_is_used_by_its_url(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     here = machine()
-    model, store = here / "models/0123456789ab", output_store.of(here)
+    model, store = here / "models/0123456789ab", output_store.open_store(here)
     assert store
     shutil.copytree(colours, model)
-    store.push([model])
+    store.upload([model])
     promotion.promote(here, model, promotion.MANUAL)
     shared_state.share_model(here)
     assert shared_state.resolve_model(f"{URL}/models/{model.name}").samefile(
-        output_store.folder(URL) / "models" / model.name
+        output_store.local_folder(URL) / "models" / model.name
     )
     photo = make_photo(tmp_path / "red.jpg", 0)
     command = [
