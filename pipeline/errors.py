@@ -1,4 +1,4 @@
-"""The errors that are shown to people, and those that are no file's fault."""
+"""Errors that users see, and system errors that say nothing about a file."""
 
 import errno
 
@@ -6,25 +6,25 @@ EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class UserError(Exception):
-    """Something the user can put right: bad input, a bad option, a missing file.
+    """A problem that the user can fix: bad input, an invalid option, a missing file.
 
-    The message is shown without a traceback, so it must stand alone: name the file or the
-    option, say what is wrong with it, and say what to do.
+    The message is shown without a traceback, so it must be self-contained: it names the file or
+    option, the problem, and the remedy.
     """
 
 
 class LostError(UserError):
-    """A result is lost, as when a file was damaged and deleted: the next run makes it again."""
+    """A result is lost, for example as a damaged file was deleted; the next run rebuilds it."""
 
 
 class OutageError(UserError):
-    """A store that does not answer: it may pass, so that trying again is worth while."""
+    """An object store does not answer; retrying may help."""
 
 
-RETRYABLE = (LostError, OutageError)  # worth another try, and nobody's mistake
+RETRYABLE = (LostError, OutageError)  # not the user's mistake: another attempt may succeed
 
 
 def reraise_exhausted(error: Exception) -> None:
-    """Raise an error again that says nothing of the file: memory or open files are used up."""
+    """Re-raise an error that says nothing about a file: out of memory, or of file descriptors."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) in EXHAUSTED:
         raise error

@@ -1,4 +1,4 @@
-"""TensorFlow without the lines that it writes before any log level counts, and without Keras."""
+"""Import TensorFlow without its start-up messages, and without loading Keras."""
 
 import os
 import sys
@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow for the first time; what it writes is shown only where that fails.
+    """Import TensorFlow, showing what it writes only if the import fails.
 
-    Its C++ parts report missing GPU drivers and the like straight to the process's standard
-    error, whatever TF_CPP_MIN_LOG_LEVEL says.
+    Its C++ libraries report missing GPU drivers and the like directly to the process's standard
+    error, regardless of TF_CPP_MIN_LOG_LEVEL.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     stderr = os.dup(2)
@@ -31,10 +31,10 @@ def import_tensorflow() -> None:
 
 @contextmanager
 def _without_keras() -> Iterator[None]:
-    """Let TensorFlow find no Keras for a while, as it allows for; `tf.keras` loads it when asked.
+    """Hide Keras during the import, which TensorFlow permits; `tf.keras` loads it on first use.
 
-    TensorFlow loads Keras, and that scikit-learn, in case a Keras optimizer is to be restored: a
-    third of the time that its import takes.
+    TensorFlow imports Keras, which imports scikit-learn, in case a Keras optimizer is restored:
+    that takes a third of the import time.
     """
     if "keras.src" in sys.modules:
         yield

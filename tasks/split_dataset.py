@@ -42,14 +42,14 @@ class SplitDataset(DataOptions, Step):
 
     def work(self) -> None:
         listing, rule = self._listing(), self._rule()
-        if listing.shards.empty:  # the content of tar files is not known yet
+        if listing.tar_files.empty:  # the content of tar files is not known yet
             self._compare(rule, listing.photos["path"])
         target = local_path(self.output())
         self.output_store.fetch_newest(target.parent)  # photos that it lists are not read again
         previous = manifest.newest(target.parent, self.image_dir)
         unfinished = target.with_name(f".unfinished-{target.name}")
         table = manifest.build(listing, self.image_dir, rule, previous, self.reporter, unfinished)
-        if not listing.shards.empty:
+        if not listing.tar_files.empty:
             self._compare(rule, table["path"].to_pandas())
         manifest.write(table, target)
         unfinished.unlink(missing_ok=True)
@@ -63,7 +63,7 @@ class SplitDataset(DataOptions, Step):
             listing = self._listing()
         except UserError:
             return ()
-        if listing.shards.empty:
+        if listing.tar_files.empty:
             return listing.labels
         summary = self.summary()
         return tuple(c.label for c in summary.classes) if summary else ()
@@ -74,7 +74,7 @@ class SplitDataset(DataOptions, Step):
             listing = self._listing()
         except UserError:
             return 0
-        summary = None if listing.shards.empty else self.summary()
+        summary = None if listing.tar_files.empty else self.summary()
         usable = sum(c.usable for c in summary.classes) if summary else 0
         return max(len(listing.photos), usable)
 
@@ -91,15 +91,15 @@ class SplitDataset(DataOptions, Step):
 
     def _compare(self, rule: split.SplitRule, paths: "pd.Series[str]") -> None:
         """Warn about photos and lines that do not match in a predefined split."""
-        if rule.given:
-            for line in split.summary_lines(rule.given, manifest.unpacked(paths)):
+        if rule.predefined:
+            for line in split.summary_lines(rule.predefined, manifest.unpacked(paths)):
                 logger.warning(line)
 
     def _listing(self) -> manifest.Listing:
         return _list_photos(self.image_dir)
 
     def _rule(self) -> split.SplitRule:
-        predefined = split.read_given(self.split_file) if self.split_file else None
+        predefined = split.read_predefined(self.split_file) if self.split_file else None
         return split.SplitRule(*self.percentages, predefined, self.group_duplicates)
 
     def _rule_digest(self) -> str:

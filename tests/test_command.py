@@ -82,7 +82,7 @@ def test_photos_directly_in_the_folder(tmp_path: Path, make_photo: PhotoMaker) -
     done = luigi(
         "ExportModel", "--image-dir", tmp_path / "photos", "--output-dir", tmp_path / "out"
     )
-    assert "holds 1 photos but no class folder" in refused(done)
+    assert "contains 1 photos but no class folder" in refused(done)
 
 
 def test_one_class_only(photo_dir: Path, tmp_path: Path) -> None:
@@ -103,8 +103,8 @@ def test_a_handle_that_a_hub_does_not_know(web: Web, tmp_path: Path) -> None:
     handle = f"{web.url}/google/imagenet/inception_v4/feature_vector/1"
     done = luigi("PrepareModule", "--tfhub-module", handle, "--output-dir", tmp_path / "out")
     assert refused(done) == (
-        f"tfhub_module: {handle}?tf-hub-format=compressed cannot be fetched: the answer is 404 Not "
-        "Found: there is no such thing; check the address in a browser, or get the module by hand "
+        f"tfhub_module: {handle}?tf-hub-format=compressed cannot be downloaded: the server "
+        "answered 404 Not Found; check the address in a browser, or get the module by hand "
         "and give its folder"
     )
 
@@ -196,7 +196,7 @@ def test_bad_photos_are_set_aside_and_named_and_the_run_goes_on(
     assert "Set aside: red_rose/cut.jpg: truncated JPEG" in done.stderr
     assert "Set aside: weeds/empty.jpg: empty file" in done.stderr
     assert "Class 'weeds' has no usable photo" in done.stderr
-    assert "1 photos lie directly in" in done.stderr
+    assert "1 photos are directly in" in done.stderr
     labels = (tmp_path / "out/current/output_labels.txt").read_text().splitlines()
     assert labels == ["green leaf", "red_rose"]
 

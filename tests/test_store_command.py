@@ -67,7 +67,7 @@ def test_a_store_without_its_library_says_what_to_install(
     )
     assert done.returncode != 0
     (said,) = (line for line in done.stderr.splitlines() if "s3fs" in line)
-    assert "needs a library for s3:// addresses; get it (pip install s3fs)" in said
+    assert "needs a library for s3:// addresses; install it (pip install s3fs)" in said
     assert "Traceback" not in done.stderr
 
 

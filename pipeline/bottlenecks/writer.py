@@ -267,7 +267,7 @@ def _refuse_changed(photo: Place, size: int, mtime_ns: int) -> None:
     except OSError:
         changed = True
     if changed:
-        raise UserError(f"{photo} changed while the run was going on; run again")
+        raise UserError(f"{photo} changed during the run; run again")
 
 
 def to_storage_type(computed: np.ndarray, recipe: Recipe) -> np.ndarray:

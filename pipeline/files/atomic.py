@@ -1,4 +1,4 @@
-"""Where results live: names that carry a digest, and publication that is whole or not at all."""
+"""Atomic writes: a file, folder or link appears complete, or not at all."""
 
 import errno
 import functools
@@ -22,12 +22,12 @@ _ABANDONED_S = 7 * 24 * 60 * 60.0
 
 @contextmanager
 def write(path: Path) -> Iterator[Path]:
-    """Give a temporary sibling to write a file or a directory to; rename it to `path` at the end.
+    """Yield a temporary path for a file or folder, and rename it to `path` at the end.
 
-    Nothing stands at `path` until the block has succeeded. A finished file is replaced. Where a
-    finished directory is already there (another process was quicker), that one is kept: equal
-    paths mean equal contents. What killed processes left in the same folder is removed. What stands
-    at `path` is on the disk, and a power cut leaves it whole.
+    Nothing appears at `path` until the block has succeeded; then it is on the disk and survives a
+    power cut. An existing file is replaced. An existing folder, written by a faster process, is
+    kept: equal paths mean equal contents. Temporary files that killed processes left in the same
+    folder are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_stale(path.parent)
@@ -49,18 +49,18 @@ def write(path: Path) -> Iterator[Path]:
 
 
 def temporary(path: Path) -> Path:
-    """A sibling of `path` that is removed once this process has ended: see `sweep`."""
+    """Return a hidden sibling of `path`, which `remove_stale` deletes after this process ends."""
     owner = f"{_machine()}.{os.getpid()}"
     return path.with_name(f".{path.name}.{owner}.{uuid.uuid4().hex[:8]}.tmp")
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a path is one that `temporary` gave, to whatever process."""
+    """Return whether `temporary` returned this path, in any process."""
     return bool(_TEMPORARY.fullmatch(path.name))
 
 
 def symlink(link: Path, target: Path) -> None:
-    """Make `link` a relative symbolic link to `target` in one step: it never points nowhere."""
+    """Point a symbolic link at a target, by a relative path and in one step."""
     relative = os.path.relpath(target, link.parent)
     with write(link) as unfinished:
         unfinished.symlink_to(relative)
@@ -68,15 +68,15 @@ def symlink(link: Path, target: Path) -> None:
 
 @functools.cache
 def remove_stale(directory: Path) -> None:
-    """Remove what killed processes left half-written in a folder; looks once a process.
+    """Remove the temporary files of killed processes from a folder, once per process.
 
-    Other machines, and containers, have processes of their own that nobody can ask for from here:
-    what they left is removed when nothing has changed in it for a week.
+    The processes of other machines and containers are not visible from here: their temporary files
+    are removed once they are a week old.
     """
     for leftover in directory.glob(".*.tmp"):
-        named = _TEMPORARY.fullmatch(leftover.name)
-        if named and not _in_use(leftover, named["machine"], int(named["pid"])):
-            with suppress(OSError):  # another user's, or another process is sweeping as well
+        match = _TEMPORARY.fullmatch(leftover.name)
+        if match and not _in_use(leftover, match["machine"], int(match["pid"])):
+            with suppress(OSError):  # another user's file, or another process removes it too
                 _remove(leftover)
 
 
@@ -91,12 +91,12 @@ def _in_use(temporary: Path, machine: str, pid: int) -> bool:
 
 @functools.cache
 def _machine() -> str:
-    """This machine, or container, within which process numbers mean something."""
+    """Identify this machine or container: the scope of process IDs."""
     try:
-        numbers = str(Path("/proc/self/ns/pid").readlink())
-    except OSError:  # no Linux
-        numbers = ""
-    return naming.digest(platform.node(), numbers)
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:  # not Linux
+        namespace = ""
+    return naming.digest(platform.node(), namespace)
 
 
 def _alive(pid: int) -> bool:
@@ -110,12 +110,12 @@ def _alive(pid: int) -> bool:
 
 
 def _fsync_tree(path: Path) -> None:
-    """Wait until a file, or a folder with all that is in it, is on the disk."""
-    if path.is_symlink():  # which is a name, and on the disk with its folder
+    """Flush a file, or a folder and everything in it, to the disk."""
+    if path.is_symlink():  # stored in its folder, which is flushed
         return
     if path.is_dir():
-        for inside in path.iterdir():
-            _fsync_tree(inside)
+        for child in path.iterdir():
+            _fsync_tree(child)
     _fsync(path)
 
 
@@ -124,7 +124,9 @@ def _fsync(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL or not path.is_dir():  # some file systems know files alone
+        if (
+            error.errno != errno.EINVAL or not path.is_dir()
+        ):  # not all file systems can flush folders
             raise
     finally:
         os.close(descriptor)

@@ -4,14 +4,14 @@ import errno
 
 import pyarrow as pa
 
-# What a damaged file raises: Arrow, or what reads its metadata.
+# Exceptions that reading a damaged file raises, from Arrow or from the code that parses metadata.
 UNREADABLE = (OSError, pa.ArrowException, ValueError, LookupError, AttributeError)
 
 
 def reraise_system_errors(error: Exception) -> None:
-    """Raise an error in UNREADABLE again that does not speak of the file, which may be whole.
+    """Re-raise an error in UNREADABLE that does not mean that the file is damaged.
 
-    Memory, permissions, open files and disks have errors with a number; damage has none.
+    Errors about memory, permissions, open files and disks have an errno; damage has none.
     """
     number = getattr(error, "errno", None)
     if isinstance(error, MemoryError) or number not in (None, errno.ENOENT):

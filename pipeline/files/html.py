@@ -1,22 +1,22 @@
-"""Pages of HTML that stand alone: one file, no network, nothing that a text in them can break.
+"""Self-contained HTML pages: one file each, without network access.
 
-A page extends `templates/base.html`, which brings the styles, the tables that sort and a policy
-that forbids the browser to load anything. Texts are escaped; data for scripts goes through
+Pages extend `templates/base.html`, which provides the styles, sortable tables and a content
+security policy that forbids loading anything. Text is escaped; scripts receive data through
 `{{ value | tojson }}` in a `<script type="application/json">`.
 """
 
 import functools
 from typing import Any
 
-NOTHING = "\N{EN DASH}"  # stands where there is no figure
+NOTHING = "\N{EN DASH}"  # shown in place of a missing number
 
 
 def render(template: str, **values: object) -> str:
-    """Fill in one of `pipeline/templates`.
+    """Render one of `pipeline/templates`.
 
     Args:
         template: file name of the template.
-        values: what it refers to; a name that is missing is an error.
+        values: variables of the template; a missing one is an error.
     """
     return str(_environment().get_template(template).render(values))
 
@@ -38,17 +38,17 @@ def _environment() -> Any:
 
 
 def percent(share: float | None) -> str:
-    """0.9636 -> 96.4 %."""
-    return NOTHING if share is None else f"{share:.1%}".replace("%", "\N{NO-BREAK SPACE}%")
+    """Format a share: 0.9636 -> 96.4%."""
+    return NOTHING if share is None else f"{share:.1%}"
 
 
 def number(value: float | None) -> str:
-    """1776 -> 1,776."""
+    """Format a number: 1776 -> 1,776."""
     return NOTHING if value is None else f"{value:,}"
 
 
 def seconds(value: float | None) -> str:
-    """0.31 -> 0.3 s; 75 -> 1 min 15 s; 3700 -> 1 h 2 min."""
+    """Format a duration: 0.31 -> 0.3 s; 75 -> 1 min 15 s; 3700 -> 1 h 2 min."""
     if value is None:
         return NOTHING
     if value < 60:

@@ -8,18 +8,18 @@ DIGEST_LENGTH = 12  # hex digits shown in a path: 48 bits, enough for any number
 
 
 def digest(*parts: object) -> str:
-    """Digest of everything that makes a result, for use in its path.
+    """Return a digest of everything that makes a result, for its path.
 
     Args:
-        parts: values that JSON can hold; their order counts.
+        parts: JSON-serializable values; their order matters.
 
     Returns:
-        The first 12 hex digits of the SHA-256 over their canonical JSON.
+        The first 12 hex digits of the SHA-256 of their canonical JSON.
     """
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
 
 
 def slug(text: str) -> str:
-    """A readable part of a file name for any text. Not unique: put a digest beside it."""
+    """Return a readable file name for any text. It is not unique: combine it with a digest."""
     return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("._-")[:40] or "other"

@@ -1,7 +1,7 @@
-"""Files in a store, such as S3, by their URL, through fsspec: list them at once, read them.
+"""Object stores such as S3: list and read files by URL, through fsspec.
 
-Who may read is said by the environment, as the store's own library wants it; nothing of it is
-shown or written.
+Credentials come from the environment, in the form that each object store's library expects. They
+are never shown or written.
 """
 
 import errno
@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import UserError
 
-READERS = 32  # reads at the same time: each mostly waits
-ATTEMPTS = 5  # at one read, or one page of a listing
-WAIT_S = 0.5  # before the second attempt; before each further one, twice as long
-READ_S = 60.0  # that an attempt may take
-BLOCK = 4 * 2**20  # bytes of a large file that are read at once
+READERS = 32  # concurrent reads; each mostly waits for the network
+ATTEMPTS = 5  # per read, or per page of a listing
+WAIT_S = 0.5  # seconds before the second attempt, doubled before each further one
+READ_S = 60.0  # timeout of an attempt
+BLOCK = 4 * 2**20  # bytes of a large file read at once
 _LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
-# What a store tells of a file that changes with its content; the first one counts.
+# Properties that change with a file's content, most reliable first.
 _VERSIONS = (
     *("ETag", "md5Hash", "generation", "etag"),
     *("LastModified", "last_modified", "updated", "mtime", "modified", "created"),
@@ -31,11 +31,11 @@ _VERSIONS = (
 
 @dataclass(frozen=True, slots=True)
 class RemotePath:
-    """A folder of a store, or a file below it.
+    """A folder on an object store, or a file below it.
 
     Attributes:
-        root: URL of the folder, without a slash at the end.
-        path: from there to the file, with `/`; empty for the folder itself.
+        root: URL of the folder, without a trailing slash.
+        path: path of the file below the folder, with `/`; empty for the folder itself.
     """
 
     root: str
@@ -50,11 +50,11 @@ class RemotePath:
 
 @dataclass(frozen=True, slots=True)
 class ListedFile:
-    """A file as a listing shows it.
+    """A file in a listing.
 
     Attributes:
-        path: from the folder that was listed, with `/`.
-        size: bytes; -1 where the store does not tell.
+        path: relative to the listed folder, with `/`.
+        size: bytes; -1 if unknown.
         version: a number from 0 to 2**63 - 1 that changes with the content.
     """
 
@@ -64,31 +64,31 @@ class ListedFile:
 
 
 def parse(url: str) -> RemotePath:
-    """The folder, or the file, at a URL.
+    """Parse the URL of a folder or file.
 
     Raises:
-        UserError: where a password is in it, which would end up in results and logs.
+        UserError: if it contains a password, which would end up in results and logs.
     """
     if urlsplit(url).password:
         scheme, host = url.partition("://")[0], urlsplit(url).hostname
         raise UserError(
-            f"{scheme}://{host} was given with a password, which would be written to results and "
-            "logs; let the environment or the library's own file say who you are"
+            f"the URL {scheme}://{host} contains a password, which would leak into results and "
+            "logs; use credentials from the environment or the library's own file instead"
         )
     stripped = url.rstrip("/")
     return RemotePath(url if stripped.endswith(":") else stripped)
 
 
 def file_system(url: str, attempts: int = 0) -> tuple[Any, str]:
-    """The file system of a URL, and the path in it.
+    """Return the fsspec file system of a URL, and the path in it.
 
     Args:
-        url: of anything in it.
-        attempts: at each request, on S3, where botocore's and s3fs's own numbers would multiply;
-            0 leaves it to them. Other stores have numbers of their own.
+        url: URL of any folder or file.
+        attempts: attempts per request on S3, where those of botocore and s3fs would multiply; 0
+            keeps their defaults. Other object stores use their own.
 
     Raises:
-        UserError: where there is none for such URLs, or its library is not installed.
+        UserError: if the scheme is unknown, or its library is not installed.
     """
     scheme = url.partition("://")[0]
     try:
@@ -98,38 +98,40 @@ def file_system(url: str, attempts: int = 0) -> tuple[Any, str]:
         if scheme != "s3" or not attempts:
             system, root = fsspec.url_to_fs(url, use_listings_cache=False)
             return system, str(root)
-        given = conf.get("s3", {}).get("config_kwargs", {})
-        own = {"retries": {"total_max_attempts": attempts}, "max_pool_connections": READERS}
-        system, root = fsspec.url_to_fs(url, use_listings_cache=False, config_kwargs=own | given)
+        configured = conf.get("s3", {}).get("config_kwargs", {})
+        ours = {"retries": {"total_max_attempts": attempts}, "max_pool_connections": READERS}
+        system, root = fsspec.url_to_fs(
+            url, use_listings_cache=False, config_kwargs=ours | configured
+        )
         system.retries = 1
     except ImportError:
         library = _LIBRARIES.get(scheme, "fsspec")
         raise UserError(
-            f"{url} needs a library for {scheme}:// addresses; get it (pip install {library})"
+            f"{url}: reading {scheme}:// URLs needs a library; install it (pip install {library})"
         ) from None
     except ValueError:
         raise UserError(
-            f"{url} begins with {scheme}://, which is not known here; use https://, s3:// or gs://"
+            f"{url}: unknown scheme {scheme}://; use https://, s3:// or gs://"
         ) from None
     return system, str(root)
 
 
 def list_files(folder: RemotePath) -> Iterator[ListedFile]:
-    """All files below a folder, in the order of the names on their way, from one listing.
+    """Yield all files below a folder, sorted by folder and name, from one listing.
 
     Raises:
-        UserError: where the folder cannot be listed.
+        UserError: if the folder cannot be listed.
     """
     system, root = file_system(str(folder), ATTEMPTS)
     try:
-        found = system.find(root, detail=True)
-    except Exception as error:  # each store's library raises errors of its own
+        objects = system.find(root, detail=True)
+    except Exception as error:  # every library raises exceptions of its own
         raise UserError(
             f"{folder} cannot be listed: {error_reason(error)}; check the address and your access "
             "to it, and run again"
         ) from None
     prefix = f"{root.rstrip('/')}/"
-    files = {name.removeprefix(prefix): facts for name, facts in found.items()}
+    files = {name.removeprefix(prefix): facts for name, facts in objects.items()}
     for path in sorted(files, key=lambda path: path.split("/")):
         facts = files[path]
         size = -1 if facts.get("size") is None else int(facts["size"])
@@ -137,13 +139,13 @@ def list_files(folder: RemotePath) -> Iterator[ListedFile]:
 
 
 def _version(facts: dict[str, Any]) -> int:
-    told = (facts[name] for name in _VERSIONS if facts.get(name))
-    version = next(told, time.time_ns())  # of what has none, a new one: it is read in each run
+    versions = (facts[name] for name in _VERSIONS if facts.get(name))
+    version = next(versions, time.time_ns())  # a file without any is read again in every run
     return int.from_bytes(hashlib.sha256(str(version).encode()).digest()[:8]) >> 1
 
 
 def retries() -> Iterator[None]:
-    """Once for each of ATTEMPTS attempts: WAIT_S seconds before the second, then twice as many."""
+    """Yield once per attempt, waiting WAIT_S seconds before the second, then twice as long each."""
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(WAIT_S * 2 ** (attempt - 1))
@@ -151,15 +153,14 @@ def retries() -> Iterator[None]:
 
 
 def read(file: RemotePath, start: int = 0, end: int | None = None) -> bytes:
-    """The bytes of a file from `start` to before `end`, in one request where all is well.
+    """Return the bytes of a file from `start` up to, but excluding, `end`.
 
-    Past the file's end there are none, as in a file of this machine.
-
-    An attempt that fails, or takes more than READ_S seconds, is repeated, as `attempts` says.
+    Beyond the end of the file there are none, as with a local file. An attempt that fails, or takes
+    more than READ_S seconds, is repeated as `retries` says.
 
     Raises:
-        FileNotFoundError: where the file is no longer there.
-        UserError: where it cannot be read.
+        FileNotFoundError: if the file does not exist any more.
+        UserError: if it cannot be read.
     """
     system, root = file_system(file.root, attempts=1)
     path = f"{root.rstrip('/')}/{file.path}" if file.path else root
@@ -176,17 +177,16 @@ def read(file: RemotePath, start: int = 0, end: int | None = None) -> bytes:
                 f"{file} cannot be read: {error_reason(error)}; check your access to it"
             ) from None
         except Exception as error:
-            last = error_reason(error)
-            if "satisfiable" in last:  # HTTP's word for a range with nothing in it
+            reason = error_reason(error)
+            if "satisfiable" in reason:  # HTTP status 416: the range is beyond the end of the file
                 return b""
     raise UserError(
-        f"{file} cannot be read, in {ATTEMPTS} attempts: {last}; what is done is kept: run again "
-        "to go on"
+        f"{file} cannot be read in {ATTEMPTS} attempts: {reason}; run again: finished work is kept"
     )
 
 
 class _Blocks(io.RawIOBase):
-    """A file in a store, as a file that can be read; what is wanted of it comes by `read`."""
+    """A file on an object store as a readable file object; `read` fetches what is needed."""
 
     def __init__(self, file: RemotePath, size: int) -> None:
         self._file, self._size, self._position = file, size, 0
@@ -211,12 +211,12 @@ class _Blocks(io.RawIOBase):
 
 
 def open_file(file: RemotePath, size: int) -> BinaryIO:
-    """A file of so many bytes, to be read from its beginning, BLOCK bytes at a time."""
+    """Open a file of the given size for reading, BLOCK bytes at a time."""
     return io.BufferedReader(_Blocks(file, size), BLOCK)
 
 
 def error_reason(error: Exception) -> str:
-    """What an error says, in one line."""
+    """Return the reason of an error in one line."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

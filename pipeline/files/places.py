@@ -1,4 +1,4 @@
-"""Places of files: a path on this machine, or a URL on an object store."""
+"""Places of files: local paths, or URLs on an object store."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -7,14 +7,14 @@ from urllib.request import url2pathname
 from pipeline.files import object_store
 from pipeline.files.object_store import RemotePath
 
-Place = Path | RemotePath  # of a photo, or of a folder of them; `/` leads from one to the other
+Place = Path | RemotePath  # of a folder or a file; `/` joins them
 
 
 def parse(text: str) -> Place:
-    """The place that an option names: a path, or a URL; `file://` is a path as well.
+    """Parse a path or URL; `file://` URLs become paths.
 
     Raises:
-        UserError: where a password is in it.
+        UserError: if the URL contains a password.
     """
     if text.startswith("file://"):
         return Path(url2pathname(urlsplit(text).path))
@@ -22,5 +22,5 @@ def parse(text: str) -> Place:
 
 
 def absolute(place: Place) -> str:
-    """The same text for the same place, wherever it is asked for."""
+    """Return a text that identifies the place, independent of the working directory."""
     return str(place.absolute()) if isinstance(place, Path) else str(place)

@@ -1,6 +1,6 @@
-"""How long each step took: `timings.jsonl` in the output folder, a line for each step that ran.
+"""Step durations: `timings.jsonl` in the output folder, one line for each step that ran.
 
-Nothing depends on it: it is no part of a digest, and may be deleted.
+Nothing depends on the file: it is not part of any digest and can be deleted.
 """
 
 import json
@@ -14,12 +14,12 @@ _NAME = "timings.jsonl"
 
 @dataclass(frozen=True)
 class Timing:
-    """One step that ran.
+    """A step that ran.
 
     Attributes:
         step: name of the task.
-        target: what it wrote, relative to the output folder; of several, the folder they are in.
-        seconds: of wall clock.
+        target: path of its output, or the folder of several outputs, relative to the output folder.
+        seconds: wall-clock time.
         finished: date and time, ISO 8601, UTC.
     """
 
@@ -30,7 +30,7 @@ class Timing:
 
 
 def add(output_dir: Path, step: str, target: Path, seconds: float) -> None:
-    """Write down that a step has run. Several processes may do so at a time."""
+    """Record that a step has run. Several processes may do so at the same time."""
     name = _name(output_dir, target)
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     line = json.dumps(asdict(Timing(step, name, round(seconds, 2), finished)))
@@ -40,22 +40,22 @@ def add(output_dir: Path, step: str, target: Path, seconds: float) -> None:
 
 
 def read(output_dir: Path) -> list[Timing]:
-    """All that is written down, the oldest first; lines that are damaged are passed over."""
+    """Return all recorded timings, oldest first; damaged lines are skipped."""
     try:
         lines = (output_dir / _NAME).read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
-    found = []
+    timings = []
     for line in lines:
         try:
-            found.append(Timing(**json.loads(line)))
+            timings.append(Timing(**json.loads(line)))
         except (ValueError, TypeError):
             continue
-    return found
+    return timings
 
 
 def last(step_timings: list[Timing], output_dir: Path, target: Path) -> Timing | None:
-    """The last run that wrote a target."""
+    """Return the last run that wrote a target."""
     name = _name(output_dir, target)
     return next((t for t in reversed(step_timings) if t.target == name), None)
 

@@ -104,7 +104,7 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
     figures = json.loads((results.model / "evaluation.json").read_text(encoding="utf-8"))
     count = figures["count"]
     correct = round(figures["top1"] * count) if count else 0
-    drifted, since = _drift(results, date, earlier) if change.arrived else (None, "")
+    drifted, since = _drift(results, date, earlier) if change.added else (None, "")
     night = Night(
         date=date.isoformat(),
         outcome=outcome,
@@ -112,8 +112,8 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
         key=key(date, results.model, gate),
         photos=int((table["split"] != "").sum()),
         classes=int(table.loc[table["split"] != "", "label"].nunique()),
-        arrived=change.arrived,
-        gone=change.gone,
+        arrived=change.added,
+        gone=change.removed,
         relabelled=change.relabelled,
         test_photos=count,
         correct=correct,

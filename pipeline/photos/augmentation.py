@@ -1,8 +1,8 @@
-"""Distorted copies of the training photos, from which a head learns what does not matter.
+"""Data augmentation: a fixed number of distorted copies of each training photo.
 
-The options are retrain.py's, with its meaning, and a rotation. retrain.py distorted each photo anew
-at each step and gave up its cache for that; here a photo gets a fixed number of copies, each
-distorted by what its digest and its number say, so that they are computed once and kept.
+The options are those of retrain.py, with the same meaning, and a rotation. retrain.py distorted
+every photo again in each step, without a cache. Here, the photo's digest and the number of the copy
+determine its distortion, so that the vectors of copies are computed once and cached.
 """
 
 import math
@@ -15,25 +15,25 @@ from pipeline.errors import UserError
 from pipeline.files import naming
 from pipeline.photos import decoding
 
-VERSION = 1  # raise it when the ops below change a pixel
-MOST = 100  # copies of a photo
+VERSION = 1  # raise it when the operations below change a pixel
+MAX_COPIES = 100  # per photo
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How many distorted copies each training photo gets, and how far they may go.
+    """The number of augmented copies of each training photo, and their distortions.
 
     Attributes:
         augmentations: copies of each training photo.
         flip_left_right: mirror half of the copies.
-        random_crop: percent by which a copy is larger than the module's input before it is cut to
-            size at a random place.
-        random_scale: percent by which it is enlarged besides, at most.
-        random_brightness: percent by which it gets brighter or darker, at most.
-        random_rotation: degrees by which it is turned to either side, at most.
+        random_crop: percentage by which a copy exceeds the module's input before it is cropped at
+            a random position.
+        random_scale: maximum additional enlargement, in percent.
+        random_brightness: maximum change of brightness, in percent.
+        random_rotation: maximum rotation to either side, in degrees.
 
     Raises:
-        UserError: where a value is out of its range, or copies would be equal to their photo.
+        UserError: if a value is out of range, or the copies would equal their photo.
     """
 
     augmentations: int = 0
@@ -45,7 +45,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         limits = {
-            "augmentations": MOST,
+            "augmentations": MAX_COPIES,
             "random_crop": 100,
             "random_scale": 100,
             "random_brightness": 100,
@@ -58,34 +58,34 @@ class Augmentation:
         distorts = any(value for name, value in asdict(self).items() if name != "augmentations")
         if distorts and not self.augmentations:
             raise UserError(
-                "photos are to be distorted, but augmentations is 0; set it to the number of "
-                "distorted copies that each training photo should get, such as 4"
+                "a distortion is set, but augmentations is 0; set it to the number of augmented "
+                "copies of each training photo, such as 4"
             )
         if self.augmentations and not distorts:
             raise UserError(
-                f"augmentations is {self.augmentations}, but nothing says how to distort a photo; "
+                f"augmentations is {self.augmentations}, but no distortion is set; "
                 "set flip_left_right, random_crop, random_scale, random_brightness or "
                 "random_rotation"
             )
 
     @property
     def key(self) -> str:
-        """Digest of how copies are distorted, however many there are."""
+        """Digest of the distortions, independent of the number of copies."""
         return naming.digest(VERSION, {**asdict(self), "augmentations": None})
 
 
 def seed(digest: str, variant: int) -> np.ndarray:
-    """What makes a copy the same each time: int64 [2]; the second is 0 for the photo itself."""
+    """Return the random seed of a copy: int64 [2]; variant 0 is the photo itself."""
     return np.array([int(digest[:15], 16), variant], np.int64)
 
 
-def decode(encoded: Any, height: int, width: int, how: Augmentation, seed: Any) -> Any:
-    """Decode one photo and distort it, with ops that run in tf.data.
+def decode(encoded: Any, height: int, width: int, augmentation: Augmentation, seed: Any) -> Any:
+    """Decode one photo and distort it, with operations that run in tf.data.
 
     Args:
-        encoded: scalar string tensor, as `images.decode` takes it.
-        height, width: wanted size in pixels.
-        how: how far to go.
+        encoded: scalar string tensor, as `decoding.decode` takes it.
+        height, width: target size in pixels.
+        augmentation: the distortions.
         seed: int64 [2].
 
     Returns:
@@ -98,21 +98,23 @@ def decode(encoded: Any, height: int, width: int, how: Augmentation, seed: Any) 
     def between(least: float, most: float, number: int) -> Any:
         return tf.random.stateless_uniform([], seeds[number], least, most)
 
-    scale = (1 + how.random_crop / 100) * between(1, 1 + how.random_scale / 100, 0)
+    scale = (1 + augmentation.random_crop / 100) * between(
+        1, 1 + augmentation.random_scale / 100, 0
+    )
     size = tf.cast(tf.constant([height, width], tf.float32) * scale, tf.int32)
     photo = decoding.resize(decoding.pixels(encoded, size[0], size[1]), size)
-    if how.random_rotation:
-        most = math.radians(how.random_rotation)
+    if augmentation.random_rotation:
+        most = math.radians(augmentation.random_rotation)
         photo = _rotate(photo, between(-most, most, 1))
     photo = tf.image.stateless_random_crop(photo, [height, width, 3], seeds[2])
-    if how.flip_left_right:
+    if augmentation.flip_left_right:
         photo = tf.image.stateless_random_flip_left_right(photo, seeds[3])
-    part = how.random_brightness / 100
-    return tf.clip_by_value(photo * between(1 - part, 1 + part, 4), 0, 1)
+    change = augmentation.random_brightness / 100
+    return tf.clip_by_value(photo * between(1 - change, 1 + change, 4), 0, 1)
 
 
 def _rotate(photo: Any, angle: Any) -> Any:
-    """Turn a photo around its middle; what was not on it is filled with its reflection."""
+    """Rotate a photo around its centre, filling the corners with its reflection."""
     import tensorflow as tf
 
     cos, sin = tf.cos(angle), tf.sin(angle)

@@ -1,4 +1,4 @@
-"""What changed between two nights' photos."""
+"""Changes of the photos between two manifests."""
 
 from dataclasses import dataclass
 
@@ -9,32 +9,36 @@ from pipeline.photos import inspection
 
 @dataclass(frozen=True)
 class Changes:
-    """Photos that only one of two manifests has, and those whose class is another one.
+    """Numbers of usable photos that differ between two manifests, by content.
 
     Attributes:
-        arrived: usable photos (rows) whose content the earlier manifest does not have.
-        gone: those whose content the later one does not have.
-        relabelled: those that both have, under other labels.
+        added: photos that only the later manifest has.
+        removed: photos that only the earlier manifest has.
+        relabelled: photos that both have, with different labels.
     """
 
-    arrived: int
-    gone: int
+    added: int
+    removed: int
     relabelled: int
 
 
 def compare(before: pd.DataFrame | None, after: pd.DataFrame) -> Changes:
-    """Compare two manifests by content, so that a photo that is only moved counts as relabelled.
+    """Compare two manifests by content: a photo that moved to another class is relabelled.
 
     Args:
-        before, after: rows of manifests; without an earlier one, all photos have arrived.
+        before, after: rows of manifests; without an earlier one, all photos are new.
     """
     earlier = _usable(after.head(0) if before is None else before)
     later = _usable(after)
-    arrived = ~later["digest"].isin(earlier["digest"])
-    gone = ~earlier["digest"].isin(later["digest"])
+    added = ~later["digest"].isin(earlier["digest"])
+    removed = ~earlier["digest"].isin(later["digest"])
     pairs = pd.MultiIndex.from_frame(earlier)
     same = pd.MultiIndex.from_frame(later).isin(pairs)
-    return Changes(int(arrived.sum()), int(gone.sum()), int((~arrived & ~same).sum()))
+    return Changes(
+        added=int(added.sum()),
+        removed=int(removed.sum()),
+        relabelled=int((~added & ~same).sum()),
+    )
 
 
 def _usable(rows: pd.DataFrame) -> pd.DataFrame:

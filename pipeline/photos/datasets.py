@@ -1,4 +1,4 @@
-"""Public data sets by name: the publishers' own archives, fetched once and checked."""
+"""Public data sets by name: the publishers' archives, downloaded once and verified."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from pipeline.progress import Progress
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set that can be asked for by name.
+    """A public data set.
 
     Attributes:
-        url: of its archive, at the publisher's.
-        sha256: of the archive, in hex.
-        megabytes: of the archive, to fetch and about the same again to unpack.
-        photos: folder of class folders, in what is unpacked.
-        lists: folder with the official split's train.txt and test.txt; empty where there is none.
-        notice: whose it is, and what one may do with it.
+        url: the publisher's archive.
+        sha256: SHA-256 of the archive in hex.
+        megabytes: size of the archive; unpacked, it takes about the same again.
+        photos: folder of class folders in the archive.
+        lists: folder with the official split's train.txt and test.txt; empty if there is none.
+        notice: origin and terms of use.
     """
 
     url: str
@@ -31,11 +31,11 @@ class Dataset:
     notice: str
 
     def directory(self, name: str, data_dir: Path) -> Path:
-        """Where it is unpacked: another archive under the same name would go elsewhere."""
+        """Return the folder to unpack to; another archive of the same name has another folder."""
         return data_dir / f"{name}-{self.sha256[: naming.DIGEST_LENGTH]}"
 
 
-# The digests are those that TensorFlow Datasets has recorded for the same archives.
+# The digests are those that TensorFlow Datasets records for the same archives.
 DATASETS: Mapping[str, Dataset] = MappingProxyType(
     {
         "flower_photos": Dataset(
@@ -44,8 +44,8 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
             218,
             ".",
             "",
-            "3,670 photos of five kinds of flowers, by the photographers whom LICENSE.txt in the "
-            "folder names, under Creative Commons Attribution 2.0",
+            "3,670 photos of five kinds of flowers, licensed under Creative Commons Attribution "
+            "2.0 by the photographers listed in LICENSE.txt",
         ),
         "food101": Dataset(
             "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz",
@@ -54,35 +54,35 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
             "images",
             "meta",
             "101,000 photos of 101 dishes (Bossard, Guillaumin and Van Gool, ECCV 2014) from "
-            "foodspotting.com; for any use beyond fair use in science, their owners must be asked: "
-            "see the licence in the folder",
+            "foodspotting.com; any use beyond scientific fair use requires the permission of the "
+            "owners: see the licence in the folder",
         ),
     }
 )
 
 
 def fetch(name: str, data_dir: Path, progress: Progress) -> None:
-    """Fetch a data set and unpack it into its `directory`. Whatever came before a break is kept.
+    """Download a data set and unpack it into its `directory`. Interrupted downloads resume.
 
     Args:
         name: one of `DATASETS`.
-        data_dir: where data sets are kept.
+        data_dir: folder of all data sets.
         progress: counts MB.
 
     Raises:
-        UserError: where it cannot be fetched, or is not what it should be.
+        UserError: if the download fails, or its SHA-256 is not the expected one.
     """
     dataset = DATASETS[name]
     directory = dataset.directory(name, data_dir)
-    fetched = directory.with_name(f"{directory.name}.archive")
+    archive_file = directory.with_name(f"{directory.name}.archive")
     with locks.beside(directory):
         if directory.is_dir():
             return
         try:
-            if not fetched.is_file():  # else an earlier run was ended while it unpacked
-                download.download(dataset.url, fetched, progress, dataset.sha256)
+            if not archive_file.is_file():  # else an earlier run was killed while unpacking
+                download.download(dataset.url, archive_file, progress, dataset.sha256)
             with atomic.write(directory) as temporary:
-                archive.unpack(fetched, temporary, progress)
+                archive.unpack(archive_file, temporary, progress)
         except UserError as error:
             raise UserError(f"dataset: {error}") from None
-        fetched.unlink()
+        archive_file.unlink()

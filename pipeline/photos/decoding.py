@@ -1,30 +1,30 @@
-"""From encoded bytes to the pixels a module takes: one code path for training and serving."""
+"""Decoding: from encoded bytes to a module's input, in training and serving alike."""
 
 from functools import partial
 from typing import Any
 
-# Part of every bottleneck's identity: raise it when the ops below change a pixel.
+# Part of every bottleneck's identity: raise it when the operations below change a pixel.
 PREPROCESSING_VERSION = 1
 
-_RATIOS = (1, 2, 4, 8)  # what a JPEG can be shrunk by while it is decoded
+_RATIOS = (1, 2, 4, 8)  # by which a JPEG can be reduced while it is decoded
 
 
 def decode(encoded: Any, height: int, width: int) -> Any:
-    """Decode and resize one photo, with ops that run in tf.data and inside an exported graph.
+    """Decode and resize one photo, with operations that run in tf.data and in an exported graph.
 
-    The whole photo is squeezed to the module's size, bilinearly, as retrain.py did. A JPEG at
-    least twice as large is decoded at a reduced scale first. EXIF orientation is not honoured, as
-    in retrain.py.
+    The photo is resized bilinearly to the module's size, without keeping its aspect ratio, as in
+    retrain.py. A JPEG that is at least twice as large is decoded at a reduced scale first. The EXIF
+    orientation is ignored, as in retrain.py.
 
     Args:
         encoded: scalar string tensor: a JPEG, PNG, GIF (first frame), BMP or still WebP file.
-        height, width: wanted size in pixels.
+        height, width: target size in pixels.
 
     Returns:
         float32 [height, width, 3] in [0, 1], RGB.
 
     Raises:
-        tf.errors.InvalidArgumentError: when the tensor is evaluated and is no such file.
+        tf.errors.InvalidArgumentError: on evaluation, if the tensor is not such a file.
     """
     import tensorflow as tf
 
@@ -33,9 +33,9 @@ def decode(encoded: Any, height: int, width: int) -> Any:
 
 
 def pixels(encoded: Any, height: Any, width: Any) -> Any:
-    """Decode one photo: uint8 [any, any, 3], no smaller than wanted where the file is as large.
+    """Decode one photo to uint8 [any, any, 3], at least as large as the target size if possible.
 
-    Args and errors are those of `decode`; height and width may be scalar tensors, int32.
+    Arguments and errors are those of `decode`; height and width may be int32 scalar tensors.
     """
     import tensorflow as tf
 
@@ -47,27 +47,27 @@ def pixels(encoded: Any, height: Any, width: Any) -> Any:
 
 
 def resize(photo: Any, size: Any) -> Any:
-    """uint8 [any, any, 3] -> float32 [height, width, 3] in [0, 1], bilinearly."""
+    """Resize uint8 [any, any, 3] bilinearly to float32 [height, width, 3] in [0, 1]."""
     import tensorflow as tf
 
-    # Times, not divided by: graphs turn a division into this, and the last bit would differ.
+    # A multiplication, since graphs replace a division by it, and the last bit would differ.
     return tf.image.resize(photo, size) * (1 / 255.0)
 
 
 def decode_batch(encoded: Any, height: int, width: int) -> tuple[Any, Any]:
-    """Decode several photos at once, in a graph, whatever is wrong with some of them.
+    """Decode a batch of photos in a graph, even if some of them cannot be decoded.
 
-    TensorFlow's decoders raise, and a graph cannot catch; a data set can skip what raises, and
-    being numbered, the photos it lets through still find their places. It also decodes several at
-    a time.
+    TensorFlow's decoders raise, and a graph cannot catch exceptions. A tf.data pipeline can skip
+    failing elements, though, and numbers restore the positions of the others. It also decodes
+    several photos at a time.
 
     Args:
         encoded: string tensor [batch], as `decode` takes them.
-        height, width: wanted size in pixels.
+        height, width: target size in pixels.
 
     Returns:
-        float32 [batch, height, width, 3] in [0, 1], zeros for what cannot be decoded; and bool
-        [batch], what can.
+        float32 [batch, height, width, 3] in [0, 1], with zeros for photos that cannot be decoded;
+        and bool [batch], whether each photo could be decoded.
     """
     import tensorflow as tf
 
@@ -76,9 +76,9 @@ def decode_batch(encoded: Any, height: int, width: int) -> tuple[Any, Any]:
     decoded = numbered.map(
         lambda number, one: (number, decode(one, height, width)), tf.data.AUTOTUNE
     ).ignore_errors()
-    # One more, since get_single_element needs something to get.
-    more = tf.data.Dataset.from_tensors((count, tf.zeros((height, width, 3))))
-    numbers, pixels = decoded.concatenate(more).batch(count + 1).get_single_element()
+    # An extra element, since get_single_element needs at least one.
+    extra = tf.data.Dataset.from_tensors((count, tf.zeros((height, width, 3))))
+    numbers, pixels = decoded.concatenate(extra).batch(count + 1).get_single_element()
     indices, shape = numbers[:, None], tf.stack([count + 1, height, width, 3])
     images = tf.ensure_shape(tf.scatter_nd(indices, pixels, shape)[:-1], (None, height, width, 3))
     readable = tf.scatter_nd(indices, tf.ones_like(numbers), (count + 1)[None])[:-1] > 0
@@ -86,10 +86,10 @@ def decode_batch(encoded: Any, height: int, width: int) -> tuple[Any, Any]:
 
 
 def _decode_jpeg(encoded: Any, height: Any, width: Any) -> Any:
-    """Decode at a half, a quarter or an eighth, as long as no side falls below the wanted size.
+    """Decode at 1/2, 1/4 or 1/8 of the size, as long as no side falls below the target size.
 
-    The decoder averages while it decodes, which is quicker and, with photos as large as that,
-    nearer to what is on them than a few of their pixels.
+    The decoder averages pixels while it decodes, which is faster and, for photos of that size, more
+    accurate than bilinear resizing, which would use only a few of their pixels.
     """
     import tensorflow as tf
 
@@ -104,5 +104,5 @@ def _decode_other(encoded: Any) -> Any:
     import tensorflow as tf
 
     pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    # decode_image leaves a WebP with its frame axis; the last three axes are the first frame.
+    # decode_image keeps the frame axis of a WebP; the last three axes are the first frame.
     return tf.reshape(pixels, tf.concat([[-1], tf.shape(pixels)[-3:]], 0))[0]

@@ -1,4 +1,4 @@
-"""The photos in a folder of class folders: find them, digest them, read their headers."""
+"""Discovery: the photos and tar files in a folder of class folders."""
 
 import os
 import re
@@ -17,15 +17,15 @@ _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One file that may be a photo, as the folder lists it.
+    """A file that may be a photo, or a tar file, in the listing of a folder.
 
     Attributes:
         label: name of the class folder, unchanged.
-        path: relative to the data set's folder, with `/`.
+        path: relative to the image folder, with `/`.
         size: bytes.
-        mtime_ns, ctime_ns: times of the last change of content and of the file's entry, in
-            nanoseconds; together with the size they tell whether to digest the file again.
-        problem: why it cannot be used, known from its name alone; usually empty.
+        mtime_ns, ctime_ns: modification times of the content and of the file's metadata, in
+            nanoseconds; if they and the size are unchanged, the file is not read again.
+        unusable: why it cannot be used, as far as the listing shows; usually empty.
     """
 
     label: str
@@ -33,28 +33,27 @@ class Found:
     size: int
     mtime_ns: int
     ctime_ns: int
-    problem: str = ""
+    unusable: str = ""
 
 
 def class_labels(image_dir: Path) -> tuple[str, ...]:
-    """Names of the class folders in `image_dir`, in a fixed order.
+    """Return the names of the class folders in `image_dir`, sorted.
 
     Raises:
-        UserError: where there is no such folder, or neither a class folder nor a shard in it.
+        UserError: if there is no such folder, or it contains neither class folders nor tar files.
     """
     return tuple(displayable(entry.name) for entry in _class_folders(image_dir))
 
 
 def find(image_dir: Path) -> Iterator[Found]:
-    """List the photos below the class folders of `image_dir`, in a fixed order; and shards.
+    """Yield the photos below the class folders of `image_dir`, sorted, and the tar files.
 
-    Shards, which lie below the class folders or beside them, are told by `is_shard`.
-
-    Folders inside a class folder belong to the class. Hidden files and files that are plainly
-    something else are passed over. Symbolic links are followed, each folder once.
+    Tar files (see `is_tar`) may be below the class folders or beside them. Folders inside a class
+    folder belong to the class. Hidden files and files that are clearly not photos are skipped.
+    Symbolic links are followed, each folder once.
 
     Raises:
-        UserError: as `labels`.
+        UserError: as `class_labels`.
     """
     for folder in _class_folders(image_dir):
         if problem := label_problem(folder.name):
@@ -67,15 +66,15 @@ def find(image_dir: Path) -> Iterator[Found]:
 
 
 def list_folder(folder: Path) -> Iterator[Found]:
-    """List the photos in a folder and the folders in it, whatever these are called.
+    """Yield the photos in a folder and its subfolders, without labels.
 
-    Their label is empty, and their path leads to them from where `folder` does.
+    Their paths begin with `folder`.
     """
     yield from (f for f in _walk(str(folder), "", str(folder), set()) if not is_tar(f.path))
 
 
 def describe(path: Path) -> Found:
-    """A file that somebody named."""
+    """Describe a file that the user named."""
     if displayable(str(path)) != str(path):
         return _unusable("", str(path), "file name is not UTF-8; rename the file")
     try:
@@ -99,26 +98,26 @@ def _class_folders(image_dir: Path) -> list[os.DirEntry[str]]:
 
 
 def no_class_error(image_dir: object, stray: int) -> UserError:
-    """What to say of a data set's folder without class folders, and with so many photos."""
-    found = f"{stray} photos but no class folder" if stray else "no class folder"
+    """Return the error for an image folder without class folders, but with `stray` photos."""
+    content = f"{stray} photos but no class folder" if stray else "no class folder"
     return UserError(
-        f"image_dir: {image_dir} holds {found}; put the photos of each class into a folder "
-        "of its own, named as the class, such as photos/daisy/1.jpg and photos/rose/2.jpg"
+        f"image_dir: {image_dir} contains {content}; put the photos of each class into a folder "
+        "of its own, named after the class, such as photos/daisy/1.jpg and photos/rose/2.jpg"
     )
 
 
 def label_problem(label: str) -> str:
-    """Why a class folder's name cannot be used; empty where it can: labels stand one a line."""
+    """Return why a name cannot be a label; empty if it can. Label files have one label per line."""
     return "" if label.splitlines() == [label] else "folder's name has a line break; rename it"
 
 
 def count_stray(image_dir: Path) -> int:
-    """How many photos lie directly in `image_dir`, where they belong to no class."""
+    """Count the photos directly in `image_dir`, which belong to no class."""
     return sum(may_be_photo(e.name) and not _is_dir(e) for e in os.scandir(image_dir))
 
 
 def is_tar(name: str) -> bool:
-    """Whether a file's name is that of a tar file, which holds photos."""
+    """Return whether a file name is that of a tar file."""
     return name.lower().endswith(".tar")
 
 
@@ -134,15 +133,15 @@ def _walk(
     entry: os.DirEntry[str] | None = None,
 ) -> Iterator[Found]:
     waiting: list[tuple[str, str, os.DirEntry[str] | None]] = [(directory, prefix, entry)]
-    while waiting:  # no recursion: folders can be nested deeper than Python's stack
-        where, path, entry = waiting.pop()
+    while waiting:  # not recursive: folders can be nested deeper than Python's stack
+        folder, path, entry = waiting.pop()
         if entry is None or _is_dir(entry):
             try:
-                here = Path(where).stat()
-                if (here.st_dev, here.st_ino) in seen:
+                status = Path(folder).stat()
+                if (status.st_dev, status.st_ino) in seen:
                     continue
-                seen.add((here.st_dev, here.st_ino))
-                entries = sorted(os.scandir(where), key=lambda entry: entry.name, reverse=True)
+                seen.add((status.st_dev, status.st_ino))
+                entries = sorted(os.scandir(folder), key=lambda entry: entry.name, reverse=True)
             except OSError as error:
                 reraise_exhausted(error)
                 yield _unusable(label, path, f"folder cannot be read: {error.strerror}")
@@ -164,12 +163,12 @@ def _walk(
 def _is_dir(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a symbolic link to itself
+    except OSError:  # for example, a symbolic link to itself
         return False
 
 
 def may_be_photo(name: str) -> bool:
-    """Whether a file may be a photo, going by its name, without the folders that it is in."""
+    """Return whether a file may be a photo, judging by its name without folders."""
     suffix = Path(name).suffix.lower()
     return (
         not name.startswith(".")
@@ -183,5 +182,5 @@ def _unusable(label: str, path: str, problem: str) -> Found:
 
 
 def displayable(text: str) -> str:
-    """Text that can be written: names need not be UTF-8."""
+    """Return a text that can be encoded as UTF-8, which file names need not be."""
     return text.encode("utf-8", "backslashreplace").decode()

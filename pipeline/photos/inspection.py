@@ -1,19 +1,20 @@
-"""Why a photo is used or set aside: its digest, its header and the status that follows."""
+"""Inspection: read a photo's header, and decide whether to use it or to set it aside."""
 
 import hashlib
 import io
 import stat
 import struct
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from pipeline.errors import reraise_exhausted
 
 OK = "ok"
 
-# What TensorFlow's decode_image reads, and so training and serving alike.
+# Formats that TensorFlow's decode_image reads, in training and serving alike.
 READABLE = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
-_RECOGNISED = (*READABLE, "TIFF", "AVIF")  # the others get named when they are set aside
+_RECOGNISED = (*READABLE, "TIFF", "AVIF")  # the last ones only to name them
 _HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc")
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "F")  # Pillow's names
 
@@ -21,16 +22,29 @@ MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 100_000_000  # 100 megapixels decode to 300 MB; more is a mistake or an attack
 
 
+class Problem(StrEnum):
+    """Why a photo is set aside."""
+
+    NONE = ""
+    UNREADABLE = "unreadable"
+    UNSUPPORTED = "unsupported"  # an image format that TensorFlow does not read
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too large"
+    UNLABELLED = "unlabelled"  # no label, or one that is not allowed
+    UNLISTED = "unlisted"  # missing from a predefined split
+
+
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a photo's bytes say.
+    """The result of reading a photo's bytes.
 
     Attributes:
-        digest: SHA-256 of the bytes, in hex; empty where they could not be read.
-        width, height: pixels as stored; 0 where unknown.
-        format: JPEG, PNG, GIF, BMP or WEBP where it can be used; another name or empty else.
+        digest: SHA-256 of the bytes in hex; empty if they cannot be read.
+        width, height: pixels, as stored; 0 if unknown.
+        format: JPEG, PNG, GIF, BMP or WEBP if the photo is usable; else another name or empty.
         grey: whether it is stored without colour.
-        status: OK, or the reason why the photo is set aside and what to do.
+        status: OK, or why the photo is set aside and what to do about it, for people.
+        problem: the same reason as one of `Problem`, for programs.
     """
 
     digest: str
@@ -39,39 +53,40 @@ class Inspection:
     format: str
     grey: bool
     status: str
+    problem: Problem = Problem.NONE
 
 
 def inspect(path: Path, problem: str = "") -> Inspection:
-    """Digest a file and read its header; never raises for a bad file, but says so in `status`.
+    """Digest a file and read its header. For an unusable file, `status` says why.
 
     Args:
-        path: of the file.
-        problem: what the listing found already; then the file is not opened.
+        path: the file.
+        problem: why the file cannot be used, if that is known already; it is not opened then.
     """
     if problem:
-        return _aside(problem)
+        return set_aside(problem)
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            return _aside("not a regular file; delete it")  # opening a pipe would wait for ever
+            return set_aside("not a regular file; delete it")  # opening a pipe would block
         if large := too_large(status.st_size):
-            return _aside(large)
+            return set_aside(large, Problem.TOO_LARGE)
         data = path.read_bytes()
     except OSError as error:
         reraise_exhausted(error)
-        return _aside(f"cannot be read: {error.strerror}")
+        return set_aside(f"cannot be read: {error.strerror}")
     return inspect_bytes(data)
 
 
 def too_large(size: int) -> str:
-    """Why a photo of so many bytes cannot be used; empty where it can."""
+    """Return why a file of this size in bytes cannot be used; empty if it can."""
     return f"larger than {MAX_BYTES >> 20} MB; make it smaller" if size > MAX_BYTES else ""
 
 
 def inspect_bytes(data: bytes) -> Inspection:
-    """`inspect`, of a file's bytes."""
+    """Digest the bytes of a file and read its header, like `inspect`."""
     if not data:
-        return _aside("empty file; replace or delete it", hashlib.sha256().hexdigest())
+        return set_aside("empty file; replace or delete it", digest=hashlib.sha256().hexdigest())
     return _read_header(data, hashlib.sha256(data).hexdigest())
 
 
@@ -79,51 +94,61 @@ def _read_header(data: bytes, digest: str) -> Inspection:
     from PIL import Image
 
     if data.startswith(b"GIF8") and _gif_pixels(data) > MAX_PIXELS:
-        # The decoder unpacks all frames, though only the first is used.
+        # The decoder unpacks all frames, although only the first is used.
         millions = MAX_PIXELS // 10**6
-        return _aside(f"GIF frames of more than {millions} million pixels; keep the first", digest)
+        status = f"GIF frames of more than {millions} million pixels; keep the first"
+        return set_aside(status, Problem.TOO_LARGE, digest)
     Image.init()
-    formats = [kind for kind in _RECOGNISED if kind in Image.OPEN]  # some builds have no AVIF
-    Image.MAX_IMAGE_PIXELS = None  # our own limit, below, gives a reason instead of a warning
+    formats = [
+        kind for kind in _RECOGNISED if kind in Image.OPEN
+    ]  # some builds of Pillow lack AVIF
+    Image.MAX_IMAGE_PIXELS = None  # our own limit, below, sets the photo aside instead of warning
     try:
         with Image.open(io.BytesIO(data), formats=formats) as image:
             (width, height), kind, mode = image.size, str(image.format), image.mode
             frames = getattr(image, "n_frames", 1)
-    except Exception as error:  # Pillow's readers raise anything at all on damaged files
+    except Exception as error:  # Pillow raises all kinds of exceptions for damaged files
         reraise_exhausted(error)
         if data[4:12] in _HEIC:
-            return _aside("HEIC is not supported; convert it to JPEG or PNG", digest)
+            return set_aside(_unsupported("HEIC"), Problem.UNSUPPORTED, digest)
         if b"<svg" in data[:1024]:
-            return _aside("SVG is not supported; convert it to JPEG or PNG", digest)
-        return _aside("not an image that can be read; replace or delete it", digest)
-    if kind == "MPO":  # the JPEG with several pictures that phones write; the first one counts
+            return set_aside(_unsupported("SVG"), Problem.UNSUPPORTED, digest)
+        return set_aside("not an image that can be read; replace or delete it", digest=digest)
+    if kind == "MPO":  # a JPEG with several images, as phones write; the first one counts
         kind = "JPEG"
-    status = OK
+    status, problem = OK, Problem.NONE
     if kind not in READABLE:
-        status = f"{kind} is not supported; convert it to JPEG or PNG"
+        status, problem = _unsupported(kind), Problem.UNSUPPORTED
     elif kind == "BMP" and mode == "P":
-        # TensorFlow takes the palette's indices for grey values.
-        status = "BMP with a palette is not supported; convert it to JPEG or PNG"
+        # TensorFlow would decode the palette's indices as grey values.
+        status, problem = _unsupported("BMP with a palette"), Problem.UNSUPPORTED
     elif kind == "WEBP" and frames > 1:
-        status = "animated WebP is not supported; convert it to JPEG or PNG"
+        status, problem = _unsupported("animated WebP"), Problem.UNSUPPORTED
     elif width * height > MAX_PIXELS:
         status = f"{width} x {height} pixels, more than {MAX_PIXELS // 10**6} million; shrink it"
+        problem = Problem.TOO_LARGE
     elif is_truncated(data, kind):
         status = f"truncated {kind}: the end of the file is missing; copy it again or delete it"
-    return Inspection(digest, width, height, kind, mode in _GREY_MODES, status)
+        problem = Problem.TRUNCATED
+    return Inspection(digest, width, height, kind, mode in _GREY_MODES, status, problem)
 
 
-def _aside(status: str, digest: str = "") -> Inspection:
-    return Inspection(digest, 0, 0, "", False, status)
+def _unsupported(kind: str) -> str:
+    return f"{kind} is not supported; convert it to JPEG or PNG"
+
+
+def set_aside(status: str, problem: Problem = Problem.UNREADABLE, digest: str = "") -> Inspection:
+    """Return the inspection of a photo that is set aside and whose size is unknown."""
+    return Inspection(digest, 0, 0, "", grey=False, status=status, problem=problem)
 
 
 def is_truncated(data: bytes, kind: str) -> bool:
-    """Whether an image file breaks off, told from its structure alone, without decoding it.
+    """Return whether an image file is truncated, judging by its structure without decoding it.
 
     JPEG (ITU-T T.81): the end marker must follow the first scan; entropy-coded data cannot
     contain it, since every 0xFF there is followed by 0x00 or a restart marker. PNG: the IEND
-    chunk must be there, checksum and all. WebP (RIFF): the stated size must be there. Other kinds
-    are left to the decoder, which reports what it cannot read.
+    chunk must be complete. WebP (RIFF): the file must have the size that its header states. Other
+    formats are left to the decoder.
     """
     if kind == "JPEG":
         return data.find(b"\xff\xd9", _first_scan(data)) < 0
@@ -136,7 +161,7 @@ def is_truncated(data: bytes, kind: str) -> bool:
 
 
 def _first_scan(data: bytes) -> int:
-    """Offset of the first start-of-scan marker, past thumbnails that have markers of their own."""
+    """Return the offset of the first start-of-scan marker, skipping embedded thumbnails."""
     offset = 2
     while offset + 4 <= len(data):
         marker, length = struct.unpack_from(">HH", data, offset)
@@ -147,7 +172,7 @@ def _first_scan(data: bytes) -> int:
 
 
 def _gif_pixels(data: bytes) -> int:
-    """Pixels of all frames of a GIF (GIF89a), told from its structure alone."""
+    """Return the number of pixels of all frames of a GIF (GIF89a), judging by its structure."""
     pixels, offset = 0, 13 + _palette(data, 10)
     while offset + 10 <= len(data) and data[offset] in b"!,":
         if data[offset] == ord(","):
@@ -163,6 +188,6 @@ def _gif_pixels(data: bytes) -> int:
 
 
 def _palette(data: bytes, offset: int) -> int:
-    """Bytes of the palette that the flags at an offset announce."""
+    """Return the size in bytes of the palette that the flags at an offset announce."""
     flags = data[offset] if offset < len(data) else 0
     return int(3 << ((flags & 7) + 1)) if flags & 0x80 else 0

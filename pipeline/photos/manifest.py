@@ -1,4 +1,4 @@
-"""The data set as one Parquet table: a row a photo, with its content digest, split and status."""
+"""The manifest: one Parquet table of all photos, with content digest, split and status."""
 
 import hashlib
 import json
@@ -20,51 +20,53 @@ from pipeline.files import atomic, naming, places
 from pipeline.files.damage import UNREADABLE, reraise_system_errors
 from pipeline.files.places import Place
 from pipeline.photos import discovery, inspection, sources, split, tar_inspection, tars
+from pipeline.photos.inspection import Problem
 from pipeline.photos.split import SplitRule
 from pipeline.progress import Progress, silent
 
-FORMAT_VERSION = 2  # raise it when the meaning of a column or of a status changes
-FEW_PHOTOS = 20  # below this retrain.py warned, and so do we
-MOST_NAMED = 20  # photos set aside that are named one by one
+FORMAT_VERSION = 2  # raise it when the meaning of a column or status changes
+FEW_PHOTOS = 20  # retrain.py warned below this number, too
+MOST_NAMED = 20  # photos set aside that are listed individually
 
 SCHEMA = pa.schema(
     [
         ("label", pa.string()),  # name of the class folder, unchanged
-        ("path", pa.string()),  # relative to the data set's folder
+        ("path", pa.string()),  # relative to the image folder
         ("size", pa.int64()),  # bytes
-        ("mtime_ns", pa.int64()),  # last change of content; in a store: its version, as a number
-        ("ctime_ns", pa.int64()),  # last change of the file's entry; in a store: 0
+        ("mtime_ns", pa.int64()),  # modification time; on an object store, a number for the version
+        ("ctime_ns", pa.int64()),  # change time of the metadata; on an object store, 0
         ("digest", pa.string()),  # SHA-256 of the content, in hex
         ("width", pa.int32()),  # pixels, as stored
         ("height", pa.int32()),
         ("format", pa.string()),  # JPEG, PNG, GIF, BMP, WEBP
         ("grey", pa.bool_()),  # stored without colour
-        ("split", pa.string()),  # training, validation, testing; empty where set aside
-        ("status", pa.string()),  # "ok", or why the photo is set aside
+        ("split", pa.string()),  # training, validation, testing; empty if set aside
+        ("status", pa.string()),  # "ok", or why the photo is set aside, for people
+        ("problem", pa.string()),  # the same as a value of `Problem`; empty if ok
     ]
 )
 _STAT = ["path", "size", "mtime_ns", "ctime_ns"]
-_INSPECTION = ["digest", "width", "height", "format", "grey", "status"]
+_INSPECTION = ["digest", "width", "height", "format", "grey", "status", "problem"]
 _METADATA_KEY = b"retrain"
-UNLISTED = "on no list of the given split (split_file)"
+UNLISTED = "on no list of the given split (split_file)"  # status
 _CHUNK = 1024  # photos inspected between two reports of progress
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What the folder holds at one moment, before any photo is opened.
+    """The image folder at one moment, before any photo is opened.
 
     Attributes:
-        photos: one row a file: label, path, size, mtime_ns, ctime_ns, problem.
-        shards: the same of the tar files, which are opened by `build`; label is empty where the
-            labels are in there.
-        labels: the class folders, in order.
-        stray: photos that lie beside the class folders.
-        digest: of all but these; equal digests mean that no photo was touched.
+        photos: one row per file: label, path, size, mtime_ns, ctime_ns, unusable.
+        tar_files: the same for tar files, which `build` opens; the label is empty where they
+            contain the labels.
+        labels: the class folders, sorted.
+        stray: number of photos beside the class folders.
+        digest: digest of all but the stray photos; if it is unchanged, so is every photo.
     """
 
     photos: pd.DataFrame
-    shards: pd.DataFrame
+    tar_files: pd.DataFrame
     labels: tuple[str, ...]
     stray: int
     digest: str
@@ -72,7 +74,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class ClassSummary:
-    """One class of the data set: its label, a digest of its rows, and its counts of photos."""
+    """A class: its label, a digest of its rows, and the number of photos per split."""
 
     label: str
     digest: str
@@ -83,17 +85,18 @@ class ClassSummary:
 
     @property
     def usable(self) -> int:
+        """Number of photos that are not set aside."""
         return self.training + self.validation + self.testing
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The manifest's metadata: enough to name every later result without reading the rows.
+    """The manifest's metadata: enough to name all later results without reading the rows.
 
     Attributes:
-        digest: over the label, path, content and split of every usable photo.
-        aside_digest: over the path and status of every photo that is set aside.
-        classes: in the order of their labels.
+        digest: digest of the label, path, content and split of all usable photos.
+        aside_digest: digest of the path and status of all photos that are set aside.
+        classes: sorted by label.
     """
 
     digest: str
@@ -102,25 +105,26 @@ class Summary:
 
     @cached_property
     def by_label(self) -> dict[str, ClassSummary]:
-        return {of_class.label: of_class for of_class in self.classes}
+        """The classes by label."""
+        return {c.label: c for c in self.classes}
 
     def __str__(self) -> str:
-        parts = (f"{sum(getattr(c, p) for c in self.classes):,} {p}" for p in split.SPLITS)
+        counts = (f"{sum(getattr(c, s) for c in self.classes):,} {s}" for s in split.SPLITS)
         aside = sum(c.set_aside for c in self.classes)
-        return f"Photos of {len(self.classes)} classes: {', '.join(parts)}, {aside:,} set aside"
+        return f"Photos of {len(self.classes)} classes: {', '.join(counts)}, {aside:,} set aside"
 
 
 def list_photos(image_dir: Place) -> Listing:
-    """List the data set's folder without opening a photo.
+    """List the image folder without opening any photo.
 
     Raises:
-        UserError: where there is no such folder, no class folder in it, or no photo.
+        UserError: if there is no such folder, or it contains no class folder or no photo.
     """
-    columns: dict[str, list[object]] = {name: [] for name in ["label", *_STAT, "problem"]}
+    columns: dict[str, list[object]] = {name: [] for name in ["label", *_STAT, "unusable"]}
     hasher = hashlib.sha256()
     contents = sources.contents(image_dir)
     for photo in contents.found:
-        row = (photo.label, photo.path, photo.size, photo.mtime_ns, photo.ctime_ns, photo.problem)
+        row = (photo.label, photo.path, photo.size, photo.mtime_ns, photo.ctime_ns, photo.unusable)
         hasher.update(repr(row).encode())
         for column, value in zip(columns.values(), row, strict=True):
             column.append(value)
@@ -128,66 +132,75 @@ def list_photos(image_dir: Place) -> Listing:
     frame = pd.DataFrame(columns)
     if frame.empty:
         raise UserError(
-            f"image_dir: the class folders of {image_dir} hold no photo; "
+            f"image_dir: the class folders of {image_dir} contain no photos; "
             "put JPEG, PNG, GIF, BMP or WebP files into them"
         )
-    packed = frame["path"].map(discovery.is_tar)
-    rows, shards = (frame[of].reset_index(drop=True) for of in (~packed, packed))
-    return Listing(rows, shards, contents.labels, contents.stray, hasher.hexdigest())
+    is_tar = frame["path"].map(discovery.is_tar)
+    return Listing(
+        photos=frame[~is_tar].reset_index(drop=True),
+        tar_files=frame[is_tar].reset_index(drop=True),
+        labels=contents.labels,
+        stray=contents.stray,
+        digest=hasher.hexdigest(),
+    )
 
 
 def build(
     listing: Listing,
     image_dir: Place,
     rule: SplitRule,
-    known: pd.DataFrame | None = None,
+    previous: pd.DataFrame | None = None,
     progress: Progress = silent,
     unfinished: Path | None = None,
 ) -> pa.Table:
-    """Inspect what is new, split, and describe the data set.
+    """Inspect new photos, split all of them, and summarise the data set.
 
     Args:
-        listing: of `image_dir`.
+        listing: the listing of `image_dir`.
+        image_dir: the image folder.
         rule: how to split.
-        known: rows of an earlier manifest of the same folder; a photo whose path, size and
-            times are still the same is not read again.
-        progress: told of the photos inspected.
-        unfinished: file for what was inspected, should that break off; `newest` finds it beside
-            the manifests.
+        previous: rows of an earlier manifest of the same folder; photos whose path, size and
+            times are unchanged are not read again.
+        progress: counts the photos inspected.
+        unfinished: file for the photos inspected so far, in case of an interruption; `newest`
+            finds it beside the manifests.
 
     Returns:
         A table of SCHEMA in the order of the listing, with its Summary in the metadata.
 
     Raises:
-        UserError: where fewer than two classes have a usable photo, or a store fails.
+        UserError: if fewer than two classes have usable photos, or an object store fails.
     """
     rows = listing.photos
-    if known is None:
-        known = pd.DataFrame(columns=["label", *_STAT, *_INSPECTION])
-    # That a photo was on no list was the rule's finding, not the inspection's.
-    known = known.replace({"status": {UNLISTED: inspection.OK}})
-    rows = rows.merge(known[_STAT + _INSPECTION], how="left", on=_STAT)
-    where = places.absolute(image_dir)
-    packed: list[pd.DataFrame] = []
+    if previous is None:
+        previous = pd.DataFrame(columns=["label", *_STAT, *_INSPECTION])
+    # Whether a photo is on a list depends on the rule, not on its inspection.
+    previous = previous.replace(
+        {"status": {UNLISTED: inspection.OK}, "problem": {Problem.UNLISTED.value: ""}}
+    )
+    rows = rows.merge(previous[_STAT + _INSPECTION], how="left", on=_STAT)
+    folder = places.absolute(image_dir)
+    from_tar_files: list[pd.DataFrame] = []
     try:
         _inspect(rows, image_dir, progress)
-        packed += tar_inspection.rows(listing.shards, image_dir, known, progress)
+        from_tar_files += tar_inspection.rows(listing.tar_files, image_dir, previous, progress)
     except BaseException:
         if unfinished:
-            done = pd.concat([rows[rows["status"].notna()], *packed]).assign(split="")
-            write(_table(done, {"version": FORMAT_VERSION, "image_dir": where}), unfinished)
+            done = pd.concat([rows[rows["status"].notna()], *from_tar_files]).assign(split="")
+            write(_table(done, {"version": FORMAT_VERSION, "image_dir": folder}), unfinished)
         raise
     labels = listing.labels
-    if packed:
-        rows = pd.concat([rows, *packed], ignore_index=True)
+    if from_tar_files:
+        rows = pd.concat([rows, *from_tar_files], ignore_index=True)
         labels = tuple(sorted({*labels, *rows["label"]} - {""}))
     digests = rows["digest"].where(rows["status"] == inspection.OK, "")
     rows["split"] = split.assign_all(rule, unpacked(rows["path"]), digests.to_list())
-    rows.loc[rows["split"].isna() & (rows["status"] == inspection.OK), "status"] = UNLISTED
+    unlisted = rows["split"].isna() & (rows["status"] == inspection.OK)
+    rows.loc[unlisted, ["status", "problem"]] = [UNLISTED, Problem.UNLISTED.value]
     rows.loc[rows["status"] != inspection.OK, "split"] = ""
     summary = _summarise(rows, labels)
     _refuse_hopeless(summary, rows, image_dir)
-    return _table(rows, {"version": FORMAT_VERSION, "image_dir": where, **asdict(summary)})
+    return _table(rows, {"version": FORMAT_VERSION, "image_dir": folder, **asdict(summary)})
 
 
 def _table(rows: pd.DataFrame, fields: dict[str, Any]) -> pa.Table:
@@ -196,14 +209,14 @@ def _table(rows: pd.DataFrame, fields: dict[str, Any]) -> pa.Table:
 
 
 def unpacked(paths: "pd.Series[str]") -> list[str]:
-    """The paths that photos have on lists of a given split, where they stand as files."""
+    """Return the paths of photos as a predefined split lists them, without tar files."""
     return [tars.unpacked(path) for path in paths]
 
 
 def _inspect(rows: pd.DataFrame, image_dir: Place, progress: Progress) -> None:
-    """Fill in the inspection of the rows that have none yet."""
+    """Inspect the photos whose rows lack an inspection, and fill it in."""
     new = rows.index[rows["status"].isna()]
-    found: list[inspection.Inspection] = []
+    inspected: list[inspection.Inspection] = []
 
     def inspect(path: str, size: int, problem: str) -> inspection.Inspection:
         return sources.inspect(image_dir / path, size, problem)
@@ -212,12 +225,12 @@ def _inspect(rows: pd.DataFrame, image_dir: Place, progress: Progress) -> None:
         with ThreadPoolExecutor(sources.reader_threads(image_dir)) as threads:
             for start in range(0, len(new), _CHUNK):
                 chunk = rows.loc[new[start : start + _CHUNK]]
-                found += threads.map(inspect, chunk["path"], chunk["size"], chunk["problem"])
-                progress(len(found), len(new), "photos inspected")
+                inspected += threads.map(inspect, chunk["path"], chunk["size"], chunk["unusable"])
+                progress(len(inspected), len(new), "photos inspected")
     finally:
-        done = new[: len(found)]
+        done = new[: len(inspected)]
         for column in _INSPECTION:
-            values = [getattr(inspected, column) for inspected in found]
+            values = [getattr(each, column) for each in inspected]
             rows[column] = rows[column].astype(object)
             rows.loc[done, column] = pd.Series(values, index=done, dtype=object)
 
@@ -225,14 +238,17 @@ def _inspect(rows: pd.DataFrame, image_dir: Place, progress: Progress) -> None:
 def _summarise(rows: pd.DataFrame, labels: tuple[str, ...]) -> Summary:
     usable, aside = rows[rows["status"] == inspection.OK], rows[rows["status"] != inspection.OK]
     content: dict[str, list[list[str]]] = {label: [] for label in labels}
-    for label, *of_photo in usable[["label", "path", "digest", "split"]].to_numpy().tolist():
-        content.setdefault(label, []).append(of_photo)
+    for label, *fields in usable[["label", "path", "digest", "split"]].to_numpy().tolist():
+        content.setdefault(label, []).append(fields)
     counts = Counter(zip(rows["label"], rows["split"], strict=True))  # no split: set aside
     classes = tuple(
         ClassSummary(
-            label,
-            naming.digest(label, content[label]),
-            *(counts[label, part] for part in (*split.SPLITS, "")),
+            label=label,
+            digest=naming.digest(label, content[label]),
+            training=counts[label, split.TRAINING],
+            validation=counts[label, split.VALIDATION],
+            testing=counts[label, split.TESTING],
+            set_aside=counts[label, ""],
         )
         for label in labels
     )
@@ -257,20 +273,22 @@ def _refuse_hopeless(summary: Summary, rows: pd.DataFrame, image_dir: Place) -> 
 
 
 def write(table: pa.Table, path: Path) -> None:
-    """Write a manifest whole or not at all."""
+    """Write a manifest atomically."""
     with atomic.write(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read(path: Path, labels: tuple[str, ...] | None = None) -> pd.DataFrame:
-    """The rows of a manifest, or those of some classes.
+    """Return the rows of a manifest, or those of some classes.
 
     Raises:
-        UserError: where the file is damaged.
+        UserError: if the file is damaged.
     """
     filters = None if labels is None else [("label", "in", list(labels))]
     try:
         table = pq.read_table(path, filters=filters, page_checksum_verification=True)
+        if "problem" not in table.column_names:  # written before there was this column
+            table = table.append_column("problem", _problems(table["status"]))
         rows: pd.DataFrame = table.cast(SCHEMA).to_pandas()
     except UNREADABLE as error:
         reraise_system_errors(error)
@@ -278,20 +296,31 @@ def read(path: Path, labels: tuple[str, ...] | None = None) -> pd.DataFrame:
     return rows
 
 
+def _problems(status: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the problem of each status, as far as it can be told: unreadable otherwise."""
+    exact = {inspection.OK: Problem.NONE, UNLISTED: Problem.UNLISTED}
+    return pa.chunked_array(
+        [[exact.get(text, Problem.UNREADABLE).value for text in status.to_pylist()]], pa.string()
+    )
+
+
 def read_summary(path: Path) -> Summary:
-    """The Summary of a manifest, from its footer alone. Raises what is in UNREADABLE."""
+    """Return the Summary of a manifest, reading only its footer.
+
+    Raises one of UNREADABLE if the file is damaged.
+    """
     return _summary(pq.read_schema(path))
 
 
 def image_dir(path: Path) -> str:
-    """The folder of photos that a manifest describes, as an absolute path or a URL."""
+    """Return the image folder that a manifest describes, as an absolute path or URL."""
     return str(_fields(pq.read_schema(path))["image_dir"])
 
 
 def newest(directory: Path, image_dir: Place) -> pd.DataFrame | None:
-    """The rows of the latest manifest of `image_dir` in `directory`, if there is one.
+    """Return the rows of the newest manifest of `image_dir` in `directory`, or None.
 
-    Left out are the files that could not be read, so that they are tried again.
+    Files that could not be read are left out, so that they are tried again.
     """
     paths = directory.glob("*.parquet")
     for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
@@ -301,24 +330,24 @@ def newest(directory: Path, image_dir: Place) -> pd.DataFrame | None:
             if same and fields["version"] == FORMAT_VERSION:
                 rows = read(path)
                 unread = rows["digest"] == ""
-                packed = rows["path"][unread].map(tar_inspection.shard_of) != ""
-                return rows.drop(index=packed.index[~packed])
+                in_tar_file = rows["path"][unread].map(tar_inspection.tar_file_of) != ""
+                return rows.drop(index=in_tar_file.index[~in_tar_file])
         except (*UNREADABLE, UserError):
-            continue  # damaged, or not ours: the photos are read again
+            continue  # damaged, or not a manifest: the photos are read again
     return None
 
 
 def summary_lines(table: pa.Table, image_dir: Place, stray: int = 0) -> Iterator[str]:
-    """What a user should know of the data set before training: one line each.
+    """Yield what users should know about the data set before training, one line each.
 
     Args:
         table: the manifest.
-        image_dir: that it describes.
-        stray: photos that lie directly in there.
+        image_dir: the image folder.
+        stray: number of photos directly in that folder.
     """
     if stray:
         yield (
-            f"{stray} photos lie directly in {image_dir} and belong to no class; move them into "
+            f"{stray} photos are directly in {image_dir} and belong to no class; move them into "
             "the folder of their class"
         )
     rows = table.select(["path", "status"]).to_pandas()
@@ -326,35 +355,35 @@ def summary_lines(table: pa.Table, image_dir: Place, stray: int = 0) -> Iterator
     for row in aside.head(MOST_NAMED).itertuples():
         yield f"Set aside: {_printable(str(row.path))}: {row.status}"
     if len(aside) > MOST_NAMED:
-        yield f"Set aside: {len(aside) - MOST_NAMED} more; the manifest's status column says why"
+        yield f"Set aside: {len(aside) - MOST_NAMED} more; see the manifest's status column"
     summary = _summary(table.schema)
     for c in summary.classes:
         if not c.usable:
-            yield f"Class {c.label!r} has no usable photo and is left out; add some to its folder."
+            yield f"Class {c.label!r} has no usable photos and is left out; add photos to it."
         elif not c.training:
-            yield f"Class {c.label!r} has no photo for training and is left out; add photos."
-    alike: dict[str, list[str]] = {}
+            yield f"Class {c.label!r} has no photos for training and is left out; add photos."
+    labels_by_look: dict[str, list[str]] = {}
     for c in summary.classes:
-        alike.setdefault(unicodedata.normalize("NFC", c.label).strip(), []).append(c.label)
-    for names in alike.values():
+        labels_by_look.setdefault(unicodedata.normalize("NFC", c.label).strip(), []).append(c.label)
+    for names in labels_by_look.values():
         if len(names) > 1:
             same = ", ".join(map(ascii, names))
-            yield f"These classes look the same, and count as several: {same}"
+            yield f"These labels look the same but are different classes: {same}"
     few = [f"{c.label} ({c.usable})" for c in summary.classes if 0 < c.usable < FEW_PHOTOS]
     if few:
-        yield f"Fewer than {FEW_PHOTOS} photos, which learn less well: {_some(few)}"
+        yield f"Classes with fewer than {FEW_PHOTOS} photos (accuracy may suffer): {_some(few)}"
     for part in (split.VALIDATION, split.TESTING):
         without = [c.label for c in summary.classes if c.training and not getattr(c, part)]
         if without:
             yield (
-                f"{len(without)} of {len(summary.classes)} classes have no {part} photo: "
-                f"{_some(without)}. They train as usual; more photos, or a higher percentage, "
-                "would mend it."
+                f"{len(without)} of {len(summary.classes)} classes have no {part} photos: "
+                f"{_some(without)}. They are still used for training. To fix this, add photos or "
+                "raise the percentage."
             )
 
 
 def _printable(text: str) -> str:
-    """A path as one line of a log, whatever it holds."""
+    """Return a path as one line of a log, whatever characters it contains."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
@@ -367,7 +396,7 @@ def _fields(schema: pa.Schema) -> dict[str, Any]:
         fields: dict[str, Any] = json.loads((schema.metadata or {})[_METADATA_KEY])
         return {name: fields[name] for name in ("version", "image_dir")} | fields
     except (KeyError, TypeError, ValueError):
-        raise pa.ArrowInvalid("it has no summary of a data set") from None
+        raise pa.ArrowInvalid("it is not a manifest") from None
 
 
 def _summary(schema: pa.Schema) -> Summary:
@@ -376,4 +405,4 @@ def _summary(schema: pa.Schema) -> Summary:
         classes = tuple(ClassSummary(**c) for c in fields["classes"])
         return Summary(fields["digest"], fields["aside_digest"], classes)
     except (KeyError, TypeError):
-        raise pa.ArrowInvalid("it has no summary of a data set") from None
+        raise pa.ArrowInvalid("it is not a manifest") from None

@@ -1,4 +1,4 @@
-"""Sample photos for a first try: the handwritten digits that scikit-learn brings with it."""
+"""Sample photos for a first run: the handwritten digits that scikit-learn includes."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ _SCALE = 8  # 8 x 8 pixels are written as 64 x 64
 
 
 def write_digits(directory: Path) -> None:
-    """Write scanned digits as PNG files, one folder a digit: `0/0000.png` and so on.
+    """Write scanned digits as PNG files, one folder per digit: `0/0000.png` and so on.
 
     E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning
     Repository, 1998; the 1,797 of its test set, 8 x 8 pixels in 17 shades of grey.

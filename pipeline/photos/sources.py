@@ -1,4 +1,4 @@
-"""Where photos are: in a folder of this machine or of a store, each a file, or packed in shards."""
+"""Sources of photos: local folders or object stores, single files or tar files."""
 
 import hashlib
 from collections import deque
@@ -14,20 +14,20 @@ from pipeline.files.object_store import BLOCK, READERS, ListedFile, RemotePath
 from pipeline.files.places import Place
 from pipeline.photos import discovery, inspection, tars
 from pipeline.photos.discovery import Found
-from pipeline.photos.inspection import Inspection
+from pipeline.photos.inspection import Inspection, Problem
 from pipeline.photos.tars import Member
 
-_GAP = 2**19  # bytes of a shard that are read for nothing, rather than with a request more
+_GAP = 2**19  # unneeded bytes of a tar file that are read to save a request
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a folder of photos holds, before any of them is opened.
+    """The contents of an image folder, before any file is opened.
 
     Attributes:
-        labels: the class folders, in order.
-        found: the photos below them, in order; and the shards, which `photos.is_shard` tells.
-        stray: how many photos lie beside them, and belong to no class.
+        labels: the class folders, sorted.
+        found: the photos below them, sorted, and the tar files (see `discovery.is_tar`).
+        stray: number of photos beside the class folders, which belong to no class.
     """
 
     labels: tuple[str, ...]
@@ -36,12 +36,13 @@ class Contents:
 
 
 def contents(image_dir: Place) -> Contents:
-    """What is in the data set's folder: from a walk, or from one listing of the store.
+    """Return the contents of an image folder, from the file system or one listing of S3 or GCS.
 
-    Of photos in a store, `mtime_ns` is a number that changes with the content, and `ctime_ns` 0.
+    For photos on an object store, `mtime_ns` is a number that changes with the content, and
+    `ctime_ns` is 0.
 
     Raises:
-        UserError: where there is no such folder, or neither a class folder nor a shard in it.
+        UserError: if there is no such folder, or it contains neither class folders nor tar files.
     """
     if isinstance(image_dir, Path):
         labels = discovery.class_labels(image_dir)
@@ -50,14 +51,14 @@ def contents(image_dir: Place) -> Contents:
         files = _listed(image_dir)
     except UserError as error:
         raise UserError(f"image_dir: {error}") from None
-    photo = [file for file in files if _may_be_photo(file)]
-    stray = sum("/" not in file.path for file in photo)
+    photos = [file for file in files if _may_be_photo(file)]
+    stray = sum("/" not in file.path for file in photos)
     labels = tuple(dict.fromkeys(f.path.split("/")[0] for f in files if "/" in f.path))
-    packed = [file for file in files if discovery.is_tar(file.path)]
-    if not labels and not packed:
+    tar_files = [file for file in files if discovery.is_tar(file.path)]
+    if not labels and not tar_files:
         raise discovery.no_class_error(image_dir, stray)
-    below = [file for file in photo if "/" in file.path]
-    return Contents(labels, [_found(file) for file in (*below, *packed)], stray)
+    labelled = [file for file in photos if "/" in file.path]
+    return Contents(labels, [_found(file) for file in (*labelled, *tar_files)], stray)
 
 
 def _found(file: ListedFile) -> Found:
@@ -67,10 +68,10 @@ def _found(file: ListedFile) -> Found:
 
 
 def list_folder(folder: RemotePath) -> Iterator[Found]:
-    """`photos.below`, for a folder in a store.
+    """Yield the photos in a folder of an object store, like `discovery.list_folder`.
 
     Raises:
-        UserError: where there is none.
+        UserError: if there is no such folder.
     """
     for file in _listed(folder):
         if _may_be_photo(file):
@@ -78,10 +79,10 @@ def list_folder(folder: RemotePath) -> Iterator[Found]:
 
 
 def _listed(folder: RemotePath) -> list[ListedFile]:
-    """All files that are not hidden."""
+    """Return all files that are not hidden."""
     files = [file for file in object_store.list_files(folder) if "/." not in f"/{file.path}"]
     if not files:
-        raise UserError(f"nothing is at {folder}; check the address")
+        raise UserError(f"there are no files at {folder}; check the address")
     return files
 
 
@@ -90,71 +91,74 @@ def _may_be_photo(file: ListedFile) -> bool:
 
 
 def inspect(place: Place, size: int, problem: str = "") -> Inspection:
-    """`photos.inspect`, wherever the photo is.
+    """Inspect a photo from any source.
 
     Args:
-        place: of the photo.
+        place: path or URL of the photo.
         size: bytes, as listed.
-        problem: what the listing found already; then the photo is not read.
+        problem: why it cannot be used, if that is known already; it is not read then.
 
     Raises:
-        UserError: where a store fails: the photo may be sound.
+        UserError: if an object store fails; the photo may be fine.
     """
     if isinstance(place, Path):
         return inspection.inspect(place, problem)
-    problem = problem or inspection.too_large(size)
     if problem:
-        return Inspection("", 0, 0, "", False, problem)
+        return inspection.set_aside(problem)
+    if large := inspection.too_large(size):
+        return inspection.set_aside(large, Problem.TOO_LARGE)
     try:
         return inspection.inspect_bytes(read(place) if size else b"")
     except FileNotFoundError as error:
-        return Inspection("", 0, 0, "", False, f"cannot be read: {error.strerror}")
+        return inspection.set_aside(f"cannot be read: {error.strerror}")
 
 
 def reader_threads(place: Place) -> int | None:
-    """How many threads should read photos at the same time; None leaves it to Python."""
+    """Return how many threads should read photos at the same time; None is Python's default."""
     return None if isinstance(place, Path) else READERS
 
 
-def members(image_dir: Place, shard: Found) -> list[Member]:
-    """The photos in a shard, as `tars.members`.
+def members(image_dir: Place, tar_file: Found) -> list[Member]:
+    """Return the photos in a tar file, as `tars.members` does.
 
     Raises:
-        OSError: where it is not there, or this machine cannot read it.
-        UserError: where a store fails.
+        OSError: if the file is missing or cannot be read.
+        UserError: if an object store fails.
     """
-    place = image_dir / shard.path
+    place = image_dir / tar_file.path
     file = (
-        place.open("rb") if isinstance(place, Path) else object_store.open_file(place, shard.size)
+        place.open("rb")
+        if isinstance(place, Path)
+        else object_store.open_file(place, tar_file.size)
     )
     with file:
-        return list(tars.members(file, shard.path, shard.label))
+        return list(tars.members(file, tar_file.path, tar_file.label))
 
 
 def is_file(place: Place) -> TypeGuard[Path]:
-    """Whether TensorFlow can read a photo by itself."""
+    """Return whether a photo is a local file of its own, which TensorFlow can read."""
     return isinstance(place, Path) and tars.place(str(place)) is None
 
 
 def read(place: Place) -> bytes:
-    """The bytes of one photo.
+    """Return the bytes of a photo.
 
     Raises:
-        OSError: where it is not there, or this machine cannot read it.
-        UserError: where a store fails.
+        OSError: if the file is missing or cannot be read.
+        UserError: if an object store fails.
     """
     return _read(*_span(place))
 
 
 def _span(place: Place) -> tuple[Place, int, int | None]:
-    """The file that holds a photo, and from where to where; None is the file's end."""
-    packed = tars.place(str(place))
-    if packed is None:
+    """Return the file that contains a photo, and its first and last byte (None: to the end)."""
+    location = tars.place(str(place))
+    if location is None:
         return place, 0, None
-    name, start, end = packed
+    name, start, end = location
     if isinstance(place, Path):
         return Path(name), start, end
-    # Who was handed the URL as a text may have all of it as the root.
+    # A URL that was passed on as text has all of it as the root.
     within = place.path and name.removeprefix(f"{place.root}/")
     return (RemotePath(place.root, within) if within else RemotePath(name)), start, end
 
@@ -170,20 +174,20 @@ def _read(file: Place, start: int, end: int | None) -> bytes:
 def stream(
     photo_paths: Sequence[Place], digests: Sequence[str] | None = None
 ) -> Iterator[bytes | UserError]:
-    """The bytes of photos, in order, READERS of them read ahead; or why one cannot be read.
+    """Yield the bytes of photos in order, reading READERS of them ahead, or why one is unreadable.
 
     Args:
-        places: of the photos. The same one several times in a row is read once, and photos that
-            lie near each other in a shard are read together.
-        digests: SHA-256 that the bytes must have, in hex: a store cannot be asked for the time of
-            a change without a request a photo.
+        photo_paths: paths or URLs. Repeated photos are read once, and neighbours in a tar file are
+            read together.
+        digests: expected SHA-256 of the bytes in hex. An object store would need one request per
+            photo to tell whether it has changed.
     """
     threads = ThreadPoolExecutor(READERS)
     reading: deque[Future[list[bytes | UserError]]] = deque()
     try:
         for block in _blocks(photo_paths):
-            wanted = digests[block.first : block.first + len(block.parts)] if digests else ()
-            reading.append(threads.submit(_read_block, block, wanted))
+            expected = digests[block.first : block.first + len(block.parts)] if digests else ()
+            reading.append(threads.submit(_read_block, block, expected))
             if len(reading) > READERS:
                 yield from reading.popleft().result()
         while reading:
@@ -194,13 +198,13 @@ def stream(
 
 @dataclass
 class _Block:
-    """Photos that follow each other and are read at once.
+    """Consecutive photos that are read at once.
 
     Attributes:
-        first: position of the first one.
-        file: that holds them.
+        first: index of the first photo.
+        file: the file that contains them.
         start, end: bytes to read; None is the file's end.
-        parts: place and bytes of each of them.
+        parts: place, first and last byte of each photo.
     """
 
     first: int
@@ -209,8 +213,8 @@ class _Block:
     end: int | None
     parts: list[tuple[Place, int, int | None]]
 
-    def take(self, place: Place, file: Place, start: int, end: int | None) -> bool:
-        """Add the next photo, if it belongs here."""
+    def add(self, place: Place, file: Place, start: int, end: int | None) -> bool:
+        """Add the next photo if it is close enough, and return whether it was added."""
         if file != self.file:
             return False
         if self.end is not None and end is not None:
@@ -226,7 +230,7 @@ def _blocks(photo_paths: Sequence[Place]) -> Iterator[_Block]:
     block: _Block | None = None
     for i, place in enumerate(photo_paths):
         span = _span(place)
-        if block and block.take(place, *span):
+        if block and block.add(place, *span):
             continue
         if block:
             yield block
@@ -243,11 +247,11 @@ def _read_block(block: _Block, digests: Sequence[str]) -> list[bytes | UserError
         return [UserError(f"{block.file} {reason}")] * len(block.parts)
     except UserError as error:
         return [error] * len(block.parts)
-    found: list[bytes | UserError] = []
+    contents: list[bytes | UserError] = []
     for i, (place, start, end) in enumerate(block.parts):
         part = content if end is None else content[start - block.start : end - block.start]
         if digests and digests[i] and hashlib.sha256(part).hexdigest() != digests[i]:
-            found.append(UserError(f"{place} changed while the run was going on; run again"))
+            contents.append(UserError(f"{place} changed during the run; run again"))
         else:
-            found.append(part)
-    return found
+            contents.append(part)
+    return contents

@@ -1,4 +1,4 @@
-"""Which part of the data set a photo belongs to: training, validation or testing."""
+"""The split: whether a photo is for training, validation or testing."""
 
 import hashlib
 import re
@@ -28,13 +28,14 @@ _LIST_NAMES = {
 
 
 @dataclass(frozen=True)
-class GivenSplit:
+class PredefinedSplit:
     """A split that comes with the data set.
 
     Attributes:
-        listed: `label/name`, as the list wrote it -> split.
-        others: split of the photos on no list; None sets them aside.
-        has_validation: False where validation has yet to come out of training.
+        listed: maps `label/name`, as written in the lists, to its split.
+        others: split of the photos that are on no list; None sets them aside.
+        has_validation: whether there is a validation list; otherwise, validation photos are taken
+            from the training list.
     """
 
     listed: Mapping[str, str]
@@ -44,18 +45,18 @@ class GivenSplit:
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How to split: by the hash of the file name, or as the data set's own lists say.
+    """How to split: by the hash of the file name, or by predefined lists.
 
     Attributes:
         validation_percentage: share of the photos for validation, 0 to 100.
-        testing_percentage: share of the photos for testing, 0 to 100; a given split overrules it.
-        given: the data set's own split, if any.
-        group_duplicates: whether photos of equal content share a part, whatever their names.
+        testing_percentage: share of the photos for testing, 0 to 100; ignored with lists.
+        predefined: the data set's own split, if any.
+        group_duplicates: whether identical files share a split, whatever their names.
     """
 
     validation_percentage: float = 10
     testing_percentage: float = 10
-    given: GivenSplit | None = None
+    predefined: PredefinedSplit | None = None
     group_duplicates: bool = False
 
     def __post_init__(self) -> None:
@@ -64,16 +65,16 @@ class SplitRule:
             raise UserError(
                 f"validation_percentage is {self.validation_percentage:g} and testing_percentage "
                 f"is {self.testing_percentage:g}: neither may be negative, and together they must "
-                "stay below 100 so that something is left for training"
+                "be below 100 to leave photos for training"
             )
 
 
 def hash_percentage(file_name: str) -> float:
-    """Where a file name falls between 0 and 100, by the rule of TensorFlow's retrain.py.
+    """Hash a file name to a percentage from 0 to 100, by the rule of TensorFlow's retrain.py.
 
-    Whatever follows `_nohash_` is left out of the hash, so that all versions of one photo
-    (`a_nohash_1.jpg`, `a_nohash_2.jpg`) fall into the same part. retrain.py hashed the whole
-    path; we hash the file name alone, so that moving the folder moves no photo.
+    Everything from `_nohash_` on is ignored, so that all versions of a photo (`a_nohash_1.jpg`,
+    `a_nohash_2.jpg`) share a split. retrain.py hashed the whole path; we hash only the file name,
+    so that moving the folder does not change the split.
     """
     hashed = re.sub(r"_nohash_.*$", "", file_name)
     sha1 = hashlib.sha1(hashed.encode(), usedforsecurity=False)
@@ -82,69 +83,78 @@ def hash_percentage(file_name: str) -> float:
 
 
 def assign(rule: SplitRule, path: str) -> str | None:
-    """The split of the photo at `path` (`label/name`, relative to the data set's folder).
+    """Return the split of a photo.
+
+    Args:
+        rule: how to split.
+        path: `label/name`, relative to the image folder.
 
     Returns:
-        `training`, `validation` or `testing`; None where a given split leaves the photo out.
+        `training`, `validation` or `testing`; None if a predefined split leaves the photo out.
     """
     percentage = hash_percentage(path.rsplit("/", 1)[-1])
-    if rule.given is None:
+    if rule.predefined is None:
         if percentage < rule.validation_percentage:
             return VALIDATION
         if percentage < rule.validation_percentage + rule.testing_percentage:
             return TESTING
         return TRAINING
-    listed = rule.given.listed
-    split = listed.get(path) or listed.get(path.rpartition(".")[0]) or rule.given.others
-    carve = split == TRAINING and not rule.given.has_validation
-    return VALIDATION if carve and percentage < rule.validation_percentage else split
+    listed = rule.predefined.listed
+    split = listed.get(path) or listed.get(path.rpartition(".")[0]) or rule.predefined.others
+    may_validate = split == TRAINING and not rule.predefined.has_validation
+    return VALIDATION if may_validate and percentage < rule.validation_percentage else split
 
 
 def assign_all(rule: SplitRule, paths: Sequence[str], digests: Sequence[str]) -> list[str | None]:
-    """The split of each photo, as `assign`.
+    """Return the split of each photo, as `assign` does.
 
-    With `group_duplicates`, photos of equal content share a part: that of the one whose file name
-    comes first in the alphabet. A photo named `_nohash_` brings along the others of its thing.
+    With `group_duplicates`, identical files share a split: that of the one whose file name comes
+    first in alphabetical order. A photo with `_nohash_` in its name includes the other photos of
+    the same object in its group.
 
     Args:
         rule: how to split.
         paths: `label/name` of each photo.
-        digests: of each photo's content; empty where it does not matter.
+        digests: digest of each photo's content; an empty one matches nothing.
     """
     splits = [assign(rule, path) for path in paths]
     if not rule.group_duplicates:
         return splits
-    leaders = list(range(len(paths)))
+    groups = _groups(paths, [d if s else "" for s, d in zip(splits, digests, strict=True)])
+    leaders: dict[int, int] = {}
+    for i in sorted(range(len(paths)), key=lambda i: (paths[i].rsplit("/", 1)[-1], paths[i])):
+        leaders.setdefault(groups[i], i)
+    return [splits[leaders[group]] for group in groups]
 
-    def leader(i: int) -> int:
-        while leaders[i] != i:
-            leaders[i] = leaders[leaders[i]]
-            i = leaders[i]
-        return i
+
+def _groups(paths: Sequence[str], digests: Sequence[str]) -> list[int]:
+    """Number the groups of photos that are connected by equal digests or `_nohash_` names."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
     first: dict[str, int] = {}
-    by_name = sorted(range(len(paths)), key=lambda i: (paths[i].rsplit("/", 1)[-1], paths[i]))
-    place = {i: number for number, i in enumerate(by_name)}
-    for i in by_name:
-        if splits[i] is None or not digests[i]:
+    pairs: list[tuple[int, int]] = []
+    for i, (path, digest) in enumerate(zip(paths, digests, strict=True)):
+        if not digest:
             continue
-        folder, _, name = paths[i].rpartition("/")
-        thing, separator, _ = name.partition("_nohash_")
-        for key in (digests[i], f"{folder}/{thing}") if separator else (digests[i],):
-            a, b = leader(i), leader(first.setdefault(key, i))
-            leaders[max(a, b, key=place.__getitem__)] = min(a, b, key=place.__getitem__)
-    return [splits[leader(i)] for i in range(len(paths))]
+        folder, _, name = path.rpartition("/")
+        photographed, separator, _ = name.partition("_nohash_")
+        keys = (digest, f"{folder}/{photographed}") if separator else (digest,)
+        pairs += [(first.setdefault(key, i), i) for key in keys]
+    rows, columns = zip(*pairs, strict=True) if pairs else ((), ())
+    edges = coo_array(([True] * len(pairs), (rows, columns)), shape=(len(paths), len(paths)))
+    groups: list[int] = connected_components(edges, directed=False)[1].tolist()
+    return groups
 
 
 def list_files(split_file: str) -> list[Path]:
-    """The list files that the option `split_file` names: a folder of them, or some with commas.
+    """Return the list files of the option `split_file`: those in a folder, or separated by commas.
 
     Raises:
-        UserError: where one does not exist, or its name does not tell which part it lists.
+        UserError: if one does not exist, or its name does not tell which split it lists.
     """
-    given = [Path(part.strip()).expanduser() for part in split_file.split(",") if part.strip()]
     files: list[Path] = []
-    for path in given:
+    for path in [Path(p.strip()).expanduser() for p in split_file.split(",") if p.strip()]:
         if path.is_dir():
             files += [p for p in sorted(path.glob("*.txt")) if p.stem.lower() in _LIST_NAMES]
         elif path.is_file():
@@ -154,14 +164,14 @@ def list_files(split_file: str) -> list[Path]:
     unknown = [str(path) for path in files if path.stem.lower() not in _LIST_NAMES]
     if unknown or not files:
         raise UserError(
-            f"split_file: {', '.join(unknown) or split_file} holds no list that is known here; "
-            "name the lists train.txt, validation.txt and test.txt, one label/name a line"
+            f"split_file: no split is named like {', '.join(unknown) or split_file}; name the "
+            "lists train.txt, validation.txt and test.txt, with one label/name per line"
         )
     return files
 
 
 def digest_lists(split_file: str) -> str:
-    """Digest of the lists' names and contents.
+    """Return a digest of the lists' names and contents.
 
     Raises:
         UserError: as `list_files`.
@@ -170,14 +180,15 @@ def digest_lists(split_file: str) -> str:
     return naming.digest([(file.name, file.read_text(errors="replace")) for file in files])
 
 
-def read_given(split_file: str) -> GivenSplit:
-    """Read a given split, such as Food-101's `meta/train.txt` and `meta/test.txt`.
+def read_predefined(split_file: str) -> PredefinedSplit:
+    """Read a predefined split, such as Food-101's `meta/train.txt` and `meta/test.txt`.
 
-    Each line holds `label/name`, with or without the file's extension. With both training and
-    test lists, photos on neither are set aside; with one of them, the rest goes to the other.
+    Each line is `label/name`, with or without the file's extension. If there are both training and
+    test lists, photos on neither are set aside; if there is only one, all other photos belong to
+    the other split.
 
     Raises:
-        UserError: for a missing, unreadable or contradictory list.
+        UserError: if a list is missing, unreadable or contradictory.
     """
     files = list_files(split_file)
     listed: dict[str, str] = {}
@@ -189,43 +200,52 @@ def read_given(split_file: str) -> GivenSplit:
             raise UserError(f"split_file: {path} cannot be read as UTF-8 text: {error}") from None
         for name in filter(None, (line.strip() for line in lines)):
             if listed.setdefault(name, split) != split:
-                raise UserError(f"split_file: {name} is on the {listed[name]} and the {split} list")
+                raise UserError(
+                    f"split_file: {name} is on both the {listed[name]} and the {split} list; "
+                    "remove it from one of them"
+                )
     for name, split in listed.items():
         other = listed.get(name.rpartition(".")[0], split)  # the same photo, without its extension
         if other != split:
-            raise UserError(f"split_file: {name} is on the {split} and the {other} list")
+            raise UserError(
+                f"split_file: {name} is on both the {split} and the {other} list; remove it from "
+                "one of them"
+            )
     if not listed:
-        raise UserError(f"split_file: {split_file} lists no photo; write one label/name a line")
-    parts = {_LIST_NAMES[path.stem.lower()] for path in files}
-    if not parts & {TRAINING, TESTING}:
-        raise UserError(f"split_file: {split_file} has neither a training nor a testing list")
-    others = None if {TRAINING, TESTING} <= parts else TESTING if TRAINING in parts else TRAINING
-    return GivenSplit(listed, others, VALIDATION in parts)
+        raise UserError(f"split_file: {split_file} lists no photos; write one label/name per line")
+    splits = {_LIST_NAMES[path.stem.lower()] for path in files}
+    if not splits & {TRAINING, TESTING}:
+        raise UserError(
+            f"split_file: {split_file} has neither a training nor a test list; add train.txt or "
+            "test.txt"
+        )
+    others = None if {TRAINING, TESTING} <= splits else TESTING if TRAINING in splits else TRAINING
+    return PredefinedSplit(listed, others, VALIDATION in splits)
 
 
-def summary_lines(given: GivenSplit, paths: Collection[str]) -> Iterator[str]:
-    """What a user should know of how a given split fits the photos: one line each.
+def summary_lines(predefined: PredefinedSplit, paths: Collection[str]) -> Iterator[str]:
+    """Yield how a predefined split matches the photos, one line each.
 
     Args:
-        given: the lists.
+        predefined: the lists.
         paths: `label/name` of all photos.
 
     Raises:
-        UserError: where no photo is on a list.
+        UserError: if no photo is on a list.
     """
-    known = {path: path for path in paths} | {path.rpartition(".")[0]: path for path in paths}
-    absent = [name for name in given.listed if name not in known]
-    if len(absent) == len(given.listed):
+    names = {*paths, *(path.rpartition(".")[0] for path in paths)}
+    absent = [name for name in predefined.listed if name not in names]
+    if len(absent) == len(predefined.listed):
         raise UserError(
-            f"split_file: its lists name {absent[0]} and so on, but the photos are called "
-            f"{next(iter(paths), 'nothing')} and so on; none fits"
+            f"split_file: no photo is on a list: the lists contain names such as {absent[0]}, the "
+            f"folder contains photos such as {next(iter(paths), 'none')}; make the names match"
         )
     if absent:
         yield (
             f"{len(absent):,} photos on the lists are not in the folder, such as {absent[0]}; "
             "is the data set complete?"
         )
-    unlisted = len(paths) - (len(given.listed) - len(absent))
+    unlisted = len(paths) - (len(predefined.listed) - len(absent))
     if unlisted:
-        fate = f"go to {given.others}" if given.others else "are set aside"
+        fate = f"are used for {predefined.others}" if predefined.others else "are set aside"
         yield f"{unlisted:,} photos are on no list of split_file and {fate}"

@@ -1,4 +1,4 @@
-"""The manifest's rows of photos that are packed in shards: read where they are not known."""
+"""Manifest rows of the photos in tar files, which are read only if they have changed."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,71 +9,71 @@ import pandas as pd
 
 from pipeline.errors import reraise_exhausted
 from pipeline.files.places import Place
-from pipeline.photos import sources, tars
+from pipeline.photos import inspection, sources, tars
 from pipeline.photos.discovery import Found
 from pipeline.photos.inspection import Inspection
 from pipeline.progress import Progress
 
-# Of a photo in a shard, the times are the shard's.
+# The times of a photo in a tar file are those of the tar file.
 _FACTS = ["label", "path", "size", "mtime_ns", "ctime_ns"]
 _COLUMNS = [*_FACTS, *(field.name for field in fields(Inspection))]
 
 
 def rows(
-    listed: pd.DataFrame, image_dir: Place, known: pd.DataFrame, progress: Progress
+    listed: pd.DataFrame, image_dir: Place, previous: pd.DataFrame, progress: Progress
 ) -> Iterator[pd.DataFrame]:
-    """The rows of the photos in each shard, in order.
+    """Yield the rows of the photos in each tar file, in order.
 
     Args:
-        listed: the shards, with the columns of `Found`.
-        image_dir: that their paths are relative to.
-        known: rows of an earlier manifest; a shard that has not changed since is not read again.
-        progress: told of the shards read.
+        listed: the tar files, with the columns of `Found`.
+        image_dir: folder that their paths are relative to.
+        previous: rows of an earlier manifest; unchanged tar files are not read again.
+        progress: counts the tar files read.
 
     Raises:
-        UserError: where a store fails.
+        UserError: if an object store fails.
     """
     if listed.empty:
         return
-    found = [Found(*shard) for shard in listed.itertuples(index=False, name=None)]
-    of_shard = known.groupby(known["path"].map(shard_of)).indices
-    before = {shard: known.iloc[of_shard.get(shard.path, [])][_COLUMNS] for shard in found}
-    new = [shard for shard in found if not _same(shard, before[shard])]
+    tar_files = [Found(*fields) for fields in listed.itertuples(index=False, name=None)]
+    indices = previous.groupby(previous["path"].map(tar_file_of)).indices
+    before = {file: previous.iloc[indices.get(file.path, [])][_COLUMNS] for file in tar_files}
+    new = [file for file in tar_files if not _is_unchanged(file, before[file])]
     done = 0
     with ThreadPoolExecutor() as threads:
         reading = threads.map(partial(_read, image_dir), new)
-        for shard in found:
-            if _same(shard, before[shard]):
-                yield before[shard]
+        for tar_file in tar_files:
+            if _is_unchanged(tar_file, before[tar_file]):
+                yield before[tar_file]
             else:
                 yield next(reading)
                 done += 1
-                progress(done, len(new), "shards read")
+                progress(done, len(new), "tar files read")
 
 
-def shard_of(path: str) -> str:
-    """The path of the shard that a photo is in; empty for a photo that is a file of its own."""
+def tar_file_of(path: str) -> str:
+    """Return the path of the tar file that contains a photo, or an empty string."""
     place = tars.place(path)
     return place[0] if place else ""
 
 
-def _same(shard: Found, before: pd.DataFrame) -> bool:
+def _is_unchanged(tar_file: Found, before: pd.DataFrame) -> bool:
     mtimes, ctimes = before["mtime_ns"], before["ctime_ns"]
-    unchanged = (mtimes == shard.mtime_ns).all() and (ctimes == shard.ctime_ns).all()
+    unchanged = (mtimes == tar_file.mtime_ns).all() and (ctimes == tar_file.ctime_ns).all()
     return bool(unchanged) and not before.empty
 
 
-def _read(image_dir: Place, shard: Found) -> pd.DataFrame:
-    """Rows of the photos in a shard; or one, of the shard itself, that says what is wrong."""
-    version = (shard.mtime_ns, shard.ctime_ns)
-    if shard.problem:
-        inspected = Inspection("", 0, 0, "", False, shard.problem)
-        facts = (shard.label, shard.path, shard.size, *version, *astuple(inspected))
+def _read(image_dir: Place, tar_file: Found) -> pd.DataFrame:
+    """Return the rows of the photos in a tar file, or one row with the file's own problem."""
+    version = (tar_file.mtime_ns, tar_file.ctime_ns)
+    if tar_file.unusable:
+        inspected = inspection.set_aside(tar_file.unusable)
+        facts = (tar_file.label, tar_file.path, tar_file.size, *version, *astuple(inspected))
         return pd.DataFrame([facts], columns=_COLUMNS)
     try:
-        members = sources.members(image_dir, shard)
+        members = sources.members(image_dir, tar_file)
     except OSError as error:
         reraise_exhausted(error)
-        return _read(image_dir, replace(shard, problem=f"cannot be read: {error.strerror}"))
-    found = [(m.label, m.path, m.size, *version, *astuple(m.inspection)) for m in members]
-    return pd.DataFrame(found, columns=_COLUMNS)
+        return _read(image_dir, replace(tar_file, unusable=f"cannot be read: {error.strerror}"))
+    rows = [(m.label, m.path, m.size, *version, *astuple(m.inspection)) for m in members]
+    return pd.DataFrame(rows, columns=_COLUMNS)

@@ -1,12 +1,12 @@
-"""Photos packed in tar files ("shards"), as WebDataset lays them out: read in place, not unpacked.
+"""Photos in tar files, as WebDataset writes them: read in place, without unpacking.
 
-The path of such a photo says where it is: `<folders>/<shard>.tar:<offset>:<bytes>/<name in there>`,
-so that nobody needs an index. Its label is, in this order,
+The path of such a photo contains its position, so no index is needed:
+`<folders>/<name>.tar:<offset>:<bytes>/<name in the tar file>`. Its label is the first of
 
-    what stands beside the photo in the shard: as text in <key>.cls, or as "label" in <key>.json,
-        the key being the photo's name up to the first dot
-    the class folder that the shard lies in, if it lies in one
-    the first folder of the photo's name in the shard
+    the label beside the photo in the tar file: the text of <key>.cls, or "label" in <key>.json,
+        where the key is the photo's name up to the first dot
+    the class folder that contains the tar file
+    the first folder of the photo's name in the tar file
 """
 
 import itertools
@@ -19,16 +19,16 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from pipeline.photos import discovery, inspection
-from pipeline.photos.inspection import Inspection
+from pipeline.photos.inspection import Inspection, Problem
 
 _PLACE = re.compile(r"(?P<file>.*?\.tar):(?P<start>\d+):(?P<size>\d+)/", re.IGNORECASE | re.DOTALL)
-_MOST_BESIDE = 2**16  # bytes of a file that names a label
+_MAX_LABEL_BYTES = 2**16  # size of a label file
 _COMPONENT = re.compile(r"[^/]*\.tar:\d+:\d+/", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A photo in a shard: its label, its path, its size in bytes, and what its bytes say."""
+    """A photo in a tar file: its label, path, size in bytes and inspection."""
 
     label: str
     path: str
@@ -37,51 +37,52 @@ class Member:
 
 
 def place(path: str) -> tuple[str, int, int] | None:
-    """The shard that a photo is in, and its first byte there and the one behind its last.
+    """Return the tar file that contains a photo, its first byte and the one after its last.
 
     None for a photo that is a file of its own.
     """
-    found = _PLACE.match(path)
-    if not found:
+    match = _PLACE.match(path)
+    if not match:
         return None
-    start = int(found["start"])
-    return found["file"], start, start + int(found["size"])
+    start = int(match["start"])
+    return match["file"], start, start + int(match["size"])
 
 
 def unpacked(path: str) -> str:
-    """The path that a photo would have if its shard were unpacked where it lies."""
+    """Return the path that a photo would have if its tar file were unpacked in place."""
     return _COMPONENT.sub("", path, count=1)
 
 
-def members(file: BinaryIO, shard: str, label: str) -> Iterator[Member]:
-    """The photos in a shard, in order, inspected; each byte of it is read once.
+def members(file: BinaryIO, tar_file: str, label: str) -> Iterator[Member]:
+    """Yield the photos in a tar file, inspected; each byte is read once.
 
-    What is wrong with one photo, or with the shard from some byte on, is a member with a status.
+    A problem with a photo, or with the tar file from some byte on, is a member with a status.
 
     Args:
-        file: the shard's bytes.
-        shard: its path.
-        label: of the class folder that it lies in; empty where it lies in none.
+        file: the bytes of the tar file.
+        tar_file: its path.
+        label: the class folder that contains it; empty if there is none.
     """
     offset = 0
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             for _, group in itertools.groupby(archive, _key):
-                yield from _labelled(archive, group, shard, label)
+                yield from _labelled(archive, group, tar_file, label)
                 offset = archive.offset
             offset = archive.offset
-        # tarfile takes whatever is no header for the end. The end is a block of zeros.
+        # tarfile stops at anything that is not a header. The real end is a block of zeros.
         file.seek(offset)
-        whole = file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
+        complete = file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
     except tarfile.TarError:
-        whole = False
-    if not whole:
+        complete = False
+    if not complete:
         status = (
-            "the shard breaks off here; copy it again"
+            "the tar file is truncated here; copy it again"
             if offset
-            else "not a tar file, or a compressed one; pack the photos without compression"
+            else "not an uncompressed tar file; pack the photos without compression"
         )
-        yield _aside(label, f"{shard}:{offset}:0/(the rest)", 0, status)
+        rest = f"{tar_file}:{offset}:0/(the rest)"
+        yield Member(label, rest, 0, inspection.set_aside(status))
 
 
 def _key(info: tarfile.TarInfo) -> str:
@@ -90,40 +91,39 @@ def _key(info: tarfile.TarInfo) -> str:
 
 
 def _labelled(
-    archive: tarfile.TarFile, group: Iterator[tarfile.TarInfo], shard: str, label: str
+    archive: tarfile.TarFile, group: Iterator[tarfile.TarInfo], tar_file: str, label: str
 ) -> Iterator[Member]:
-    """The photos of one key. What stands beside them may come before or after them."""
-    found: list[tuple[str, tarfile.TarInfo, Inspection]] = []
-    beside, broken = "", None
+    """Yield the photos of one key. Their label file may come before or after them."""
+    photos: list[tuple[str, tarfile.TarInfo, Inspection]] = []
+    label_beside, error = "", None
     try:
-        for info in group:  # each is read before the next one is looked for: never backwards
+        for info in group:  # read before the next header, so that reading never goes backwards
             name = posixpath.normpath(info.name).lstrip("/")
             if info.isdir() or "/." in f"/{name}":
                 continue
-            if name.endswith((".cls", ".json")) and info.size <= _MOST_BESIDE:
-                beside = _beside(_content(archive, info), name) or beside
+            if name.endswith((".cls", ".json")) and info.size <= _MAX_LABEL_BYTES:
+                label_beside = _parse_label(_content(archive, info), name) or label_beside
             elif discovery.may_be_photo(name.rpartition("/")[2]):
-                found.append((name, info, _inspect(archive, info)))
-    except tarfile.TarError as error:
-        broken = error
-    for name, info, inspected in found:
-        of_photo = beside or label or name.rpartition("/")[0].partition("/")[0]
-        path = f"{shard}:{info.offset_data}:{info.size}/{discovery.displayable(name)}"
+                photos.append((name, info, _inspect(archive, info)))
+    except tarfile.TarError as tar_error:
+        error = tar_error
+    for name, info, inspected in photos:
+        photo_label = label_beside or label or name.rpartition("/")[0].partition("/")[0]
+        path = f"{tar_file}:{info.offset_data}:{info.size}/{discovery.displayable(name)}"
         problem = (
-            discovery.label_problem(of_photo)
-            if of_photo
-            else "its shard names no label for it; see docs/stores.md"
+            discovery.label_problem(photo_label)
+            if photo_label
+            else "has no label in its tar file; see docs/stores.md"
         )
         if problem and inspected.status == inspection.OK:
-            yield _aside(discovery.displayable(of_photo), path, info.size, problem)
-        else:
-            yield Member(discovery.displayable(of_photo), path, info.size, inspected)
-    if broken:
-        raise broken
+            inspected = inspection.set_aside(problem, Problem.UNLABELLED)
+        yield Member(discovery.displayable(photo_label), path, info.size, inspected)
+    if error:
+        raise error
 
 
-def _beside(content: bytes, name: str) -> str:
-    """The label that a file beside a photo names; empty where it names none."""
+def _parse_label(content: bytes, name: str) -> str:
+    """Return the label in a label file, or an empty string."""
     text = content.decode("utf-8", "replace").strip()
     if name.endswith(".cls"):
         return text
@@ -135,20 +135,20 @@ def _beside(content: bytes, name: str) -> str:
 
 
 def _inspect(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Inspection:
-    problem = inspection.too_large(info.size)
+    if large := inspection.too_large(info.size):
+        return inspection.set_aside(large, Problem.TOO_LARGE)
+    problem = ""
     if discovery.displayable(info.name) != info.name:
         problem = "file name is not UTF-8; rename the file"
     if not info.isreg() or info.sparse:
-        problem = "no plain file in its shard; pack the file itself (tar --hard-dereference -h)"
+        problem = (
+            "not a regular file in its tar file; pack the file itself (tar --hard-dereference -h)"
+        )
     if problem:
-        return Inspection("", 0, 0, "", False, problem)
+        return inspection.set_aside(problem)
     return inspection.inspect_bytes(_content(archive, info))
 
 
 def _content(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
     file = archive.extractfile(info) if info.isreg() else None
     return file.read() if file else b""
-
-
-def _aside(label: str, path: str, size: int, status: str) -> Member:
-    return Member(label, path, size, Inspection("", 0, 0, "", False, status))

@@ -1,4 +1,4 @@
-"""Small pictures of photos: to compare them with, and to show on a page."""
+"""Thumbnails of photos, for comparing them and for the pages."""
 
 import base64
 import io
@@ -13,26 +13,26 @@ from pipeline.photos import sources
 from pipeline.photos.inspection import READABLE
 
 SIDE = 96  # pixels of the longer side on a page
-_QUALITY = 60  # some 2 KB each
+_QUALITY = 60  # about 2 KB per thumbnail
 
 
 def data_uris(paths: Iterable[Place]) -> list[str]:
-    """JPEGs of at most 96 x 96 pixels, as they stand in a page; empty where there is no picture.
+    """Return JPEGs of at most 96 x 96 pixels as data URIs; empty for photos that are unreadable.
 
-    As the module sees the photos: EXIF orientation is not honoured.
+    Like the module's input, thumbnails ignore the EXIF orientation.
 
     Raises:
-        UserError: where a store fails.
+        UserError: if an object store fails.
     """
     with ThreadPoolExecutor() as threads:
         return list(threads.map(_data_uri, paths))
 
 
 def pixels(paths: Iterable[Place], side: int) -> list[np.ndarray | None]:
-    """Photos squeezed to uint8 [side, side, 3]; None where one cannot be decoded.
+    """Return photos resized to uint8 [side, side, 3]; None for photos that cannot be decoded.
 
     Raises:
-        UserError: where a store fails.
+        UserError: if an object store fails.
     """
     with ThreadPoolExecutor() as threads:
         return list(threads.map(lambda path: _pixels(path, side), paths))
@@ -49,7 +49,7 @@ def _data_uri(path: Place) -> str:
 
 
 def _pixels(path: Place, side: int) -> np.ndarray | None:
-    image = _open(path, 4 * side)  # less would move the picture by parts of a pixel
+    image = _open(path, 4 * side)  # a smaller size would shift the image by fractions of a pixel
     if image is None:
         return None
     from PIL import Image
@@ -58,10 +58,10 @@ def _pixels(path: Place, side: int) -> np.ndarray | None:
 
 
 def _open(path: Place, side: int) -> Any:
-    """A Pillow image in RGB of at least `side` pixels, if the photo has them; None if damaged."""
+    """Return a Pillow image in RGB of at least `side` pixels if possible, or None if damaged."""
     from PIL import Image
 
-    Image.MAX_IMAGE_PIXELS = None  # the manifest has set aside what is too large
+    Image.MAX_IMAGE_PIXELS = None  # the manifest sets larger photos aside
     try:
         content = sources.read(path)
     except OSError:
@@ -71,5 +71,5 @@ def _open(path: Place, side: int) -> Any:
             image.draft("RGB", (side, side))
             transparent = "transparency" in image.info
             return (image.convert("RGBA") if transparent else image).convert("RGB")
-    except Exception:  # Pillow's readers raise anything at all on damaged files
+    except Exception:  # Pillow raises all kinds of exceptions for damaged files
         return None

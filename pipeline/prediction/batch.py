@@ -169,7 +169,7 @@ def _predict(
 
 def _problem(photo: Found) -> str:
     """What is wrong with a photo, as far as can be told before it is decoded."""
-    status = sources.inspect(places.parse(photo.path), photo.size, photo.problem).status
+    status = sources.inspect(places.parse(photo.path), photo.size, photo.unusable).status
     return "" if status == inspection.OK else status
 
 

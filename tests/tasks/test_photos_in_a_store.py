@@ -92,8 +92,8 @@ def test_every_step_works_on_a_bucket(
     pipeline = Pipeline(**options)
     assert pipeline.run() == sorted(ALL)
     told = "\n".join(pipeline.lines)
-    assert "/no label.jpg: its shard names no label for it; see docs/stores.md" in told
-    assert "more.tar:4096:0/(the rest): the shard breaks off here; copy it again" in told
+    assert "/no label.jpg: has no label in its tar file; see docs/stores.md" in told
+    assert "more.tar:4096:0/(the rest): the tar file is truncated here; copy it again" in told
     report = pipeline.task.output().path
     assert "data:image/jpeg;base64" in Path(report, "report.html").read_text()
     predicting = Pipeline(output_dir=options["output_dir"], images=str(url))
@@ -130,7 +130,7 @@ def test_an_inspection_that_breaks_off_goes_on_in_the_next_run(
     objects.faults = [Fault("GET .*/red_rose/2.jpg", 500)]
     with pytest.raises(AssertionError):
         pipeline.run()
-    assert "s3://bucket/photos/red_rose/2.jpg cannot be read, in 5 attempts: " in caplog.text
+    assert "s3://bucket/photos/red_rose/2.jpg cannot be read in 5 attempts: " in caplog.text
     objects.faults.clear()
     objects.asked.clear()
     assert pipeline.run() == ["ComputeBottlenecks", "SplitDataset"]

@@ -72,7 +72,7 @@ OUTCOMES = {
     "class emptied between two nights": "left out, and named",
     "photo that vanishes before it is read": ASIDE + "cannot be read: No such file or directory",
     "photo that vanishes after that": STOPS + "cannot be read any more",
-    "photo that changes during the run": STOPS + "changed while the run was going on",
+    "photo that changes during the run": STOPS + "changed during the run",
     "percentages that sum to 100 or more": STOPS + "together they must stay below 100",
     "negative percentage": STOPS + "neither may be negative",
     "percentage that is no number": STOPS + "invalid value of an option on the command line",

@@ -6,7 +6,8 @@ from pathlib import PurePath
 import pandas as pd
 
 from pipeline.evaluation.data_checks.context import CheckContext, Finding
-from pipeline.photos import inspection, manifest
+from pipeline.photos import inspection
+from pipeline.photos.inspection import Problem
 
 UNREADABLE, FORMAT, TINY, GREY = "unreadable", "format", "tiny", "greyscale"
 _TINY = 4  # times smaller than the module's input
@@ -22,9 +23,9 @@ _SUFFIXES = {
 def find(subject: CheckContext) -> Iterator[Finding]:
     """What the files themselves show."""
     listed = subject.listed
-    aside = listed[~listed["status"].isin([inspection.OK, manifest.UNLISTED])]
-    for path, status in zip(aside["path"], aside["status"], strict=True):
-        yield Finding(FORMAT if "is not supported" in status else UNREADABLE, status, (path,))
+    aside = listed[~listed["problem"].isin([Problem.NONE, Problem.UNLISTED])]
+    for path, status, problem in zip(aside["path"], aside["status"], aside["problem"], strict=True):
+        yield Finding(FORMAT if problem == Problem.UNSUPPORTED else UNREADABLE, status, (path,))
     usable = listed[listed["status"] == inspection.OK]
     for path in usable["path"][~usable["path"].isin(subject.photos["path"])]:
         yield Finding(UNREADABLE, "cannot be decoded; replace or delete it", (path,))

@@ -368,10 +368,10 @@ def test_workers_at_the_same_time_disturb_each_other_in_nothing(
     [
         (
             "fails",
-            "cannot be read, in 5 attempts: .*at fault; what is done is kept: run again to go",
+            "cannot be read in 5 attempts: .*at fault; run again: finished work is kept",
         ),
         ("is gone", r"cannot be read any more \(No such file or directory\); run again"),
-        ("changes", "changed while the run was going on; run again"),
+        ("changes", "changed during the run; run again"),
     ],
 )
 def test_what_is_computed_when_a_photo_of_a_store_fails_is_kept(

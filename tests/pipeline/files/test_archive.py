@@ -87,7 +87,7 @@ def test_a_path_that_leaves_the_folder_is_refused_or_kept_inside(
     if name.startswith("/"):
         assert unpacked(file) == {"outside": b"harm"}
     else:
-        assert f"{name!r} would leave its folder" in refusal(file)
+        assert f"{name!r} is outside its folder" in refusal(file)
     assert not (tmp_path / "outside").exists()
     assert not Path("/outside").exists()
 
@@ -114,15 +114,15 @@ def test_damage_is_noticed(pack: Packer) -> None:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 255
     file.write_bytes(content)
-    assert "it is damaged or breaks off; fetch it again" in refusal(file)
+    assert "it is damaged or truncated; download it again" in refusal(file)
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (b"\n<!doctype html><html>", "it is a web page, not an archive; check the address"),
-        (b"plain text", "it is no .tar or .tar.gz archive"),
-        (b"", "it is no .tar or .tar.gz archive"),
+        (b"plain text", "it is not a .tar or .tar.gz archive"),
+        (b"", "it is not a .tar or .tar.gz archive"),
     ],
 )
 def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -133,4 +133,4 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes, reason: s
 def test_a_zip_file_is_named_as_such(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x", "w") as file:
         file.writestr("a", "a")
-    assert "it is a zip file; unpack it by hand" in refusal(tmp_path / "x")
+    assert "it is a zip file; unpack it first" in refusal(tmp_path / "x")

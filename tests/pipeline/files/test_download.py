@@ -32,7 +32,7 @@ def test_a_file_arrives_whole_and_nothing_else_is_left(web: Web, tmp_path: Path)
     download.download(url, tmp_path / "new/b", lambda *step: steps.append(step))
     assert (tmp_path / "new/b").read_bytes() == CONTENT
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["b"]
-    assert steps[-1] == (2, 2, "MB of b.tgz fetched")
+    assert steps[-1] == (2, 2, "MB of b.tgz downloaded")
     assert len(steps) == 3
 
 
@@ -48,7 +48,7 @@ def test_whoever_answers_after_a_redirect_is_named_without_what_is_secret(
     web: Web, tmp_path: Path
 ) -> None:
     url = web.put("/here", Page(status=302, location="/there?signature=secret"))
-    assert f"the answer is 404 Not Found from {web.url}/there: there is" in refusal(
+    assert f"the server answered 404 Not Found at {web.url}/there; check" in refusal(
         url, tmp_path / "file"
     )
 
@@ -72,7 +72,7 @@ def test_what_came_before_a_break_is_not_fetched_again_by_the_next_run(
     web: Web, tmp_path: Path
 ) -> None:
     url = web.put("/x", Page(CONTENT, breaks=[2_000_000, 2_000_000, 2_000_000, 2_000_000]))
-    assert "the transfer breaks off again and again" in refusal(url, tmp_path / "file")
+    assert "the transfer was interrupted repeatedly" in refusal(url, tmp_path / "file")
     web.ranges.clear()
     download.download(url, tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == CONTENT
@@ -128,28 +128,35 @@ def test_a_server_that_falls_silent_is_left(
 
 @pytest.mark.parametrize(
     ("status", "advice"),
-    [(404, "no such thing"), (410, "no such thing"), (403, "login"), (418, "check the address")],
+    [
+        (404, "check the address in a browser"),
+        (410, "check the address in a browser"),
+        (403, "login"),
+        (418, "check the address"),
+    ],
 )
 def test_what_another_try_would_not_mend_is_reported_at_once(
     web: Web, tmp_path: Path, status: int, advice: str
 ) -> None:
     url = web.put("/x", Page(b"<html>no</html>", status))
     message = refusal(url, tmp_path / "file")
-    assert message.startswith(f"{url} cannot be fetched: the answer is {status} ")
+    assert message.startswith(f"{url} cannot be downloaded: the server answered {status} ")
     assert advice in message
     assert len(web.asked) == 1
 
 
 def test_a_server_in_trouble_is_asked_again_and_then_reported(web: Web, tmp_path: Path) -> None:
     url = web.put("/x", Page(b"", 503))
-    assert "the answer is 503 Service Unavailable; try later" in refusal(url, tmp_path / "file")
+    assert "the server answered 503 Service Unavailable; try later" in refusal(
+        url, tmp_path / "file"
+    )
     assert len(web.asked) == 3
 
 
 def test_no_server_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     url = "http://127.0.0.1:9/x"
-    expected = f"{url} cannot be fetched: its server does not answer; check the network"
+    expected = f"{url} cannot be downloaded: the server does not answer; check the network"
     assert expected in refusal(url, tmp_path / "file")
 
 
@@ -162,7 +169,7 @@ def test_a_name_that_no_server_has_is_reported(
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(socket, "getaddrinfo", no_such_name)
     message = refusal("http://nowhere.invalid/x", tmp_path / "file")
-    assert "its server cannot be reached; check the network" in message
+    assert "the server cannot be reached; check the network" in message
 
 
 def test_an_address_that_is_none_is_reported(tmp_path: Path) -> None:
@@ -177,5 +184,5 @@ def test_the_right_digest_is_accepted(web: Web, tmp_path: Path) -> None:
 
 def test_another_digest_is_refused_and_nothing_is_kept(web: Web, tmp_path: Path) -> None:
     message = refusal(web.put("/x", CONTENT), tmp_path / "file", "0" * 64)
-    assert f"its SHA-256 is {hashlib.sha256(CONTENT).hexdigest()} and should be 000" in message
+    assert f"has the SHA-256 {hashlib.sha256(CONTENT).hexdigest()} instead of 000" in message
     assert not (tmp_path / ".file.part").exists()

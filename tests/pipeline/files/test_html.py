@@ -33,7 +33,7 @@ def test_the_base_may_load_nothing() -> None:
 
 
 def test_figures_read_well() -> None:
-    assert html.percent(0.96364) == "96.4\N{NO-BREAK SPACE}%"
+    assert html.percent(0.96364) == "96.4%"
     assert html.percent(None) == "\N{EN DASH}"
     assert html.number(10100) == "10,100"
     assert html.seconds(0.31) == "0.3 s"

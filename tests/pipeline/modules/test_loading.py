@@ -496,7 +496,7 @@ def test_a_damaged_copy_that_cannot_be_fetched_again_is_reported(
     (directory / "saved_model.pb").write_bytes(b"half")
     web.pages.clear()
     message = refusal(handle, tmp_path)
-    assert "the answer is 404" in message
+    assert "the server answered 404" in message
     assert message.endswith(f"; the copy in {directory} is damaged")
 
 

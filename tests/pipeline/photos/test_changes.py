@@ -17,7 +17,7 @@ def test_without_an_earlier_manifest_all_photos_have_arrived() -> None:
 def test_photos_arrive_vanish_and_change_their_class() -> None:
     before = rows(("1", "a"), ("2", "a"), ("3", "b"))
     after = rows(("1", "a"), ("2", "b"), ("4", "b"))
-    assert changes.compare(before, after) == Changes(arrived=1, gone=1, relabelled=1)
+    assert changes.compare(before, after) == Changes(added=1, removed=1, relabelled=1)
 
 
 def test_photos_set_aside_do_not_count() -> None:

@@ -64,7 +64,7 @@ def test_a_data_set_is_fetched_once(food: bytes, web: Web, tmp_path: Path) -> No
     names = sorted(path.name for path in directory(data_dir).iterdir())
     assert names == ["images", "license_agreement.txt", "meta"]
     assert (directory(data_dir) / "images/waffles/2.jpg").is_file()
-    assert set(steps) == {"MB of food-101.tar.gz fetched", "MB unpacked"}
+    assert set(steps) == {"MB of food-101.tar.gz downloaded", "MB unpacked"}
 
 
 def test_a_break_costs_no_more_than_the_rest(
@@ -72,7 +72,7 @@ def test_a_break_costs_no_more_than_the_rest(
 ) -> None:
     half = len(food) // 2
     serve(web, monkeypatch, Page(food, breaks=[half] * 3))
-    with pytest.raises(UserError, match=r"^dataset: http.* breaks off again and again; try later"):
+    with pytest.raises(UserError, match=r"^dataset: http.* was interrupted repeatedly; try later"):
         datasets.fetch("food101", tmp_path / "data", silent)
     assert not directory(tmp_path / "data").exists()
     web.ranges.clear()
@@ -122,7 +122,7 @@ def test_an_archive_that_is_not_the_publishers_is_refused(
     food: bytes, web: Web, tmp_path: Path
 ) -> None:
     web.put("/food-101.tar.gz", food + os.urandom(1))
-    with pytest.raises(UserError, match=r"^dataset: .* is not what it was: its SHA-256 is"):
+    with pytest.raises(UserError, match=r"^dataset: .* has the SHA-256"):
         datasets.fetch("food101", tmp_path / "data", silent)
     assert list((tmp_path / "data").iterdir()) == []
 

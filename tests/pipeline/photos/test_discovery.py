@@ -125,14 +125,14 @@ def test_a_link_that_leads_nowhere_is_a_problem(tmp_path: Path, target: str) -> 
     (tmp_path / "a/1.jpg").symlink_to(target)
     (found,) = discovery.find(tmp_path)
     assert found.path == "a/1.jpg"
-    assert found.problem.startswith("cannot be read: ")
+    assert found.unusable.startswith("cannot be read: ")
 
 
 def test_a_file_name_that_is_not_utf_8_is_a_problem(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.jpg", "a/" + os.fsdecode(b"\xe9.jpg"))
     _, found = discovery.find(tmp_path)
     assert found.path == "a/\\udce9.jpg"
-    assert "not UTF-8" in found.problem
+    assert "not UTF-8" in found.unusable
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "found"),
-    [("notes.txt", "holds no class folder"), ("1.jpg", "holds 1 photos but no class folder")],
+    [("notes.txt", "contains no class folder"), ("1.jpg", "contains 1 photos but no class folder")],
 )
 def test_a_folder_without_class_folders_gets_advice(tmp_path: Path, name: str, found: str) -> None:
     with pytest.raises(UserError, match="into a folder of its own") as refusal:
@@ -319,14 +319,14 @@ def test_photos_below_a_folder_need_no_class_folders(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"12345")
     found = list(discovery.list_folder(tmp_path))
     assert [f.path for f in found] == [str(tmp_path / n) for n in ("1.jpg", "a/2.png", "a/b/3.gif")]
-    assert {(f.label, f.size, f.problem) for f in found} == {("", 5, "")}
+    assert {(f.label, f.size, f.unusable) for f in found} == {("", 5, "")}
 
 
 def test_a_file_that_somebody_names_is_listed_with_its_problem(tmp_path: Path) -> None:
     (tmp_path / "photo").write_bytes(b"12345")
     assert discovery.describe(tmp_path / "photo").size == 5
-    assert discovery.describe(tmp_path / "none").problem.startswith("cannot be read")
-    assert "not UTF-8" in discovery.describe(Path("\udcff.jpg")).problem
+    assert discovery.describe(tmp_path / "none").unusable.startswith("cannot be read")
+    assert "not UTF-8" in discovery.describe(Path("\udcff.jpg")).unusable
 
 
 @pytest.mark.parametrize("used_up", [OSError(errno.EMFILE, "Too many open files"), MemoryError()])

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.errors import UserError
 from pipeline.photos import discovery, inspection, manifest
 from pipeline.photos.manifest import Summary
-from pipeline.photos.split import TESTING, TRAINING, VALIDATION, GivenSplit, SplitRule, assign
+from pipeline.photos.split import TESTING, TRAINING, VALIDATION, PredefinedSplit, SplitRule, assign
 
 PhotoMaker = Callable[..., Path]
 RULE = SplitRule()
@@ -72,7 +72,7 @@ def test_the_split_is_that_of_the_rule(photo_dir: Path, rule: SplitRule) -> None
 
 def test_a_photo_that_a_given_split_leaves_out_is_set_aside(photo_dir: Path) -> None:
     listed = {f"{label}/{i}": TRAINING for label in ["green leaf", "red_rose"] for i in range(20)}
-    rows = build(photo_dir, SplitRule(0, 0, GivenSplit(listed, None, False))).to_pandas()
+    rows = build(photo_dir, SplitRule(0, 0, PredefinedSplit(listed, None, False))).to_pandas()
     aside = rows[rows["status"] != inspection.OK]
     assert sorted(aside["path"]) == sorted(
         f"{label}/{i}.jpg" for label in ["green leaf", "red_rose"] for i in range(20, 24)
@@ -240,7 +240,7 @@ def test_a_refusal_says_why_photos_were_set_aside(tmp_path: Path) -> None:
 
 def test_class_folders_without_a_photo_are_refused(tmp_path: Path) -> None:
     (tmp_path / "rose").mkdir()
-    with pytest.raises(UserError, match="hold no photo; put JPEG") as refusal:
+    with pytest.raises(UserError, match="contain no photos; put JPEG") as refusal:
         manifest.list_photos(tmp_path)
     assert str(tmp_path) in str(refusal.value)
 
@@ -261,7 +261,9 @@ def test_photos_set_aside_are_named_up_to_a_limit(photo_dir: Path) -> None:
 def test_few_photos_are_remarked_on(photo_dir: Path, make_photo: PhotoMaker) -> None:
     for i in range(19):
         make_photo(photo_dir / "daisy" / f"{i}.jpg", 2, i)
-    assert "Fewer than 20 photos, which learn less well: daisy (19)" in remarks(photo_dir)
+    assert "Classes with fewer than 20 photos (accuracy may suffer): daisy (19)" in remarks(
+        photo_dir
+    )
     make_photo(photo_dir / "daisy" / "19.jpg", 2, 19)
     assert not any(line.startswith("Fewer than") for line in remarks(photo_dir))
 
@@ -276,8 +278,8 @@ def test_a_class_without_training_photo_is_remarked_on(
     photo_dir: Path, make_photo: PhotoMaker
 ) -> None:
     make_photo(photo_dir / "daisy/1.jpg")
-    rule = SplitRule(10, 10, GivenSplit({"daisy/1": TESTING}, TRAINING, False))
-    assert any("'daisy' has no photo for training" in line for line in remarks(photo_dir, rule))
+    rule = SplitRule(10, 10, PredefinedSplit({"daisy/1": TESTING}, TRAINING, False))
+    assert any("'daisy' has no photos for training" in line for line in remarks(photo_dir, rule))
 
 
 @pytest.mark.parametrize(
@@ -285,13 +287,13 @@ def test_a_class_without_training_photo_is_remarked_on(
 )
 def test_classes_without_a_part_are_named(photo_dir: Path, rule: SplitRule, part: str) -> None:
     (line,) = remarks(photo_dir, rule)
-    assert line.startswith(f"2 of 2 classes have no {part} photo: green leaf, red_rose.")
+    assert line.startswith(f"2 of 2 classes have no {part} photos: green leaf, red_rose.")
 
 
 def test_photos_outside_class_folders_are_remarked_on(photo_dir: Path) -> None:
     (photo_dir / "1.jpg").touch()
     (line,) = remarks(photo_dir)
-    assert line.startswith(f"1 photos lie directly in {photo_dir} and belong to no class")
+    assert line.startswith(f"1 photos are directly in {photo_dir} and belong to no class")
 
 
 def test_progress_is_told_of_all_photos(photo_dir: Path) -> None:
@@ -305,7 +307,7 @@ def test_progress_is_told_of_all_photos(photo_dir: Path) -> None:
 
 def test_a_given_split_that_is_taken_away_is_forgotten(photo_dir: Path) -> None:
     listed = {f"{label}/{i}": TRAINING for label in ["green leaf", "red_rose"] for i in range(20)}
-    known = build(photo_dir, SplitRule(0, 0, GivenSplit(listed, None, False))).to_pandas()
+    known = build(photo_dir, SplitRule(0, 0, PredefinedSplit(listed, None, False))).to_pandas()
     assert (known["status"] == manifest.UNLISTED).any()
     assert set(build(photo_dir, RULE, known).to_pandas()["status"]) == {inspection.OK}
 
@@ -386,6 +388,6 @@ def test_a_table_without_a_summary_is_no_manifest(
     photo_dir: Path, tmp_path: Path, metadata: dict[str, str] | None
 ) -> None:
     manifest.write(build(photo_dir).replace_schema_metadata(metadata), tmp_path / "m.parquet")
-    with pytest.raises(pa.ArrowInvalid, match="no summary"):
+    with pytest.raises(pa.ArrowInvalid, match="it is not a manifest"):
         manifest.read_summary(tmp_path / "m.parquet")
     assert manifest.newest(tmp_path, photo_dir) is None

@@ -18,7 +18,7 @@ from tests.support.tars import pack, pack_folder
 
 def listed(place: Place) -> list[tuple[str, str, int, str]]:
     found = sources.contents(place).found
-    return [(photo.label, photo.path, photo.size, photo.problem) for photo in found]
+    return [(photo.label, photo.path, photo.size, photo.unusable) for photo in found]
 
 
 def test_an_option_names_a_path_or_a_url() -> None:
@@ -56,12 +56,12 @@ def test_a_store_lists_what_a_disk_lists(
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
-        ([], "image_dir: nothing is at s3://bucket/photos; check the address"),
+        ([], "image_dir: there are no files at s3://bucket/photos; check the address"),
         (
             ["1.jpg", "2.jpg"],
-            "s3://bucket/photos holds 2 photos but no class folder; put",
+            "s3://bucket/photos contains 2 photos but no class folder; put",
         ),
-        (["readme.txt"], "image_dir: s3://bucket/photos holds no class folder; put the photos"),
+        (["readme.txt"], "image_dir: s3://bucket/photos contains no class folder; put the photos"),
     ],
 )
 def test_a_folder_without_classes_is_refused(
@@ -122,7 +122,7 @@ def test_what_is_gone_or_changed_says_so_in_its_place(objects: Objects) -> None:
     assert str(gone) == (
         "s3://bucket/2.jpg cannot be read any more (No such file or directory); run again"
     )
-    assert str(changed) == "s3://bucket/3.jpg changed while the run was going on; run again"
+    assert str(changed) == "s3://bucket/3.jpg changed during the run; run again"
 
 
 def read_all(image_dir: Place) -> dict[str, bytes]:
@@ -187,7 +187,7 @@ def test_a_photo_whose_shard_has_changed_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(pack({"rose/1.jpg": b"one", "rose/2.jpg": b"owt"}))
     first, second = sources.stream([tmp_path / m.path for m in (one, two)], digests)
     assert first == b"one"
-    assert str(second) == f"{tmp_path}/{two.path} changed while the run was going on; run again"
+    assert str(second) == f"{tmp_path}/{two.path} changed during the run; run again"
 
 
 def test_shards_stand_below_class_folders_and_beside_them(

@@ -25,7 +25,7 @@ def write_lists(folder: Path, **lists: str) -> Path:
 
 
 def rule_of(folder: Path, validation_percentage: float = 0) -> SplitRule:
-    return SplitRule(validation_percentage, 0, split.read_given(str(folder)))
+    return SplitRule(validation_percentage, 0, split.read_predefined(str(folder)))
 
 
 def names_in(part: str, number: int) -> list[str]:
@@ -155,7 +155,7 @@ def test_with_a_training_list_alone_the_rest_is_for_testing(tmp_path: Path) -> N
 
 def test_lists_may_be_named_one_by_one(tmp_path: Path) -> None:
     folder = write_lists(tmp_path, training="pie/1\n", testing="pie/3\n", val="pie/2\n")
-    given = split.read_given(f"{folder / 'training.txt'}, {folder / 'testing.txt'}")
+    given = split.read_predefined(f"{folder / 'training.txt'}, {folder / 'testing.txt'}")
     assert given.listed == {"pie/1": TRAINING, "pie/3": TESTING}
 
 
@@ -171,7 +171,7 @@ def test_lists_may_be_named_one_by_one(tmp_path: Path) -> None:
 )
 def test_how_an_editor_saved_the_list_does_not_matter(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "train.txt").write_bytes(content)
-    listed = split.read_given(str(tmp_path)).listed
+    listed = split.read_predefined(str(tmp_path)).listed
     assert listed == {"pie/1": TRAINING, "pie/2": TRAINING}
 
 
@@ -182,46 +182,46 @@ def test_a_list_holds_names_in_any_script(tmp_path: Path) -> None:
 
 def test_a_missing_list_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no file or folder") as refusal:
-        split.read_given(str(tmp_path / "train.txt"))
+        split.read_predefined(str(tmp_path / "train.txt"))
     assert str(tmp_path / "train.txt") in str(refusal.value)
 
 
 def test_a_list_of_unknown_name_is_named(tmp_path: Path) -> None:
     write_lists(tmp_path, train="pie/1\n", holdout="pie/2\n")
     with pytest.raises(UserError, match=r"train\.txt, validation\.txt and test\.txt") as refusal:
-        split.read_given(f"{tmp_path / 'train.txt'},{tmp_path / 'holdout.txt'}")
-    assert f"{tmp_path / 'holdout.txt'} holds" in str(refusal.value)
+        split.read_predefined(f"{tmp_path / 'train.txt'},{tmp_path / 'holdout.txt'}")
+    assert f"named like {tmp_path / 'holdout.txt'};" in str(refusal.value)
 
 
 def test_a_folder_without_lists_is_named(tmp_path: Path) -> None:
     write_lists(tmp_path, classes="pie\n")
     with pytest.raises(UserError, match=r"train\.txt, validation\.txt and test\.txt") as refusal:
-        split.read_given(str(tmp_path))
+        split.read_predefined(str(tmp_path))
     assert str(tmp_path) in str(refusal.value)
 
 
 def test_empty_lists_are_named(tmp_path: Path) -> None:
     write_lists(tmp_path, train="\n", test="")
     with pytest.raises(UserError, match="lists no photo") as refusal:
-        split.read_given(str(tmp_path))
+        split.read_predefined(str(tmp_path))
     assert str(tmp_path) in str(refusal.value)
 
 
 def test_a_photo_on_two_lists_is_named_with_both(tmp_path: Path) -> None:
     write_lists(tmp_path, train="pie/1\npie/2\n", test="pie/2\n")
-    with pytest.raises(UserError, match="pie/2 is on the") as refusal:
-        split.read_given(str(tmp_path))
+    with pytest.raises(UserError, match="pie/2 is on both the") as refusal:
+        split.read_predefined(str(tmp_path))
     assert "training" in str(refusal.value)
     assert "testing" in str(refusal.value)
 
 
 def test_a_photo_on_two_lists_is_noticed_in_two_spellings(tmp_path: Path) -> None:
     write_lists(tmp_path, train="pie/1.jpg\n", test="pie/1\n")
-    with pytest.raises(UserError, match=r"pie/1\.jpg is on the"):
-        split.read_given(str(tmp_path))
+    with pytest.raises(UserError, match=r"pie/1\.jpg is on both the"):
+        split.read_predefined(str(tmp_path))
 
 
-GIVEN = split.GivenSplit({"pie/1": TRAINING, "pie/2.jpg": TESTING}, None, False)
+GIVEN = split.PredefinedSplit({"pie/1": TRAINING, "pie/2.jpg": TESTING}, None, False)
 
 
 def test_lists_that_fit_need_no_remark() -> None:
@@ -239,24 +239,24 @@ def test_photos_on_no_list_are_counted_with_their_fate() -> None:
 
 
 def test_lists_that_fit_no_photo_are_refused() -> None:
-    with pytest.raises(UserError, match=r"name pie/1 .* called images/pie/1\.jpg"):
+    with pytest.raises(UserError, match=r"names such as pie/1, .* such as images/pie/1\.jpg"):
         list(split.summary_lines(GIVEN, ["images/pie/1.jpg"]))
 
 
 def test_an_empty_list_is_a_list(tmp_path: Path) -> None:
     write_lists(tmp_path, train="pie/1\n", test="")
-    assert split.read_given(str(tmp_path)).others is None
+    assert split.read_predefined(str(tmp_path)).others is None
 
 
 def test_a_photo_twice_on_one_list_is_harmless(tmp_path: Path) -> None:
     write_lists(tmp_path, train="pie/1\npie/1\n")
-    assert split.read_given(str(tmp_path)).listed == {"pie/1": TRAINING}
+    assert split.read_predefined(str(tmp_path)).listed == {"pie/1": TRAINING}
 
 
 def test_a_list_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_bytes("crème/1\n".encode("latin-1"))
     with pytest.raises(UserError, match="UTF-8") as refusal:
-        split.read_given(str(tmp_path))
+        split.read_predefined(str(tmp_path))
     assert str(tmp_path / "train.txt") in str(refusal.value)
 
 
@@ -290,7 +290,7 @@ def test_all_pictures_of_a_thing_go_where_a_copy_of_one_of_them_goes() -> None:
 
 def test_photos_on_no_list_of_a_given_split_stay_out(tmp_path: Path) -> None:
     lists = write_lists(tmp_path / "lists", train="a/2\n", test="a/3\n")
-    given = split.read_given(str(lists))
+    given = split.read_predefined(str(lists))
     paths = ["a/1.jpg", "a/2.jpg", "a/3.jpg"]
     rule = SplitRule(0, 0, given, group_duplicates=True)
     assert split.assign_all(rule, paths, ["same"] * 3) == [None, TRAINING, TRAINING]

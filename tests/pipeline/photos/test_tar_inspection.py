@@ -63,7 +63,7 @@ def test_a_shard_is_read_again_only_where_it_changed(
         file.truncate(10_000)  # what is wrong with it is remembered, too
     url = places.parse(objects.put_folder(packed, "packed"))
     first = build(url)
-    assert "the shard breaks off here; copy it again" in set(first["status"])
+    assert "the tar file is truncated here; copy it again" in set(first["status"])
     objects.asked.clear()
     pd.testing.assert_frame_equal(build(url, first), first)
     assert len(objects.asked) == 1

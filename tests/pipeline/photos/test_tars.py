@@ -92,7 +92,7 @@ def test_a_photo_without_a_label_is_set_aside(photo: bytes) -> None:
     (member,) = members(pack({"1.jpg": photo}))
     assert (member.label, member.inspection.status) == (
         "",
-        "its shard names no label for it; see docs/stores.md",
+        "has no label in its tar file; see docs/stores.md",
     )
 
 
@@ -124,7 +124,7 @@ def test_links_large_files_and_strange_names_are_set_aside(
         "ok",
         "larger than 0 MB; make it smaller",
         "file name is not UTF-8; rename the file",
-        "no plain file in its shard; pack the file itself (tar --hard-dereference -h)",
+        "not a regular file in its tar file; pack the file itself (tar --hard-dereference -h)",
     ]
     assert found[2].path.endswith(r"/rose/\udcff.jpg")
 
@@ -136,9 +136,9 @@ def test_a_shard_that_breaks_off_says_so_and_keeps_what_is_whole(end: int) -> No
     whole = sum(end >= needed for needed in (2560, 3584))
     assert [m.size for m in found] == [*[2000, 500][:whole], 0]
     assert found[-1].inspection.status == (
-        "the shard breaks off here; copy it again"
+        "the tar file is truncated here; copy it again"
         if whole
-        else "not a tar file, or a compressed one; pack the photos without compression"
+        else "not an uncompressed tar file; pack the photos without compression"
     )
 
 
@@ -147,14 +147,14 @@ def test_a_shard_that_is_overwritten_in_the_middle_says_so() -> None:
     shard[2560:3072] = b"?" * 512
     _, rest = members(bytes(shard))
     assert rest.path == "a.tar:2560:0/(the rest)"
-    assert rest.inspection.status == "the shard breaks off here; copy it again"
+    assert rest.inspection.status == "the tar file is truncated here; copy it again"
 
 
 @pytest.mark.parametrize("content", [b"", b"no tar", gzip.compress(pack({"rose/1.jpg": b"1"}))])
 def test_what_is_no_tar_file_says_so(content: bytes) -> None:
     (member,) = members(content, "rose")
     assert member.label == "rose"
-    assert member.inspection.status.startswith("not a tar file, or a compressed one; pack the")
+    assert member.inspection.status.startswith("not an uncompressed tar file; pack the")
 
 
 def test_an_empty_tar_file_is_no_fault() -> None:

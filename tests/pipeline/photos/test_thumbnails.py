@@ -60,6 +60,6 @@ def test_a_store_that_fails_is_not_taken_for_damaged_photos(
     assert missing == ""
     objects.faults = [Fault("GET .*", 500)]
     objects.asked.clear()
-    with pytest.raises(UserError, match="cannot be read, in 5 attempts"):
+    with pytest.raises(UserError, match="cannot be read in 5 attempts"):
         thumbnails.pixels(photo_paths[:1] * 100, 8)
     assert len(objects.asked) < 100

@@ -32,7 +32,13 @@ def make_subject(tmp_path: Path) -> Maker:
             }
         )
         listed = frame.assign(
-            width=64, height=64, format="PNG", grey=False, status=inspection.OK, size=1000
+            width=64,
+            height=64,
+            format="PNG",
+            grey=False,
+            status=inspection.OK,
+            problem="",
+            size=1000,
         )
         halves = np.array_split(vectors.astype(np.float16), 2)
         return CheckContext(listed, frame, lambda: iter(halves), tmp_path, 64, 64)

@@ -8,6 +8,7 @@ import pandas as pd
 from pipeline.evaluation.data_checks import files
 from pipeline.evaluation.data_checks.context import CheckContext
 from pipeline.photos import manifest
+from pipeline.photos.inspection import Problem
 from tests.support.checks import Maker
 
 
@@ -27,7 +28,8 @@ def test_sound_files_have_no_fault(make_subject: Maker) -> None:
 
 def test_what_was_set_aside_is_named_with_its_reason(make_subject: Maker) -> None:
     status = ["ok", "truncated JPEG", "TIFF is not supported; convert it", manifest.UNLISTED]
-    subject = with_rows(make_subject, status=status)
+    problem = [Problem.NONE, Problem.TRUNCATED, Problem.UNSUPPORTED, Problem.UNLISTED]
+    subject = with_rows(make_subject, status=status, problem=problem)
     assert found(subject) == [("unreadable", "a/1.png"), ("format", "a/2.png")]
 
 
