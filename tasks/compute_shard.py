@@ -40,5 +40,6 @@ class ComputeShard(BottleneckOptions, Step):
         recipe = plan.ready(self.reporter)
         fetch(plan.output())
         counts = shards.compute(target.parent, self.shard, self.image_dir, recipe, self.reporter)
-        counts.rejected = {}  # the steps of the classes report these
-        log_summary(writer.summary_lines(counts), f"Shard {self.shard}. ")
+        # The steps of the classes name the photos that cannot be decoded.
+        lines = writer.summary_lines(counts, name_rejected=False)
+        log_summary(lines, f"Shard {self.shard}. ")

@@ -60,8 +60,8 @@ class ComputeShards(BottleneckOptions, Step):
             functools.partial(ray_engine.extract, actors=self.ray_actors),
             self.reporter,
         )
-        counts.rejected = {}  # the steps of the classes report these
-        log_summary(writer.summary_lines(counts), "Ray. ")
+        # The steps of the classes name the photos that cannot be decoded.
+        log_summary(writer.summary_lines(counts, name_rejected=False), "Ray. ")
 
     def _remaining(self) -> list[int]:
         """Return the numbers of the shards without vectors."""
@@ -69,4 +69,4 @@ class ComputeShards(BottleneckOptions, Step):
 
     def _max_shards(self) -> int:
         photos = _count_photos(self.clone(SplitDataset))
-        return shards.most(photos, self.augmentation, self.shard_size)
+        return shards.max_shards(photos, self.augmentation, self.shard_size)

@@ -104,8 +104,8 @@ def test_a_handle_that_a_hub_does_not_know(web: Web, tmp_path: Path) -> None:
     done = luigi("PrepareModule", "--tfhub-module", handle, "--output-dir", tmp_path / "out")
     assert refused(done) == (
         f"tfhub_module: {handle}?tf-hub-format=compressed cannot be downloaded: the server "
-        "answered 404 Not Found; check the address in a browser, or get the module by hand "
-        "and give its folder"
+        "answered 404 Not Found; check the address in a browser, or download the module manually "
+        "and pass its folder"
     )
 
 
@@ -287,7 +287,7 @@ def test_a_running_luigid_is_used_when_asked(
         tasks = json.load(answer)["response"].values()
     assert {"ExportModel", "TrainHead", "ComputeBottlenecks"} <= {task["name"] for task in tasks}
     messages = [task["status_message"] for task in tasks if task["name"] == "ComputeBottlenecks"]
-    assert any("48 of 48 photos through the module" in str(message) for message in messages)
+    assert any("48 of 48 photos processed by the module" in str(message) for message in messages)
 
 
 def test_predict_images_writes_a_table_and_names_bad_photos(

@@ -1,15 +1,15 @@
-"""Where vectors are kept, and how they are found again: the Parquet files of one recipe.
+"""The bottleneck cache: looking up vectors in the Parquet files of a recipe.
 
-A vector is found by the digest of its photo's bytes, in whichever file holds it: a finished class,
-a finished shard, or the journal of a run that is still going or was killed. Distorted copies of a
-photo are found by their number as well, and by how they were distorted.
+A vector is found by the digest of its photo, in any file that contains it: a complete class, a
+complete shard, or the journal of a run that is active or was killed. The key of an augmented copy
+also contains its number and the distortions.
 """
 
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -25,7 +25,7 @@ from pipeline.files import atomic, locks, naming
 from pipeline.files.damage import UNREADABLE, reraise_system_errors
 from pipeline.photos import split
 
-GROUP_ROWS = 1024  # rows read at once when vectors are looked up
+GROUP_ROWS = 1024  # rows per row group, which are read at once
 GATHERED = 2**27  # bytes of vectors that are looked up at once
 PARTIAL, SHARDS = "partial", "shards"  # folders beside those of the classes
 _METADATA_KEY = b"retrain"
@@ -33,7 +33,7 @@ REJECTED = "rejected.json"
 
 
 def with_copies(rows: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
-    """The rows, each training photo followed by its copies, with their `variant` and `key`."""
+    """Return the rows, each training photo followed by its copies, with `variant` and `key`."""
     copies = np.where(rows["split"] == split.TRAINING, recipe.augmentation.augmentations, 0)
     position = np.repeat(np.arange(len(rows)), copies + 1)
     variant = np.arange(len(position)) - np.searchsorted(position, position)
@@ -42,26 +42,26 @@ def with_copies(rows: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
     return wanted.assign(variant=variant, key=key)
 
 
-def _keys(digests: np.ndarray, variants: np.ndarray, how: str) -> np.ndarray:
-    """What vectors are found by: a photo's digest, or a copy's with its number and making."""
+def _keys(digests: np.ndarray, variants: np.ndarray, augmentation: str) -> np.ndarray:
+    """Return the keys of vectors: a photo's digest, and for copies their number and distortions."""
     keys = digests.copy()
     for i in np.flatnonzero(variants):
-        keys[i] = f"{digests[i]}-{variants[i]}-{how}"
+        keys[i] = f"{digests[i]}-{variants[i]}-{augmentation}"
     return keys
 
 
 def read_keys(file: Path | IO[bytes]) -> np.ndarray:
-    """The keys of a file's vectors, object [n]. Raises what is in UNREADABLE."""
-    # One thread, and its parts read at once: the file may be in a store.
+    """Return the keys of a file's vectors, object [n]. Raises one of UNREADABLE."""
+    # One thread, and both columns in one request: the file may be on an object store.
     with pq.ParquetFile(file, pre_buffer=True) as parquet:
         table = parquet.read(["digest", "variant"], use_threads=False)
-    how = json.loads(table.schema.metadata[_METADATA_KEY])["augmentation"]
+    augmentation = json.loads(table.schema.metadata[_METADATA_KEY])["augmentation"]
     digests = table["digest"].to_pandas().to_numpy(object)
-    return _keys(digests, table["variant"].to_numpy(), how)
+    return _keys(digests, table["variant"].to_numpy(), augmentation)
 
 
 class DamagedError(Exception):
-    """A file cannot be read, or is no longer there: see `drop`."""
+    """A file is damaged or missing: see `delete_damaged`."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -70,22 +70,24 @@ class DamagedError(Exception):
 
 @dataclass
 class VectorCache:
-    """Where the needed vectors are.
+    """The positions of needed vectors in the files of the cache.
 
     Attributes:
         needed: the keys.
-        files: that hold some.
-        file, row: int32 [needed], position in `files` and row in that file; -1 where not found.
+        files: files that contain some of them.
+        file, row: int32 [needed], index in `files` and row in that file; -1 if not found.
+        damaged: files that could not be read and were deleted.
     """
 
     needed: pd.Index
     files: list[Path]
     file: np.ndarray
     row: np.ndarray
+    damaged: list[Path] = field(default_factory=list)
 
     @classmethod
-    def find(cls, files: Iterable[Path], needed: pd.Index, damaged: list[Path]) -> "VectorCache":
-        """Look through files, the newest first; damaged ones are deleted and added to `damaged`."""
+    def find(cls, files: Iterable[Path], needed: pd.Index) -> "VectorCache":
+        """Look the keys up in files, newest first, and delete damaged files."""
         found = cls(needed, [], *np.full((2, len(needed)), -1, np.int32))
         for path in sorted(files, key=modified_at, reverse=True):
             if (found.file >= 0).all():
@@ -94,7 +96,8 @@ class VectorCache:
                 position = needed.get_indexer(pd.Index(read_keys(path)))
             except UNREADABLE as error:
                 reraise_system_errors(error)
-                delete_damaged(path, damaged)
+                if delete_damaged(path):
+                    found.damaged.append(path)
                 continue
             rows = np.flatnonzero(position >= 0)
             rows = rows[found.file[position[rows]] < 0]
@@ -104,10 +107,10 @@ class VectorCache:
         return found
 
     def take(self, position: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors at those positions in `needed`, where there are: this mask, and the array.
+        """Return which positions in `needed` have vectors, as a mask, and these vectors.
 
         Raises:
-            DamagedError: where a file cannot be read any more.
+            DamagedError: if a file cannot be read any more.
         """
         file, (group, inside) = self.file[position], np.divmod(self.row[position], GROUP_ROWS)
         have = file >= 0
@@ -122,16 +125,16 @@ class VectorCache:
     def gather(
         self, pieces: Sequence[np.ndarray], recipe: Recipe
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """What `take` gives of one piece after another, each of positions in `needed`.
+        """Yield the result of `take` for each piece of positions in `needed`.
 
-        Any piece may have vectors in any file, as where shards mix the classes: a file is read once
-        for all pieces that fit into GATHERED bytes.
+        The vectors of a piece may be in any file, since shards mix classes: a file is read once for
+        as many pieces as fit into GATHERED bytes.
         """
-        room = GATHERED // (recipe.module.features * np.dtype(recipe.vector_type).itemsize)
+        capacity = GATHERED // (recipe.module.features * np.dtype(recipe.vector_type).itemsize)
         ends = np.cumsum([0, *map(len, pieces)])
         following = 0
         while following < len(pieces):
-            fitting = int(np.searchsorted(ends, ends[following] + room, "right")) - 1
+            fitting = int(np.searchsorted(ends, ends[following] + capacity, "right")) - 1
             some = pieces[following : max(fitting, following + 1)]
             following += len(some)
             have, vectors = self.take(np.concatenate(some), recipe)
@@ -142,48 +145,48 @@ class VectorCache:
 
 
 def files(directory: Path) -> Iterator[Path]:
-    """All files of a recipe's folder that hold vectors."""
+    """Yield all files of vectors in a recipe's folder."""
     yield from directory.glob("[!.]*/*.parquet")
     yield from directory.glob(f"{SHARDS}/[!.]*/*.parquet")
 
 
-def has_footer(path: Path, parts: int | None = None) -> bool:
-    """Whether a file has its end, which is written last and says where and what all else is.
+def has_footer(path: Path, count: int | None = None) -> bool:
+    """Return whether a file has its footer, which is written last and describes the rest.
 
-    With `parts`, also whether it is one of so many; files of older stores do not say.
+    With `count`, also return whether it is one of that many files, if the file says so.
     """
     try:
         facts = json.loads((pq.read_metadata(path).metadata or {})[_METADATA_KEY])
-        return parts in (None, facts.get("parts", parts))
+        return count in (None, facts.get("parts", count))
     except UNREADABLE as error:
         reraise_system_errors(error)
         return False
 
 
-def delete_damaged(path: Path, damaged: list[Path]) -> None:
-    """Take a damaged file out of the store, and add it to `damaged`.
+def delete_damaged(path: Path) -> bool:
+    """Delete a damaged file from the cache, and return whether it was there.
 
-    One that is no longer there was no damage: another worker has put its vectors elsewhere.
+    A file that does not exist any more was not damaged: another worker has moved its vectors.
     """
     if not path.exists():
-        return
-    damaged.append(path)
+        return False
     if path.parent.name == PARTIAL or path.parent.parent.name == SHARDS:
         path.unlink(missing_ok=True)
     else:
         discard_class(path.parent, path)
+    return True
 
 
 def modified_at(path: Path) -> int:
-    """When a file was changed, ns; 0 where it is gone."""
+    """Return the modification time of a file in ns; 0 if it does not exist any more."""
     try:
         return path.stat().st_mtime_ns
-    except FileNotFoundError:  # taken away by another worker
+    except FileNotFoundError:  # removed by another worker
         return 0
 
 
 def _read_group(path: Path, number: int) -> np.ndarray:
-    """The vectors of one row group of a file: GROUP_ROWS, fewer in the last one."""
+    """Return the vectors of a row group: GROUP_ROWS, or fewer in the last one."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             return to_matrix(file.read_row_group(number, columns=["vector"])["vector"])
@@ -195,7 +198,7 @@ def _read_group(path: Path, number: int) -> np.ndarray:
 def write(
     path: Path, digests: np.ndarray, variants: np.ndarray, vectors: np.ndarray, recipe: Recipe
 ) -> None:
-    """Write vectors with what they are found by, whole or not at all."""
+    """Write vectors and what identifies them, atomically."""
     columns = {
         "digest": pa.array(digests, pa.string()),
         "variant": pa.array(variants, pa.int8()),
@@ -206,35 +209,35 @@ def write(
 
 
 def write_journal(
-    waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]], recipe: Recipe, directory: Path
+    batches: list[tuple[np.ndarray, np.ndarray, np.ndarray]], recipe: Recipe, directory: Path
 ) -> None:
-    """Keep what was computed: some digests, variants and vectors."""
-    if not waiting:
+    """Write batches of digests, variants and vectors to the journal."""
+    if not batches:
         return
-    digests, variants, vectors = map(np.concatenate, zip(*waiting, strict=True))
+    digests, variants, vectors = map(np.concatenate, zip(*batches, strict=True))
     number = naming.digest(digests.tolist(), variants.tolist())
     path = directory / PARTIAL / f"{os.getpid()}-{number}.parquet"
     write(path, digests, variants, vectors, recipe)
 
 
 def clear_journal(directory: Path, published: pd.Index) -> None:
-    """Delete the journal files of which every vector now stands in a finished file."""
+    """Delete the journal files whose vectors are all in complete files now."""
     for path in (directory / PARTIAL).glob("*.parquet"):
-        with suppress(*UNREADABLE):  # damaged, or another worker was quicker
+        with suppress(*UNREADABLE):  # damaged, or deleted by another worker
             if (published.get_indexer(pd.Index(read_keys(path))) >= 0).all():
                 path.unlink()
 
 
 def column(matrix: np.ndarray) -> pa.FixedSizeListArray:
-    """Vectors [n, features] as a column of a table."""
+    """Convert vectors [n, features] to a column of a table."""
     return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
 
 
-def write_table(table: pa.Table, path: Path, recipe: Recipe, parts: int | None = None) -> None:
-    """Write a Parquet file that says how its vectors were made, and how many files a class has."""
-    facts = recipe.facts() | ({"parts": parts} if parts else {})
+def write_table(table: pa.Table, path: Path, recipe: Recipe, count: int | None = None) -> None:
+    """Write a Parquet file with metadata: the recipe, and the number of files of a class."""
+    facts = recipe.facts() | ({"parts": count} if count else {})
     metadata = {_METADATA_KEY: json.dumps(facts)}
-    # Dictionaries pay for labels and splits alone: vectors and digests never repeat.
+    # Dictionaries pay only for labels and splits: vectors and digests do not repeat.
     pq.write_table(
         table.replace_schema_metadata(metadata),
         path,
@@ -246,10 +249,10 @@ def write_table(table: pa.Table, path: Path, recipe: Recipe, parts: int | None =
 
 
 def read_rejected(directory: Path) -> dict[str, str]:
-    """Why photos could not be decoded, by their digest.
+    """Return why photos cannot be decoded, by their digest.
 
     Raises:
-        LostError: where the file that says so is damaged; it is deleted.
+        LostError: if the file with the reasons is damaged; it is deleted.
     """
     path = directory / REJECTED
     try:
@@ -257,14 +260,14 @@ def read_rejected(directory: Path) -> dict[str, str]:
     except ValueError:
         path.unlink(missing_ok=True)
         raise LostError(
-            f"{path} is damaged and was deleted; run again, and photos that cannot be decoded are "
-            "set aside again"
+            f"deleted {path}, which was damaged; run again to find the photos that cannot be "
+            "decoded"
         ) from None
     return rejected
 
 
 def add_rejected(directory: Path, rejected: dict[str, str]) -> None:
-    """Add to what `read_rejected` gives; other workers may do so at the same time."""
+    """Add reasons to `read_rejected`; other workers may do so at the same time."""
     if not rejected:
         return
     path = directory / REJECTED

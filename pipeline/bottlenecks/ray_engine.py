@@ -1,8 +1,7 @@
-"""Photos through a module on a Ray cluster: `features.extract` for many machines.
+"""Feature extraction on a Ray cluster: `extraction.extract` for many machines.
 
-Decoding runs as tasks on whatever processor is free, and streams into actors that hold the module,
-on a GPU each where there are GPUs. What a node that is lost was working on, Ray does again on
-another.
+Decoding runs as tasks on any free processor, and streams into actors that hold the module, one per
+GPU if there are any. Ray repeats the work of a lost node on another one.
 """
 
 import functools
@@ -26,14 +25,14 @@ from pipeline.modules.loading import Module
 from pipeline.photos import sources
 from pipeline.photos.augmentation import Augmentation
 
-BLOCK = 128  # photos that a task decodes: what is done again where a node is lost
+BLOCK = 128  # photos per decoding task, which is repeated if its node is lost
 
 
 def require() -> None:
-    """See to it that Ray is installed.
+    """Check that Ray is installed.
 
     Raises:
-        UserError: where it is not.
+        UserError: if it is not.
     """
     if not importlib.util.find_spec("ray"):
         raise UserError("engine is ray, but Ray is missing; run: pip install 'retrain[ray]'")
@@ -43,21 +42,22 @@ def extract(
     paths: Sequence[Place],
     module: Module,
     precision: str,
-    how: Augmentation | None = None,
+    augmentation: Augmentation | None = None,
     seeds: np.ndarray | None = None,
     digests: Sequence[str] = (),
     actors: int = 0,
 ) -> Iterator[Batch]:
-    """Vectors of the photos at `paths`, in whatever order they come.
+    """Yield the vectors of photos, in any order.
 
-    Each node must find the photos and the module's folder under the same paths.
+    All nodes must find the photos and the module's folder under the same paths.
 
     Args:
-        paths, module, precision, how, seeds, digests: as `features.extract`.
-        actors: how many hold the module; 0: one for each GPU, or for each node without any.
+        paths, module, precision, augmentation, seeds, digests: as in `extraction.extract`.
+        actors: number of actors that hold the module; 0: one per GPU, or one per node if there is
+            no GPU.
 
     Raises:
-        UserError: where a photo is no longer there, or Ray is not installed or does not answer.
+        UserError: if a photo does not exist any more, or Ray is not installed or does not answer.
     """
     with _cluster():
         import pyarrow as pa
@@ -74,20 +74,24 @@ def extract(
         blocks = [table.slice(start, BLOCK) for start in range(0, len(paths), BLOCK)]
         gpus = int(ray.cluster_resources().get("GPU", 0))
         nodes = sum(node["Alive"] for node in ray.nodes())
-        most = actors or gpus or nodes
+        max_actors = actors or gpus or nodes
         decoded = ray.data.from_arrow(blocks).map_batches(
             _decode,
             batch_size=None,
             batch_format="numpy",
-            fn_kwargs={"height": module.height, "width": module.width, "how": how},
+            fn_kwargs={
+                "height": module.height,
+                "width": module.width,
+                "augmentation": augmentation,
+            },
         )
         extracted = decoded.map_batches(
             _Extractor,
             batch_size=BATCH,
             batch_format="numpy",
             fn_constructor_args=(module, precision),
-            compute=ActorPoolStrategy(min_size=min(most, actors or 1), max_size=most),
-            # Without CPUs of its own, an actor may start again on whatever node is left.
+            compute=ActorPoolStrategy(min_size=min(max_actors, actors or 1), max_size=max_actors),
+            # Without CPUs reserved for it, an actor can restart on any remaining node.
             **({"num_gpus": 1} if gpus else {"num_cpus": 0}),
         )
         try:
@@ -96,7 +100,7 @@ def extract(
         except ray.exceptions.RayError as error:
             cause = str(error).strip().splitlines()[-1]
             raise UserError(
-                f"the Ray cluster failed: {cause}; run again: what came is kept"
+                f"the Ray cluster failed: {cause}; run again: finished work is kept"
             ) from error
 
 
@@ -110,25 +114,25 @@ def _batch(part: dict[str, np.ndarray]) -> Batch:
 
 
 @functools.lru_cache(maxsize=1)
-def _decoder(height: int, width: int, how: Augmentation | None) -> Any:
-    """`features.pixels_of`, compiled once a process."""
+def _decoder(height: int, width: int, augmentation: Augmentation | None) -> Any:
+    """Return `extraction.decode_or_augment`, compiled once per process."""
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
-    given = [tf.TensorSpec([], tf.string), tf.TensorSpec([2], tf.int64)]
+    signature = [tf.TensorSpec([], tf.string), tf.TensorSpec([2], tf.int64)]
 
-    @tf.function(input_signature=given, autograph=False)
+    @tf.function(input_signature=signature, autograph=False)
     def decode(encoded: Any, seed: Any) -> Any:
-        return extraction.decode_or_augment(encoded, height, width, how, seed)
+        return extraction.decode_or_augment(encoded, height, width, augmentation, seed)
 
     return decode
 
 
 def _decode(
-    block: dict[str, np.ndarray], height: int, width: int, how: Augmentation | None
+    block: dict[str, np.ndarray], height: int, width: int, augmentation: Augmentation | None
 ) -> Iterator[dict[str, np.ndarray]]:
-    """A task: photos to pixels, float32 [n, height, width, 3], a batch at a time."""
-    decode = _decoder(height, width, how)
+    """Task: decode photos to batches of pixels, float32 [n, height, width, 3]."""
+    decode = _decoder(height, width, augmentation)
     import tensorflow as tf
 
     for start in range(0, len(block["index"]), BATCH):
@@ -148,12 +152,12 @@ def _decode(
                     reasons[i] = extraction.decode_error(photo_paths[i], height, width)
                 except UserError as error:
                     mistakes[i] = str(error)
-        said = {"reason": np.array(reasons), "mistake": np.array(mistakes)}
-        yield {"index": part["index"], "pixels": pixels, **said}
+        problems = {"reason": np.array(reasons), "mistake": np.array(mistakes)}
+        yield {"index": part["index"], "pixels": pixels, **problems}
 
 
 class _Extractor:
-    """An actor: it loads the module once, and turns pixels into vectors."""
+    """Actor: load the module once, and turn pixels into vectors."""
 
     def __init__(self, module: Module, precision: str) -> None:
         tensorflow_import.import_tensorflow()
@@ -173,12 +177,12 @@ class _Extractor:
 
 @contextmanager
 def _cluster() -> Iterator[None]:
-    """Be connected to the cluster at RAY_ADDRESS, else to one on this machine for so long."""
+    """Connect to the cluster at RAY_ADDRESS, or start one on this machine in this context."""
     require()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = os.environ.get("RAY_ADDRESS", "")
     if not address:
-        # Ray listens on all addresses; who has not this token is refused.
+        # Ray listens on all addresses, and refuses clients without this token.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", uuid.uuid4().hex)
     import ray
@@ -189,16 +193,16 @@ def _cluster() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    given: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     try:
         if address:
-            ray.init(address, **given)
+            ray.init(address, **settings)
         else:
-            ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", **given)
+            ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", **settings)
     except (ConnectionError, RuntimeError) as error:
         raise UserError(
             f"engine is ray, but no cluster answers at RAY_ADDRESS {address!r}: "
-            f"{str(error).splitlines()[0]}"
+            f"{str(error).splitlines()[0]}; start it, or unset RAY_ADDRESS"
         ) from None
     try:
         yield

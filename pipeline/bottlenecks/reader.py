@@ -1,4 +1,4 @@
-"""Rows of finished bottlenecks: photos with their vectors, as the later steps read them."""
+"""Reading bottlenecks: photos with their vectors, for the steps after the bottleneck stage."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,10 +26,10 @@ _FORMAT = dataset.ParquetFileFormat(
 
 
 class BottleneckSource(Protocol):
-    """Photos with their vectors, to go through as often as one likes."""
+    """A source of photos with their vectors, which can be read repeatedly."""
 
     def batches(self) -> Iterator["Bottlenecks"]:
-        """Some photos at a time, in the same order each time."""
+        """Yield a few photos at a time, always in the same order."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Bottlenecks:
     Attributes:
         vectors: float32 [n, features].
         labels: object [n], text.
-        paths: relative to the data set's folder, [n].
-        digests: SHA-256 of the photos' bytes, in hex, [n].
+        paths: relative to the image folder, [n].
+        digests: SHA-256 of the photos in hex, [n].
     """
 
     vectors: np.ndarray
@@ -49,15 +49,15 @@ class Bottlenecks:
     digests: list[str]
 
     def batches(self) -> Iterator["Bottlenecks"]:
-        """All of them at once."""
+        """Yield all of them at once."""
         yield self
 
-    def of(self, labels: tuple[str, ...]) -> "Bottlenecks":
-        """The rows that have one of these labels."""
+    def with_labels(self, labels: tuple[str, ...]) -> "Bottlenecks":
+        """Return the rows with one of these labels."""
         return self.where(np.isin(self.labels, labels))
 
     def where(self, keep: np.ndarray) -> "Bottlenecks":
-        """The rows where a mask, bool [n], is true."""
+        """Return the rows where a mask, bool [n], is true."""
         paths = [path for path, kept in zip(self.paths, keep, strict=True) if kept]
         digests = [digest for digest, kept in zip(self.digests, keep, strict=True) if kept]
         return Bottlenecks(self.vectors[keep], self.labels[keep], paths, digests)
@@ -65,96 +65,96 @@ class Bottlenecks:
 
 @dataclass(frozen=True)
 class SplitReader:
-    """The photos of one part of the split, read from finished classes whenever they are asked for.
+    """The photos of one split, read from the files of the classes on request.
 
-    They come a few at a time, no more than 1,024 rows, so that it does not matter how many
-    there are. Each way to go through them raises LostError for a damaged file, which is deleted,
-    or for a class that has gone, so that the next run computes it again.
+    Batches have at most 1,024 rows, so memory does not depend on the number of photos. All methods
+    raise LostError for a damaged file, which is deleted, or a missing class; the next run computes
+    it again.
 
     Attributes:
-        directories: of the classes.
-        split: name of the part.
+        directories: folders of the classes.
+        split: training, validation or testing.
     """
 
     directories: list[Path]
     split: str
 
     def batches(self) -> Iterator[Bottlenecks]:
-        """All that there is to know of them, but none of their copies."""
+        """Yield the photos without their augmented copies."""
         for table in self._tables((*TEXTS, "vector")):
             texts = (table[name].to_pylist() for name in TEXTS)
             yield _bottlenecks(to_matrix(table["vector"]), *texts)
 
     def labelled(self, copies: bool = False) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Their vectors [n, features], in the stored type, and their labels [n].
+        """Yield vectors [n, features], in the stored type, and labels [n].
 
-        For those who go through them again and again: other texts take longer to read than
-        vectors. With `copies`, the distorted copies of training photos come as well.
+        This is faster for repeated reading: the other texts take longer to read than vectors.
+        `copies` includes the augmented copies of training photos.
         """
         for table in self._tables(("label", "vector"), copies):
             yield to_matrix(table["vector"]), table["label"].to_pandas().to_numpy(dtype=object)
 
     def texts(self) -> pd.DataFrame:
-        """Their label, path and digest, without their vectors."""
+        """Return the photos' label, path and digest, without vectors."""
         empty = pa.table({name: pa.array([], pa.string()) for name in TEXTS})
         texts: pd.DataFrame = pa.concat_tables([empty, *self._tables(TEXTS)]).to_pandas()
         return texts
 
     def _tables(self, columns: tuple[str, ...], copies: bool = False) -> Iterator[pa.Table]:
-        """In order. Arrow reads some files ahead: of many classes, each file is tiny."""
-        parts: list[Path] = []
-        for where in self.directories:
-            of_class = sorted(where.glob("*.parquet"))
-            if not of_class:  # as while another process gives up a damaged file of it
-                raise LostError(f"{where} has gone; run again, and it is put together again")
-            parts += of_class
-        if not parts:
+        """Yield tables in order. Arrow reads ahead: with many classes, each file is tiny."""
+        files: list[Path] = []
+        for directory in self.directories:
+            class_files = sorted(directory.glob("*.parquet"))
+            if not class_files:  # for example, while another process deletes a damaged file
+                raise LostError(f"{directory} is missing; run again to rebuild it")
+            files += class_files
+        if not files:
             return
         wanted = pc.field("split") == self.split
         if not copies:
             wanted &= pc.field("variant") == 0
         try:
-            batches = dataset.dataset(parts, format=_FORMAT).to_batches(
+            batches = dataset.dataset(files, format=_FORMAT).to_batches(
                 columns=list(columns), filter=wanted, batch_size=_BATCH_ROWS
             )
             for batch in batches:
                 if len(batch):
                     yield pa.table(batch).replace_schema_metadata(None)
         except damage.UNREADABLE:
-            _name_damaged(parts)
+            _delete_damaged(files)
             raise
 
 
-def _name_damaged(parts: list[Path]) -> None:
-    """Say which file is damaged, and give it up."""
-    for part in parts:
+def _delete_damaged(files: list[Path]) -> None:
+    """Find the damaged file, delete it, and raise LostError."""
+    for file in files:
         try:
-            dataset.dataset(part, format=_FORMAT).to_table()
+            dataset.dataset(file, format=_FORMAT).to_table()
         except damage.UNREADABLE as error:
             damage.reraise_system_errors(error)
-            discard_class(part.parent, part)
+            discard_class(file.parent, file)
             raise LostError(
-                f"{part} is damaged ({error}) and was deleted; run again, and its photos, "
-                "but no others, are computed again"
+                f"deleted {file}, which was damaged ({error}); run again to recompute its photos, "
+                "but no others"
             ) from None
 
 
-def sample_by_digest(batches: Iterator[Bottlenecks], most: int) -> Bottlenecks | None:
-    """The photos of the lowest digests, so many at most: drawn at random, but always the same.
+def sample_by_digest(batches: Iterator[Bottlenecks], size: int) -> Bottlenecks | None:
+    """Return the photos with the lowest digests: a random sample that is always the same.
 
-    None where there are no photos at all.
+    None if there are no photos.
     """
     drawn: Bottlenecks | None = None
     for batch in batches:
         both = concat([drawn, batch]) if drawn else batch
         keep = np.zeros(len(both.labels), bool)
-        keep[np.argsort(np.array(both.digests), kind="stable")[:most]] = True
+        keep[np.argsort(np.array(both.digests), kind="stable")[:size]] = True
         drawn = both.where(keep)
     return drawn
 
 
 def concat(parts: list[Bottlenecks]) -> Bottlenecks:
-    """Some photos and then others; at least one list of them."""
+    """Concatenate at least one list of photos."""
     return Bottlenecks(
         np.concatenate([part.vectors for part in parts]),
         np.concatenate([part.labels for part in parts]),
@@ -170,9 +170,9 @@ def _bottlenecks(
 
 
 def to_float32(vectors: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Vectors as float32, into `out` if it is given.
+    """Convert vectors to float32, into `out` if it is passed.
 
-    float16 is looked up among its 65,536 values, six times as fast as NumPy converts it.
+    float16 values are looked up in a table, which is six times as fast as NumPy's conversion.
     """
     if vectors.dtype == np.float16:
         return _WIDENED.take(vectors.view(np.uint16), out=out, mode="clip")
@@ -183,7 +183,7 @@ def to_float32(vectors: np.ndarray, out: np.ndarray | None = None) -> np.ndarray
 
 
 def to_matrix(column: pa.ChunkedArray) -> np.ndarray:
-    """The vectors of a column, [n, features], in the type that they are stored in."""
+    """Return the vectors of a column, [n, features], in the stored type."""
     width = column.type.list_size
     flat = column.combine_chunks().flatten()
     values: np.ndarray = flat.to_numpy(zero_copy_only=False).reshape(-1, width)
@@ -191,9 +191,9 @@ def to_matrix(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def discard_class(directory: Path, damaged: Path | None = None) -> None:
-    """Delete a class of which a file is damaged or missing, but keep the rows of its other files.
+    """Delete a class with a damaged or missing file, but keep the rows of its other files.
 
-    Another process may be doing so as well, or have put the class in its place again.
+    Another process may do the same, or may have rebuilt the class already.
     """
     move_to_journal(directory, directory.parent, damaged)
     if damaged:
@@ -202,11 +202,11 @@ def discard_class(directory: Path, damaged: Path | None = None) -> None:
         directory.rmdir()
 
 
-def move_to_journal(directory: Path, home: Path, damaged: Path | None = None) -> None:
-    """Move a folder's files of vectors, but a damaged one, to the journal in a recipe's `home`."""
-    journal = home / "partial"
+def move_to_journal(directory: Path, recipe_dir: Path, damaged: Path | None = None) -> None:
+    """Move a folder's files, except a damaged one, to the journal in a recipe's folder."""
+    journal = recipe_dir / "partial"
     journal.mkdir(exist_ok=True)
-    for part in directory.glob("*.parquet"):
-        if part != damaged:
+    for file in directory.glob("*.parquet"):
+        if file != damaged:
             with suppress(FileNotFoundError):
-                part.rename(journal / f"{directory.name}-{part.name}")
+                file.rename(journal / f"{directory.name}-{file.name}")

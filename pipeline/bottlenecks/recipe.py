@@ -1,4 +1,4 @@
-"""What makes a vector, besides the photo: the identity of everything in the bottleneck store."""
+"""Recipes: everything but the photo that determines a vector."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -10,20 +10,20 @@ from pipeline.modules.loading import Module
 from pipeline.photos.augmentation import Augmentation
 from pipeline.photos.decoding import PREPROCESSING_VERSION
 
-_NOT_IN_THE_KEY = ("module", "augmentation")  # the module's digest is
+_NOT_IN_THE_KEY = ("module", "augmentation")  # the key contains the module's digest
 FORMAT_VERSION = 2  # raise it when the meaning of a column of the bottlenecks changes
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that makes a vector, besides the photo.
+    """Everything but the photo that determines a vector.
 
     Attributes:
         module: the feature extractor.
-        precision: float32, bfloat16 or float16, as `features.resolve_precision` gives it.
-        vector_type: how vectors are stored, float16 or float32.
-        augmentation: the distorted copies that training photos have beside them. Not part of the
-            key: the photos' own vectors are the same whatever copies there are.
+        precision: float32, bfloat16 or float16, as `extraction.resolve_precision` returns it.
+        vector_type: type of stored vectors, float16 or float32.
+        augmentation: augmented copies of the training photos. It is not part of the key, since the
+            photos' own vectors do not depend on it.
     """
 
     module: Module
@@ -33,17 +33,17 @@ class Recipe:
 
     @cached_property
     def key(self) -> str:
-        """Digest of all of it: the module's content counts, not what it is called."""
+        """Digest of the recipe, which depends on the module's content but not on its name."""
         facts = self.facts()
         return naming.digest({name: facts[name] for name in facts if name not in _NOT_IN_THE_KEY})
 
-    def directory(self, store: Path) -> Path:
-        """Where vectors made this way live."""
+    def directory(self, root: Path) -> Path:
+        """Return the folder of the recipe's vectors below the folder of all bottlenecks."""
         size = f"{self.module.height}x{self.module.width}"
-        return store / f"{size}-{self.precision}-{self.key}"
+        return root / f"{size}-{self.precision}-{self.key}"
 
     def facts(self) -> dict[str, object]:
-        """What each file says of itself."""
+        """Return the metadata of each file of vectors."""
         return {
             "module": self.module.handle,
             "module_digest": self.module.digest,
@@ -66,7 +66,7 @@ def write(recipe: Recipe, path: Path) -> None:
 
 
 def read(path: Path) -> Recipe:
-    """Read what `write` wrote."""
+    """Read a recipe from JSON."""
     fields = json.loads(path.read_text())
     module = Module(**fields.pop("module"))
     return Recipe(module, augmentation=Augmentation(**fields.pop("augmentation")), **fields)

@@ -1,13 +1,13 @@
-"""Large work divided: the vectors that the store lacks, in lists that workers take one by one.
+"""Shards: missing vectors, divided into lists that workers process one by one.
 
-Below the folder of a recipe, for one data set:
+The folder of a recipe contains, for one data set,
 
-    shards/<digest>/todo/00000.parquet   the photos of a shard, all lists written at once
-    shards/<digest>/00000.parquet        its vectors: the shard is done
+    shards/<digest>/todo/00000.parquet   the photos of a shard; all lists are written at once
+    shards/<digest>/00000.parquet        the vectors of a complete shard
 
-One look through the store finds what is missing, and each missing vector is in one list, however
-many photos have equal bytes. Lists follow the order of the manifest, so that a class finds its
-vectors in few shards. The folder goes when all classes have their rows.
+One search of the cache finds the missing vectors. Each of them is in exactly one list, even if
+several photos are identical. Lists follow the order of the manifest, so that the vectors of a class
+are in few shards. The folder is deleted once all classes are complete.
 """
 
 import math
@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -37,72 +38,72 @@ WINDOW = 100  # shards whose lists are in memory at once
 _COLUMNS = ["path", "size", "mtime_ns", "digest", "variant", "key"]
 
 
-def most(photos: int, copies: Augmentation, shard_size: int) -> int:
-    """How many shards there can be, before it is known which vectors are missing.
+def max_shards(photos: int, augmentation: Augmentation, shard_size: int) -> int:
+    """Return the maximum number of shards, before the missing vectors are known.
 
     Raises:
-        UserError: where `shard_size` is not positive.
+        UserError: if `shard_size` is not positive.
     """
     if shard_size < 1:
         raise UserError(f"shard_size is {shard_size}; it must be 1 or more")
-    return math.ceil(photos * (1 + copies.augmentations) / shard_size)
+    return math.ceil(photos * (1 + augmentation.augmentations) / shard_size)
 
 
-def directory(store: Path, recipe: Recipe, manifest: str, shard_size: int) -> Path:
-    """Where the shards of a data set are, whose manifest has that name.
+def directory(root: Path, recipe: Recipe, manifest: str, shard_size: int) -> Path:
+    """Return the folder of a data set's shards, by the name of its manifest.
 
-    The name changes with the times of the photos, which the lists hold as well: lists of photos
-    that have been touched since would have every photo refused.
+    That name, like the lists, depends on the photos' modification times: with lists of photos that
+    were touched since, every photo would be refused.
     """
-    copies = recipe.augmentation
-    made_of = (manifest, copies.augmentations, copies.key, shard_size)
-    return recipe.directory(store) / SHARDS / naming.digest(*made_of)
+    augmentation = recipe.augmentation
+    made_of = (manifest, augmentation.augmentations, augmentation.key, shard_size)
+    return recipe.directory(root) / SHARDS / naming.digest(*made_of)
 
 
 def todo(shards: Path) -> Path:
-    """The folder of the lists: it is there once the work is divided."""
+    """Return the folder of the lists, which exists once the work is divided."""
     return shards / "todo"
 
 
 def file(directory: Path, number: int) -> Path:
-    """A shard's file: of its vectors, or, in the folder `todo`, of its photos."""
+    """Return the file of a shard's vectors or, in the folder `todo`, its list of photos."""
     return directory / f"{number:05}.parquet"
 
 
 def divide(
-    rows: pd.DataFrame, recipe: Recipe, store: Path, shards: Path, shard_size: int
+    rows: pd.DataFrame, recipe: Recipe, root: Path, shards: Path, shard_size: int
 ) -> tuple[int, list[Path]]:
-    """Look for the vectors that the store lacks, and write the lists of them.
+    """Find the vectors that are not cached, and write the lists.
 
     Args:
-        rows: the manifest's usable rows of the classes that are not finished.
+        rows: the manifest's usable rows of the incomplete classes.
         recipe: how vectors are made.
-        store: folder of all bottlenecks.
-        shards: as `directory` gives it.
-        shard_size: vectors a shard.
+        root: folder of all bottlenecks.
+        shards: the folder that `directory` returns.
+        shard_size: vectors per shard.
 
     Returns:
-        How many vectors are missing; and the files that could not be read, and were deleted.
+        The number of missing vectors, and the damaged files that were deleted.
     """
-    home = recipe.directory(store)
+    home = recipe.directory(root)
     unique = cache.with_copies(rows, recipe).drop_duplicates("key", ignore_index=True)
-    damaged: list[Path] = []
-    found = VectorCache.find(cache.files(home), pd.Index(unique["key"]), damaged)
+    found = VectorCache.find(cache.files(home), pd.Index(unique["key"]))
     rejected = cache.read_rejected(home)
     missing = unique[(found.file < 0) & ~unique["digest"].isin(rejected)]
     with atomic.write(todo(shards)) as temporary:
         temporary.mkdir()
         for number, start in enumerate(range(0, len(missing), shard_size)):
-            part = missing.iloc[start : start + shard_size]
-            part[_COLUMNS].to_parquet(file(temporary, number), index=False)
-    return len(missing), damaged
+            photos = missing.iloc[start : start + shard_size]
+            photos[_COLUMNS].to_parquet(file(temporary, number), index=False)
+    return len(missing), found.damaged
 
 
-def _listed(shards: Path, number: int) -> pd.DataFrame:
-    """The photos of a shard.
+def _read_list(shards: Path, number: int) -> pd.DataFrame:
+    """Return the photos of a shard.
 
     Raises:
-        LostError: where the list is; all lists are deleted, but what was computed is kept.
+        LostError: if the list is damaged or missing; all lists are deleted, but computed vectors
+            are kept.
     """
     path = file(todo(shards), number)
     try:
@@ -110,12 +111,12 @@ def _listed(shards: Path, number: int) -> pd.DataFrame:
     except UNREADABLE as error:
         reraise_system_errors(error)
         move_to_journal(shards, shards.parent.parent)
-        shutil.rmtree(shards, ignore_errors=True)  # another worker may be doing so as well
-        raise LostError(f"{path} is damaged, or gone; run again") from None
+        shutil.rmtree(shards, ignore_errors=True)  # another worker may do the same
+        raise LostError(f"{path} is damaged or missing; run again") from None
 
 
-def _later(shards: Path) -> Iterator[Path]:
-    """Files with vectors that the lists know nothing of: the journal, and what came after them."""
+def _newer_files(shards: Path) -> Iterator[Path]:
+    """Yield files with vectors that are newer than the lists, and the journal."""
     divided = todo(shards).stat().st_mtime_ns
     for path in cache.files(shards.parent.parent):
         journal = path.parent.name == PARTIAL
@@ -126,34 +127,37 @@ def _later(shards: Path) -> Iterator[Path]:
 def compute(
     shards: Path, number: int, image_dir: Place, recipe: Recipe, progress: Progress = silent
 ) -> Counts:
-    """Compute the vectors of one shard, but those that have come into the store meanwhile.
+    """Compute the vectors of one shard, except those that have been cached in the meantime.
 
     Raises:
-        UserError: as `bottlenecks.compute`.
+        UserError: as `writer.compute`.
     """
     home = shards.parent.parent
     (home / PARTIAL).mkdir(exist_ok=True)
-    missing = _listed(shards, number)
-    where = partial(_later, shards)
-    counts = Counts()
+    missing = _read_list(shards, number)
+    list_files = partial(_newer_files, shards)
+    computed, damaged = 0, list[Path]()
     while True:
-        found = writer.ensure_cached(missing, where, image_dir, recipe, home, counts, progress)
+        found, new = writer.ensure_cached(missing, list_files, image_dir, recipe, home, progress)
+        computed += new
+        damaged += found.damaged
         try:
             have, matrix = found.take(np.arange(len(missing)), recipe)
             break
         except DamagedError as error:
-            cache.delete_damaged(error.path, counts.damaged)
+            damaged += filter(cache.delete_damaged, [error.path])
     done = missing[have]
     digests, variants = done["digest"].to_numpy(object), done["variant"].to_numpy()
     cache.write(file(shards, number), digests, variants, matrix, recipe)
     cache.clear_journal(home, found.needed)
     rejected = cache.read_rejected(home)
     lost = missing[~have & (missing["variant"] == 0)]
-    counts.rejected = {
-        of: rejected[digest] for of, digest in zip(lost["path"], lost["digest"], strict=True)
-    }
-    counts.reused = len(done) - counts.computed
-    return counts
+    return Counts(
+        computed=computed,
+        reused=len(done) - computed,
+        rejected=dict(zip(lost["path"], lost["digest"].map(rejected), strict=True)),
+        damaged=damaged,
+    )
 
 
 def compute_all(
@@ -164,84 +168,86 @@ def compute_all(
     extract: Callable[..., Iterator[Batch]],
     progress: Progress = silent,
 ) -> Counts:
-    """Compute the vectors of many shards at once; each is written as soon as it has them.
+    """Compute the vectors of many shards at once, and write each shard once it is complete.
 
     Args:
-        shards: as `directory` gives it.
-        numbers: of the shards.
-        image_dir: that the paths of the photos are relative to.
+        shards: the folder that `directory` returns.
+        numbers: the numbers of the shards.
+        image_dir: folder that the paths of the photos are relative to.
         recipe: how to make vectors.
-        extract: that makes them, as `features.extract` but in whatever order it likes.
-        progress: told of the photos that have gone through the module, and of those to go.
+        extract: function such as `extraction.extract`; it may return photos in any order.
+        progress: counts the photos that the module has processed.
 
     Raises:
-        UserError: as `bottlenecks.compute`. Whatever was computed is kept.
-    """
-    counts = Counts()
-    for start in range(0, len(numbers), WINDOW):
-        window = numbers[start : start + WINDOW]
-        lists = [_listed(shards, number).assign(shard=number) for number in window]
-        listed = pd.concat(lists, ignore_index=True)
-        for number in _stream(listed, shards, image_dir, recipe, extract, counts, progress):
-            done = compute(shards, number, image_dir, recipe)  # from the journal
-            counts.computed += done.computed
-            counts.rejected |= done.rejected
-            counts.damaged += done.damaged
-        counts.reused += len(listed)
-    counts.reused -= counts.computed + len(counts.rejected)
-    return counts
-
-
-def _stream(
-    listed: pd.DataFrame,
-    shards: Path,
-    image_dir: Place,
-    recipe: Recipe,
-    extract: Callable[..., Iterator[Batch]],
-    counts: Counts,
-    progress: Progress,
-) -> Iterator[int]:
-    """Fill the journal with the vectors of `listed`; gives the number of each shard that has all.
-
-    Each shard has journal files of its own, which go when it is written.
+        UserError: as `writer.compute`. Vectors computed so far are kept.
     """
     home = shards.parent.parent
     (home / PARTIAL).mkdir(exist_ok=True)
-    found = VectorCache.find(_later(shards), pd.Index(listed["key"]), counts.damaged)
-    known = listed["digest"].isin(cache.read_rejected(home))
-    missing = listed[(found.file < 0) & ~known]
-    left = dict.fromkeys(listed["shard"].tolist(), 0)
-    left |= missing["shard"].value_counts().to_dict()
-    yield from [number for number in left if not left[number]]
+    total = Counts()
+    for start in range(0, len(numbers), WINDOW):
+        window = numbers[start : start + WINDOW]
+        lists = [_read_list(shards, number).assign(shard=number) for number in window]
+        listed = pd.concat(lists, ignore_index=True)
+        found = VectorCache.find(_newer_files(shards), pd.Index(listed["key"]))
+        total.damaged += found.damaged
+        is_rejected = listed["digest"].isin(cache.read_rejected(home))
+        missing = listed[(found.file < 0) & ~is_rejected]
+        complete = sorted(set(window).difference(missing["shard"]))
+        for number in chain(
+            complete, _extract(missing, image_dir, recipe, extract, home, progress)
+        ):
+            counts = compute(shards, number, image_dir, recipe)  # from the journal
+            total.computed += counts.computed
+            total.rejected |= counts.rejected
+            total.damaged += counts.damaged
+        total.computed += int((~missing["digest"].isin(cache.read_rejected(home))).sum())
+        total.reused += len(listed)
+    total.reused -= total.computed + len(total.rejected)
+    return total
+
+
+def _extract(
+    missing: pd.DataFrame,
+    image_dir: Place,
+    recipe: Recipe,
+    extract: Callable[..., Iterator[Batch]],
+    home: Path,
+    progress: Progress,
+) -> Iterator[int]:
+    """Write missing vectors to the journal, and yield the number of each shard once it has all.
+
+    Each shard has its own journal files, which are deleted when the shard is written.
+    """
     if missing.empty:
         return
     digests, variants = missing["digest"].to_numpy(object), missing["variant"].to_numpy(np.int8)
     shard = missing["shard"].to_numpy()
-    waiting = {number: list[tuple[np.ndarray, np.ndarray, np.ndarray]]() for number in left}
+    remaining = missing["shard"].value_counts().to_dict()
+    pending = {number: list[tuple[np.ndarray, np.ndarray, np.ndarray]]() for number in remaining}
     try:
         for batch in writer.extract_vectors(missing, image_dir, recipe, extract, progress):
-            both = np.array([*batch.indices, *batch.rejected])
+            processed = np.array([*batch.indices, *batch.rejected])
             cache.add_rejected(home, {digests[i]: why for i, why in batch.rejected.items()})
-            counts.computed += len(batch.indices)
-            for number in np.unique(shard[both]).tolist():
-                mine = shard[batch.indices] == number
-                of = batch.indices[mine]
-                waiting[number].append((digests[of], variants[of], batch.vectors[mine]))
-                left[number] -= int((shard[both] == number).sum())
-                rows = sum(len(some) for some, *_ in waiting[number])
-                if rows >= JOURNAL_ROWS or not left[number]:
-                    cache.write_journal(waiting[number], recipe, home)
-                    waiting[number] = []
-                if not left[number]:
+            for number in np.unique(shard[processed]).tolist():
+                in_shard = shard[batch.indices] == number
+                indices = batch.indices[in_shard]
+                vectors = batch.vectors[in_shard]
+                pending[number].append((digests[indices], variants[indices], vectors))
+                remaining[number] -= int((shard[processed] == number).sum())
+                rows = sum(len(batch_digests) for batch_digests, *_ in pending[number])
+                if rows >= JOURNAL_ROWS or not remaining[number]:
+                    cache.write_journal(pending[number], recipe, home)
+                    pending[number] = []
+                if not remaining[number]:
                     yield number
     finally:
-        for some in waiting.values():
-            cache.write_journal(some, recipe, home)
+        for batches in pending.values():
+            cache.write_journal(batches, recipe, home)
 
 
 def clear(shards: Path) -> None:
-    """Delete the shards of a data set, of which each vector stands in a class."""
-    leaving = atomic.temporary(shards)
-    with suppress(FileNotFoundError):  # another worker was quicker
-        shards.rename(leaving)
-        shutil.rmtree(leaving)
+    """Delete the shards of a data set, whose vectors are all in complete classes."""
+    temporary = atomic.temporary(shards)
+    with suppress(FileNotFoundError):  # another worker was faster
+        shards.rename(temporary)
+        shutil.rmtree(temporary)

@@ -1,13 +1,13 @@
-"""The bottleneck store: a feature vector for each photo's content, computed once, kept as Parquet.
+"""Writing bottlenecks: compute the vectors that are not cached, and write the files of classes.
 
-Below the store's folder for one way of making vectors (module, size, precision):
+The folder of a recipe (module, size, precision) contains
 
-    <label>-<class digest>/part-00000.parquet   a finished class, one row a photo
-    partial/<process>-<number>.parquet          vectors of a run that is still going, or was killed
-    shards/<digest>/00000.parquet               vectors of many photos, divided among workers
+    <label>-<class digest>/part-00000.parquet   a complete class, one row per photo
+    partial/<process>-<number>.parquet          the journal of a run that is active or was killed
+    shards/<digest>/00000.parquet               vectors of a shard, one of several workers' tasks
     rejected.json                               digest -> why that photo cannot be decoded
 
-`vectors` says how they are found again, `shards` how large work is divided.
+`cache` looks vectors up, and `shards` divides large work.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -34,21 +34,21 @@ from pipeline.photos.augmentation import Augmentation
 from pipeline.photos.manifest import ClassSummary
 from pipeline.progress import Progress, silent
 
-PART_ROWS = 16_384  # rows a file: 40 MB of 1,280 float16
-JOURNAL_ROWS = 256  # photos whose work a killed run may lose
-WRITERS = 2  # classes written at once; more would mostly wait for Python's lock
-_TEXTS = ("digest", "label", "path", "split")  # columns of a class's rows
+FILE_ROWS = 16_384  # rows per file: 40 MB of 1,280 float16
+JOURNAL_ROWS = 256  # photos whose vectors a killed run may lose
+WRITERS = 2  # threads; more would mostly wait for Python's global lock
+_TEXTS = ("digest", "label", "path", "split")  # columns of a class
 
 
 @dataclass
 class Counts:
-    """What `compute` did.
+    """The result of a computation.
 
     Attributes:
-        computed: vectors that came out of the module.
-        reused: rows whose vector was there already, of this photo or of one with equal bytes.
-        rejected: path -> why the photo could not be decoded; it has no row.
-        damaged: files of the store that could not be read, and were deleted.
+        computed: vectors computed by the module.
+        reused: rows whose vector was cached, from this photo or an identical one.
+        rejected: maps paths to the reason why the photo cannot be decoded; it has no row.
+        damaged: files of the cache that could not be read and were deleted.
     """
 
     computed: int = 0
@@ -57,17 +57,17 @@ class Counts:
     damaged: list[Path] = field(default_factory=list)
 
 
-def class_directory(store: Path, recipe: Recipe, of_class: ClassSummary) -> Path:
-    """Where a class's finished rows are."""
-    return recipe.directory(store) / class_name(of_class, recipe.augmentation)
+def class_directory(root: Path, recipe: Recipe, summary: ClassSummary) -> Path:
+    """Return the folder of a class's bottlenecks below the folder of all bottlenecks."""
+    return recipe.directory(root) / class_name(summary, recipe.augmentation)
 
 
-def class_name(of_class: ClassSummary, copies: Augmentation) -> str:
-    """Of the folder of a class: labels that look alike differ in their digest."""
-    digest = of_class.digest
-    if copies.augmentations:
-        digest = naming.digest(digest, copies.augmentations, copies.key)
-    return f"{naming.slug(of_class.label)}-{digest}"
+def class_name(summary: ClassSummary, augmentation: Augmentation) -> str:
+    """Return the name of a class's folder; the digest distinguishes labels that look alike."""
+    digest = summary.digest
+    if augmentation.augmentations:
+        digest = naming.digest(digest, augmentation.augmentations, augmentation.key)
+    return f"{naming.slug(summary.label)}-{digest}"
 
 
 def compute(
@@ -75,35 +75,35 @@ def compute(
     classes: list[ClassSummary],
     image_dir: Place,
     recipe: Recipe,
-    store: Path,
+    root: Path,
     progress: Progress = silent,
 ) -> Counts:
-    """Write the bottlenecks of some classes, computing only vectors that the store lacks.
+    """Write the bottlenecks of classes, computing only vectors that are not cached.
 
     Args:
         rows: the manifest's usable rows of these classes.
-        classes: whose directories are to be written.
-        image_dir: that the paths in `rows` are relative to.
+        classes: classes to write.
+        image_dir: folder that the paths in `rows` are relative to.
         recipe: how to make vectors.
-        store: folder of all bottlenecks.
-        progress: told of the photos that have gone through the module, and of those to go.
+        root: folder of all bottlenecks.
+        progress: counts the photos that the module has processed.
 
     Raises:
-        UserError: where a photo changed since the manifest was written, or vectors exceed
-            float16. Whatever was computed is kept.
+        UserError: if a photo changed since the manifest was written, or vectors exceed float16.
+            Vectors computed so far are kept.
     """
-    directory = recipe.directory(store)
+    directory = recipe.directory(root)
     (directory / PARTIAL).mkdir(parents=True, exist_ok=True)
-    for left in store.glob("*/"):  # by killed runs with other options, which may never come back
-        atomic.remove_stale(left)
-        atomic.remove_stale(left / PARTIAL)
-        atomic.remove_stale(left / SHARDS)
-    counts = Counts()
-    directories = [class_directory(store, recipe, of_class) for of_class in classes]
+    for recipe_dir in root.glob("*/"):  # killed runs with other options may never come back
+        atomic.remove_stale(recipe_dir)
+        atomic.remove_stale(recipe_dir / PARTIAL)
+        atomic.remove_stale(recipe_dir / SHARDS)
+    directories = [class_directory(root, recipe, summary) for summary in classes]
+    computed, damaged = 0, list[Path]()
     for class_dir in directories:
-        for part in filterfalse(has_footer, list(class_dir.glob("*.parquet"))):
-            cache.delete_damaged(part, counts.damaged)
-        if class_dir.is_dir() and not is_complete(class_dir):  # somebody has deleted some, or all
+        truncated = filterfalse(has_footer, list(class_dir.glob("*.parquet")))
+        damaged += filter(cache.delete_damaged, truncated)
+        if class_dir.is_dir() and not is_complete(class_dir):  # some files were deleted
             discard_class(class_dir)
     wanted = cache.with_copies(rows, recipe)
     unique = wanted.drop_duplicates("key", ignore_index=True)
@@ -111,13 +111,15 @@ def compute(
     position, numbers = needed.get_indexer(wanted["key"]), wanted.groupby("label").indices
     texts = {name: pa.array(wanted[name], pa.string()) for name in _TEXTS}
     written = pa.table({**texts, "variant": pa.array(wanted["variant"], pa.int8())})
-    written = written.combine_chunks()  # of which a class takes its rows at a hundredth of the time
+    written = written.combine_chunks()  # makes taking the rows of a class 100 times as fast
     while True:
-        where = partial(cache.files, directory)
-        found = ensure_cached(unique, where, image_dir, recipe, directory, counts, progress)
+        list_files = partial(cache.files, directory)
+        found, new = ensure_cached(unique, list_files, image_dir, recipe, directory, progress)
+        computed += new
+        damaged += found.damaged
         todo = [
-            (class_dir, numbers.get(of_class.label, np.empty(0, np.int64)))
-            for class_dir, of_class in zip(directories, classes, strict=True)
+            (class_dir, numbers.get(summary.label, np.empty(0, np.int64)))
+            for class_dir, summary in zip(directories, classes, strict=True)
             if not class_dir.is_dir()
         ]
         ends = [len(todo) * number // WRITERS for number in range(WRITERS + 1)]
@@ -130,87 +132,89 @@ def compute(
                 list(threads.map(write, shares))
             break
         except DamagedError as error:
-            cache.delete_damaged(error.path, counts.damaged)
+            damaged += filter(cache.delete_damaged, [error.path])
     rejected = cache.read_rejected(directory)
     lost = rows[rows["digest"].isin(rejected)]
-    counts.rejected = {
-        path: rejected[digest] for path, digest in zip(lost["path"], lost["digest"], strict=True)
-    }
     decoded = int((~wanted["digest"].isin(rejected)).sum())
-    counts.reused = max(0, decoded - counts.computed)
     cache.clear_journal(directory, found.needed)
-    return counts
+    return Counts(
+        computed=computed,
+        reused=max(0, decoded - computed),
+        rejected=dict(zip(lost["path"], lost["digest"].map(rejected), strict=True)),
+        damaged=damaged,
+    )
 
 
 def ensure_cached(
     unique: pd.DataFrame,
-    where: Callable[[], Iterable[Path]],
+    list_files: Callable[[], Iterable[Path]],
     image_dir: Place,
     recipe: Recipe,
     directory: Path,
-    counts: Counts,
     progress: Progress,
-) -> VectorCache:
-    """Find vectors in some files, computing those that are in none of them.
+) -> tuple[VectorCache, int]:
+    """Look vectors up in files, and compute those that are in none of them.
 
     Args:
-        unique: rows of the manifest, with `variant` and `key`; no key occurs twice.
-        where: gives the files, the journal among them.
-        image_dir: that the paths in `unique` are relative to.
+        unique: rows of the manifest, with `variant` and unique `key`s.
+        list_files: returns the files to search, including the journal.
+        image_dir: folder that the paths in `unique` are relative to.
         recipe: how to make vectors.
-        directory: of this recipe.
-        counts: which are raised.
-        progress: as `compute`.
+        directory: folder of the recipe.
+        progress: as in `compute`.
 
     Returns:
-        Where the vectors are, but for those of photos that cannot be decoded.
+        The positions of the vectors, except those of photos that cannot be decoded; and the number
+        of vectors computed.
 
     Raises:
         UserError: as `compute`.
     """
     needed = pd.Index(unique["key"])
+    computed, damaged = 0, list[Path]()
     while True:
-        found = VectorCache.find(where(), needed, counts.damaged)
+        found = VectorCache.find(list_files(), needed)
+        damaged += found.damaged
         rejected = cache.read_rejected(directory)
         missing = unique[(found.file < 0) & ~unique["digest"].isin(rejected)]
         if missing.empty:
-            return found
-        counts.computed += _compute_missing(missing, image_dir, recipe, directory, progress)
+            return replace(found, damaged=damaged), computed
+        computed += _compute_missing(missing, image_dir, recipe, directory, progress)
 
 
 def is_complete(class_directory: Path) -> bool:
-    """Whether a finished class is there with all of its files, and none of them breaks off."""
-    parts = list(class_directory.glob("*.parquet"))
-    return bool(parts) and all(has_footer(part, len(parts)) for part in parts)
+    """Return whether a class has all of its files, and none of them is truncated."""
+    files = list(class_directory.glob("*.parquet"))
+    return bool(files) and all(has_footer(file, len(files)) for file in files)
 
 
-def summary_lines(counts: Counts) -> Iterator[str]:
-    """What a user should know of a computation: one line each."""
+def summary_lines(counts: Counts, name_rejected: bool = True) -> Iterator[str]:
+    """Yield what users should know about a computation, one line each."""
     yield f"Bottlenecks: {counts.computed:,} computed, {counts.reused:,} reused"
     for path in counts.damaged:
-        yield f"Damaged and deleted; vectors that were in no other file are computed again: {path}"
-    for name, reason in counts.rejected.items():
+        yield f"Deleted corrupt file {path}; its missing vectors will be recomputed"
+    for name, reason in counts.rejected.items() if name_rejected else ():
         yield f"Set aside: {name}: {reason}"
 
 
 def _compute_missing(
     missing: pd.DataFrame, image_dir: Place, recipe: Recipe, directory: Path, progress: Progress
 ) -> int:
-    """Send photos through the module, and write their vectors to the journal as they come."""
+    """Compute vectors, write them to the journal as they come, and return their number."""
     digests, variants = missing["digest"].to_numpy(object), missing["variant"].to_numpy(np.int8)
-    waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    pending: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     rejected: dict[str, str] = {}
     computed = 0
     try:
         for batch in extract_vectors(missing, image_dir, recipe, extraction.extract, progress):
-            waiting.append((digests[batch.indices], variants[batch.indices], batch.vectors))
+            pending.append((digests[batch.indices], variants[batch.indices], batch.vectors))
             rejected |= {digests[i]: reason for i, reason in batch.rejected.items()}
             computed += len(batch.indices)
-            if sum(len(of) for of, *_ in waiting) >= JOURNAL_ROWS:
-                cache.write_journal(waiting, recipe, directory)
-                waiting = []
+            if sum(len(batch_digests) for batch_digests, *_ in pending) >= JOURNAL_ROWS:
+                cache.write_journal(pending, recipe, directory)
+                pending = []
     finally:
-        cache.write_journal(waiting, recipe, directory)
+        cache.write_journal(pending, recipe, directory)
         cache.add_rejected(directory, rejected)
     return computed
 
@@ -222,14 +226,14 @@ def extract_vectors(
     extract: Callable[..., Iterator[Batch]],
     progress: Progress,
 ) -> Iterator[Batch]:
-    """Photos through the module: vectors as they are stored, of photos that have not changed.
+    """Yield batches of vectors in the stored type, refusing photos that have changed.
 
     Args:
         missing: rows of the manifest, with `variant`.
-        image_dir: that their paths are relative to.
+        image_dir: folder that their paths are relative to.
         recipe: how to make vectors.
-        extract: that makes them, as `features.extract` but in whatever order it likes.
-        progress: told of each batch when the next one is asked for.
+        extract: function such as `extraction.extract`; it may return photos in any order.
+        progress: counts the photos of each batch when the next one is requested.
 
     Raises:
         UserError: as `compute`.
@@ -237,27 +241,28 @@ def extract_vectors(
     paths = [image_dir / path for path in missing["path"]]
     digests, variants = missing["digest"].to_list(), missing["variant"].to_numpy()
     sizes, times = missing["size"].to_numpy(), missing["mtime_ns"].to_numpy()
-    copies, seeds = None, None
+    distortions, seeds = None, None
     if variants.any():
-        copies = recipe.augmentation
-        seeds = np.stack([augmentation.seed(*of) for of in zip(digests, variants, strict=True)])
+        distortions = recipe.augmentation
+        copies = zip(digests, variants, strict=True)
+        seeds = np.stack([augmentation.seed(digest, variant) for digest, variant in copies])
     done = 0
-    progress(done, len(paths), "photos through the module")
-    for batch in extract(paths, recipe.module, recipe.precision, copies, seeds, digests):
+    progress(done, len(paths), "photos processed by the module")
+    for batch in extract(paths, recipe.module, recipe.precision, distortions, seeds, digests):
         for i in (*batch.indices, *batch.rejected):
             _refuse_changed(paths[i], sizes[i], times[i])
         yield replace(batch, vectors=to_storage_type(batch.vectors, recipe))
         done += len(batch.indices) + len(batch.rejected)
-        progress(done, len(paths), "photos through the module")
+        progress(done, len(paths), "photos processed by the module")
 
 
 def _refuse_changed(photo: Place, size: int, mtime_ns: int) -> None:
-    """The manifest's digest must be that of the bytes that were just decoded.
+    """Check that the manifest describes the bytes that were just decoded.
 
-    Where these were no file of their own, the digest itself was compared.
+    The digests of photos that are not local files of their own have been compared already.
 
     Raises:
-        UserError: where the photo has changed since the manifest was written.
+        UserError: if the photo has changed since the manifest was written.
     """
     if not sources.is_file(photo):
         return
@@ -271,21 +276,21 @@ def _refuse_changed(photo: Place, size: int, mtime_ns: int) -> None:
 
 
 def to_storage_type(computed: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """Vectors in the type that they are stored in.
+    """Convert vectors to the stored type.
 
     Raises:
-        UserError: where that type cannot hold them.
+        UserError: if their values exceed its range.
     """
     with np.errstate(over="ignore"):
-        kept = computed.astype(recipe.vector_type)
-    if not np.isfinite(kept).all():
+        stored = computed.astype(recipe.vector_type)
+    if not np.isfinite(stored).all():
         raise UserError(
-            f"module {recipe.module.handle} gives vectors up to {np.abs(computed).max():g}, which "
-            f"{recipe.vector_type} cannot hold; set vector_type to float32"
+            f"module {recipe.module.handle} returns values up to {np.abs(computed).max():g}, which "
+            f"exceed the range of {recipe.vector_type}; set vector_type to float32"
             if np.isfinite(computed).all()
-            else f"module {recipe.module.handle} gives vectors that are not finite numbers"
+            else f"module {recipe.module.handle} returns vectors that are not finite; use another"
         )
-    return kept
+    return stored
 
 
 def _write_classes(
@@ -295,20 +300,25 @@ def _write_classes(
     found: VectorCache,
     recipe: Recipe,
 ) -> None:
-    """Write classes, each given by its folder and the numbers of its rows.
+    """Write classes.
 
-    `position` says which of the needed vectors a row has.
+    Args:
+        classes: folder and row numbers of each class.
+        rows: the rows of all classes.
+        position: index of each row's vector among the needed ones, int [rows].
+        found: where the needed vectors are.
+        recipe: how the vectors were made.
     """
-    parts = [
-        [numbers[start : start + PART_ROWS] for start in range(0, max(len(numbers), 1), PART_ROWS)]
+    pieces = [
+        [numbers[start : start + FILE_ROWS] for start in range(0, max(len(numbers), 1), FILE_ROWS)]
         for _, numbers in classes
     ]
-    gathered = found.gather([position[part] for part in chain(*parts)], recipe)
-    for (directory, _), of_class in zip(classes, parts, strict=True):
+    gathered = found.gather([position[piece] for piece in chain(*pieces)], recipe)
+    for (directory, _), class_pieces in zip(classes, pieces, strict=True):
         with atomic.write(directory) as temporary:
             temporary.mkdir()
-            for number, part in enumerate(of_class):
+            for number, piece in enumerate(class_pieces):
                 have, matrix = next(gathered)
-                table = rows.take(part[have]).append_column("vector", cache.column(matrix))
+                table = rows.take(piece[have]).append_column("vector", cache.column(matrix))
                 path = temporary / f"part-{number:05}.parquet"
-                cache.write_table(table, path, recipe, len(of_class))
+                cache.write_table(table, path, recipe, len(class_pieces))

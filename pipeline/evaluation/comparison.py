@@ -1,8 +1,7 @@
-"""Two models on the same photos, and whether the difference is more than chance."""
+"""Comparison of two models on the same photos."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import comb
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +11,16 @@ from pipeline.bottlenecks import extraction, recipe
 from pipeline.bottlenecks.reader import Bottlenecks, BottleneckSource
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.evaluation import metrics
+from pipeline.evaluation.statistics import mcnemar_p_value
 from pipeline.files.places import Place
 from pipeline.head import softmax_head
 
-SIGNIFICANT = 0.05  # a smaller p-value is taken for more than chance
+SIGNIFICANT = 0.05  # p-value below which a difference is significant
 
 
 @dataclass(frozen=True)
 class ClassChange:
-    """The accuracy on the photos of one class, from 0 to 1, before and after."""
+    """The accuracy of both models on the photos of one class, from 0 to 1."""
 
     label: str
     count: int
@@ -30,17 +30,17 @@ class ClassChange:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two models say of the photos that both were asked about.
+    """The predictions of two models for the same photos.
 
     Attributes:
-        count: photos.
-        before_top1, after_top1: share that each names rightly; 0 without photos.
-        fixed, broken: photos that only the later model names rightly, or only the earlier one.
+        count: number of photos.
+        before_top1, after_top1: accuracy of each model; 0 without photos.
+        fixed: number of photos that only the later model predicts correctly (fixes).
+        broken: number of photos that only the earlier model predicts correctly (regressions).
         fixed_photos, broken_photos: their paths.
-        p_value: of McNemar's exact test, two-sided: how often chance alone would make the two
-            differ so much.
-        classes: the accuracy by class, in the order of the labels.
-        added, removed: photos that only `after`, or only the earlier test split, had.
+        p_value: two-sided p-value of McNemar's exact test.
+        classes: accuracy by class, sorted by label.
+        added, removed: photos that only the later, or only the earlier, test split contains.
     """
 
     count: int
@@ -57,25 +57,25 @@ class Comparison:
 
     @property
     def significant(self) -> bool:
-        """Whether the difference is more than chance is likely to make."""
+        """Whether the difference is statistically significant."""
         return self.p_value < SIGNIFICANT
 
 
 def score(
     model: Path, test: BottleneckSource, image_dir: Place, made_by: Recipe
 ) -> pd.DataFrame | None:
-    """What a finished model says of photos.
+    """Predict the labels of photos with an exported model.
 
     Args:
-        model: its folder.
-        test: photos with the vectors that `made_by` made.
-        image_dir: that their paths are relative to.
-        made_by: a model with another recipe gets the photos themselves.
+        model: folder of the model.
+        test: photos with vectors made by `made_by`.
+        image_dir: folder that their paths are relative to.
+        made_by: recipe of the vectors; a model with another recipe computes its own.
 
     Returns:
-        As `evaluation.predict`; photos of labels that the model does not know are wrong, and
-        photos that its module cannot decode are left out. None where the model is not complete,
-        or its module is no longer there.
+        The result of `metrics.predict`. Photos with labels that the model does not know count as
+        wrong, and photos that its module cannot decode are ignored. None if the model is
+        incomplete, or its module does not exist any more.
     """
     try:
         own, head = recipe.read(model / "recipe.json"), softmax_head.read(model)
@@ -84,23 +84,18 @@ def score(
     if own.key != made_by.key:
         if not Path(own.module.directory).is_dir():
             return None
-        test = _Anew(test, image_dir, own)
+        test = _Reextracted(test, image_dir, own)
     return metrics.predict(head, test)
 
 
 def compare(
     before: pd.DataFrame, after: pd.DataFrame, earlier: pd.DataFrame | None = None
 ) -> Comparison:
-    """Compare what two models say of the same photos.
-
-    McNemar, "Note on the sampling error of the difference between correlated proportions",
-    Psychometrika 12, 1947: of the photos on which the two differ, each is right about half if they
-    are equally good.
+    """Compare the predictions of two models for the same photos.
 
     Args:
-        before, after: as `score`.
-        earlier: the photos that the earlier model was tested on, when it was new: `digest` and
-            `path`; without it, `before`.
+        before, after: results of `score`.
+        earlier: `digest` and `path` of the earlier model's test photos; by default, `before`.
     """
     both = before[["path", "label", "correct"]].merge(after[["path", "correct"]], on="path")
     was, now = both["correct_x"].to_numpy(bool), both["correct_y"].to_numpy(bool)
@@ -115,21 +110,19 @@ def compare(
         broken=len(broken),
         fixed_photos=tuple(fixed),
         broken_photos=tuple(broken),
-        p_value=p_value(len(fixed), len(broken)),
+        p_value=mcnemar_p_value(len(fixed), len(broken)),
         classes=tuple(
-            ClassChange(str(label), len(of), float(of["was"].mean()), float(of["now"].mean()))
-            for label, of in by_class
+            ClassChange(
+                label=str(label),
+                count=len(photos),
+                before=float(photos["was"].mean()),
+                after=float(photos["now"].mean()),
+            )
+            for label, photos in by_class
         ),
         added=tuple(after["path"][~after["digest"].isin(earlier["digest"])]),
         removed=tuple(earlier["path"][~earlier["digest"].isin(after["digest"])]),
     )
-
-
-def p_value(fixed: int, broken: int) -> float:
-    """McNemar's exact test, two-sided: the binomial probability of a split as uneven as this."""
-    n = fixed + broken
-    tail = sum(comb(n, k) for k in range(max(fixed, broken), n + 1))
-    return min(1.0, 2 * tail / (1 << n))
 
 
 def with_model(
@@ -139,15 +132,15 @@ def with_model(
     image_dir: Place,
     made_by: Recipe,
 ) -> Comparison | None:
-    """Compare an evaluation's predictions with what the model in a folder says of the same photos.
+    """Compare an evaluation's predictions with those of an earlier model.
 
     Args:
-        model: folder of the earlier model; may be missing.
-        predictions: of the new one.
-        test, image_dir, made_by: as `score`.
+        model: folder of the earlier model, which may be missing.
+        predictions: predictions of the new model.
+        test, image_dir, made_by: as in `score`.
 
     Returns:
-        None where there is no such model, or as `score`.
+        None if there is no such model, or for the reasons of `score`.
     """
     before = score(model, test, image_dir, made_by)
     if before is None:
@@ -157,8 +150,8 @@ def with_model(
 
 
 @dataclass(frozen=True)
-class _Anew:
-    """The photos with the vectors of another recipe."""
+class _Reextracted:
+    """The same photos with vectors of another recipe."""
 
     photos: BottleneckSource
     image_dir: Place
@@ -171,5 +164,5 @@ class _Anew:
         labels, paths, digests = map(np.concatenate, zip(*texts, strict=True))
         files = [self.image_dir / path for path in paths]
         for batch in extraction.extract(files, self.made_by.module, self.made_by.precision):
-            of = batch.indices
-            yield Bottlenecks(batch.vectors, labels[of], paths[of].tolist(), digests[of].tolist())
+            i = batch.indices
+            yield Bottlenecks(batch.vectors, labels[i], paths[i].tolist(), digests[i].tolist())

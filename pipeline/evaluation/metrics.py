@@ -1,33 +1,32 @@
-"""How good a head is on photos that it has never seen."""
+"""Metrics: how good a head is on the test photos."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 import pandas as pd
 
 from pipeline.bottlenecks.reader import BottleneckSource
+from pipeline.evaluation.statistics import wilson_interval
+from pipeline.head.calibration import BINS, expected_error
 from pipeline.head.softmax_head import Head
 
-FORMAT_VERSION = 3  # raise it when a figure changes its meaning, or the page shows something else
-TOP = 5
-_BINS = 10  # of the calibration, equally wide
-_MOST_PAIRS = 20  # of classes, named as the most confused
-_Z = 1.959964  # of a 95 % interval
+FORMAT_VERSION = 3  # raise it when a metric changes its meaning, or the page its content
+TOP = 5  # labels per photo
+_MAX_PAIRS = 20  # confused pairs of classes that are listed
 
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """One class: None stands where there is nothing to divide by.
+    """The metrics of one class; None where the denominator is 0.
 
     Attributes:
-        label: of the class.
-        count: test photos of the class.
-        precision: share of the photos said to be of this class that are.
-        recall: share of the photos of this class that are said to be.
-        recall_interval: 95 % interval of the recall.
-        f1: harmonic mean of the two.
+        label: name of the class.
+        count: number of test photos of the class.
+        precision: share of the photos predicted as this class that belong to it.
+        recall: share of the photos of this class that are predicted as such.
+        recall_interval: 95% confidence interval of the recall.
+        f1: harmonic mean of precision and recall.
     """
 
     label: str
@@ -40,7 +39,7 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class Pair:
-    """Test photos of one class that were taken for another."""
+    """The number of test photos of one class that are predicted as another."""
 
     label: str
     predicted: str
@@ -49,13 +48,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Bin:
-    """Answers of about the same probability.
+    """Answers of similar confidence.
 
     Attributes:
-        low, high: that the probability lies between.
-        count: test photos.
-        confidence: their mean probability; None where there are none.
-        accuracy: share of them that is right; None where there are none.
+        low, high: bounds of the confidence.
+        count: number of test photos.
+        confidence: mean confidence; None without photos.
+        accuracy: share of correct answers; None without photos.
     """
 
     low: float
@@ -67,20 +66,19 @@ class Bin:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures over the test split; shares are from 0 to 1, and None without test photos.
+    """Metrics on the test split; shares are from 0 to 1, and None without test photos.
 
     Attributes:
-        count: test photos.
+        count: number of test photos.
         top1, top5: share of the photos whose class is the best answer, or among the five best.
-        top1_interval, top5_interval: their 95 % intervals.
-        macro_precision, macro_recall, macro_f1: means over the classes that have test photos.
-        classes: figures by class, in the order of the head's outputs.
-        confusion: photos by true class (rows) and best answer (columns).
-        pairs: the most confused classes.
-        misclassified: path, true class, best answer and its probability, the surest first.
-        bins: how probable the best answers were, and how often they were right.
-        calibration_error: mean distance between the two, weighted by photos (the expected
-            calibration error).
+        top1_interval, top5_interval: their 95% confidence intervals.
+        macro_precision, macro_recall, macro_f1: means over the classes with test photos.
+        classes: metrics by class, in the order of the head's outputs.
+        confusion: number of photos by true class (rows) and best answer (columns).
+        pairs: the most confused pairs of classes.
+        misclassified: path, true class, best answer and its probability, most confident first.
+        bins: confidence and accuracy of the answers, binned by confidence.
+        calibration_error: expected calibration error, as in `calibration.json`.
     """
 
     count: int
@@ -100,14 +98,14 @@ class Evaluation:
 
 
 def evaluate(head: Head, test: BottleneckSource) -> tuple[Evaluation, pd.DataFrame]:
-    """Compare a head's answers with the truth.
+    """Evaluate a head on the test photos.
 
     Args:
-        head: to evaluate.
-        test: its photos; those of labels that the head does not know are left out.
+        head: the head.
+        test: the test photos; those with labels that the head does not know are ignored.
 
     Returns:
-        The figures, and what `predict` says of each photo.
+        The metrics, and the result of `predict`.
     """
     predictions = predict(head, test)
     predictions = predictions[predictions["label"].isin(head.labels)].reset_index(drop=True)
@@ -115,43 +113,42 @@ def evaluate(head: Head, test: BottleneckSource) -> tuple[Evaluation, pd.DataFra
     answers = [labels[0] for labels in predictions["labels"]]
     confusion = np.zeros((len(head.labels), len(head.labels)), np.int64)
     np.add.at(confusion, (classes, np.searchsorted(head.labels, answers)), 1)
-    figures = [_class_figures(label, i, confusion) for i, label in enumerate(head.labels)]
-    tested = [figure for figure in figures if figure.count]
-    n, right = len(predictions), int(predictions["correct"].sum())
-    among = sum(
+    by_class = [_class_metrics(label, i, confusion) for i, label in enumerate(head.labels)]
+    tested = [c for c in by_class if c.count]
+    n, correct = len(predictions), int(predictions["correct"].sum())
+    in_top = sum(
         label in labels
         for label, labels in zip(predictions["label"], predictions["labels"], strict=True)
     )
-    bins = _bins(predictions)
+    confidence = np.array([scores[0] for scores in predictions["probabilities"]], float)
+    is_correct = predictions["correct"].to_numpy(bool)
     evaluation = Evaluation(
         count=n,
-        top1=_share(right, n),
-        top5=_share(among, n),
-        top1_interval=interval(right, n),
-        top5_interval=interval(among, n),
-        macro_precision=_mean([figure.precision or 0.0 for figure in tested]),
-        macro_recall=_mean([figure.recall or 0.0 for figure in tested]),
-        macro_f1=_mean([figure.f1 or 0.0 for figure in tested]),
-        classes=figures,
+        top1=_share(correct, n),
+        top5=_share(in_top, n),
+        top1_interval=wilson_interval(correct, n),
+        top5_interval=wilson_interval(in_top, n),
+        macro_precision=_mean([c.precision or 0.0 for c in tested]),
+        macro_recall=_mean([c.recall or 0.0 for c in tested]),
+        macro_f1=_mean([c.f1 or 0.0 for c in tested]),
+        classes=by_class,
         confusion=confusion.tolist(),
         pairs=_pairs(head.labels, confusion),
         misclassified=_misclassified(predictions),
-        bins=bins,
-        calibration_error=_share(
-            sum(b.count * abs((b.confidence or 0) - (b.accuracy or 0)) for b in bins), n
-        ),
+        bins=_bins(confidence, is_correct),
+        calibration_error=expected_error(confidence, is_correct) if n else None,
     )
     return evaluation, predictions
 
 
 def predict(head: Head, photos: BottleneckSource) -> pd.DataFrame:
-    """What a head says of photos, also of labels that it does not know.
+    """Predict the labels of photos, including photos with labels that the head does not know.
 
     Returns:
-        One row a photo: path, digest, label, the five best labels and their probabilities, best
-        first, and whether the first one is right.
+        One row per photo: path, digest, label, the five best labels and their probabilities, best
+        first, and whether the first one is correct.
     """
-    known = np.array(head.labels, dtype=object)
+    names = np.array(head.labels, dtype=object)
     paths: list[str] = []
     digests: list[str] = []
     labels: list[str] = []
@@ -163,7 +160,7 @@ def predict(head: Head, photos: BottleneckSource) -> pd.DataFrame:
         paths += batch.paths
         digests += batch.digests
         labels += list(batch.labels)
-        answers += list(known[best])
+        answers += list(names[best])
         scores += list(np.take_along_axis(probabilities, best, axis=1))
     return pd.DataFrame(
         {
@@ -179,31 +176,16 @@ def predict(head: Head, photos: BottleneckSource) -> pd.DataFrame:
     )
 
 
-def interval(part: int, whole: int) -> tuple[float, float] | None:
-    """95 % interval of a share: Wilson, "Probable inference", JASA 22, 1927.
-
-    Unlike the usual p +- 1.96 s it stays within 0 and 1, and holds for few photos and shares near
-    the ends.
-    """
-    if not whole:
-        return None
-    share, square = part / whole, _Z * _Z
-    middle = (share + square / (2 * whole)) / (1 + square / whole)
-    spread = share * (1 - share) / whole + square / (4 * whole * whole)
-    half = _Z * sqrt(spread) / (1 + square / whole)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def summary_lines(evaluation: Evaluation, most: int | None = TOP) -> Iterator[str]:
-    """What a user should know of the result: one line each.
+def summary_lines(evaluation: Evaluation, max_named: int | None = TOP) -> Iterator[str]:
+    """Yield what users should know about the result, one line each.
 
     Args:
         evaluation: the result.
-        most: misclassified photos that are named; None names all.
+        max_named: number of misclassified photos to name; None names all.
     """
     if not evaluation.count:
         yield (
-            "There is no test photo, so nothing is known of the accuracy; add photos or raise "
+            "There are no test photos, so the accuracy is unknown; add photos or raise "
             "testing_percentage"
         )
         return
@@ -212,49 +194,55 @@ def summary_lines(evaluation: Evaluation, most: int | None = TOP) -> Iterator[st
         f"of {evaluation.count} photos"
     )
     wrong = evaluation.misclassified
-    named = wrong[:most]
+    named = wrong[:max_named]
     for row in named:
         yield f"Misclassified: {row['path']} as {row['predicted']} ({row['probability']:.0%})"
     if len(wrong) > len(named):
         yield f"Misclassified: {len(wrong) - len(named)} more, in evaluation.json"
 
 
-def _class_figures(label: str, i: int, confusion: np.ndarray) -> ClassMetrics:
-    right, count, said = int(confusion[i, i]), int(confusion[i].sum()), int(confusion[:, i].sum())
-    f1 = _share(2 * right, count + said)
-    within = interval(right, count)
-    return ClassMetrics(label, count, _share(right, said), _share(right, count), within, f1)
+def _class_metrics(label: str, i: int, confusion: np.ndarray) -> ClassMetrics:
+    correct, count = int(confusion[i, i]), int(confusion[i].sum())
+    predicted = int(confusion[:, i].sum())
+    return ClassMetrics(
+        label=label,
+        count=count,
+        precision=_share(correct, predicted),
+        recall=_share(correct, count),
+        recall_interval=wilson_interval(correct, count),
+        f1=_share(2 * correct, count + predicted),
+    )
 
 
 def _pairs(labels: tuple[str, ...], confusion: np.ndarray) -> list[Pair]:
     wrong = confusion - np.diag(confusion.diagonal())
-    found = [Pair(labels[i], labels[j], int(wrong[i, j])) for i, j in np.argwhere(wrong)]
-    return sorted(found, key=lambda pair: -pair.count)[:_MOST_PAIRS]
+    pairs = [Pair(labels[i], labels[j], int(wrong[i, j])) for i, j in np.argwhere(wrong)]
+    return sorted(pairs, key=lambda pair: -pair.count)[:_MAX_PAIRS]
 
 
 def _misclassified(predictions: pd.DataFrame) -> list[dict[str, object]]:
     wrong = predictions[~predictions["correct"]]
-    found = [
+    rows = [
         (path, label, answers[0], float(scores[0]))
         for path, _, label, answers, scores, _ in wrong.itertuples(index=False)
     ]
-    found.sort(key=lambda row: -row[3])
+    rows.sort(key=lambda row: -row[3])
     names = ("path", "label", "predicted", "probability")
-    return [dict(zip(names, row, strict=True)) for row in found]
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def _bins(predictions: pd.DataFrame) -> list[Bin]:
-    scores = np.array([scores[0] for scores in predictions["probabilities"]], float)
-    right = predictions["correct"].to_numpy(bool)
-    place = np.minimum((scores * _BINS).astype(int), _BINS - 1)
-    found = []
-    for number in range(_BINS):
-        inside = place == number
-        confidence = _mean(scores[inside].tolist())
-        accuracy = _mean(right[inside].tolist())
-        low, high = number / _BINS, (number + 1) / _BINS
-        found.append(Bin(low, high, int(inside.sum()), confidence, accuracy))
-    return found
+def _bins(confidence: np.ndarray, is_correct: np.ndarray) -> list[Bin]:
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return [
+        Bin(
+            low=number / BINS,
+            high=(number + 1) / BINS,
+            count=int((bins == number).sum()),
+            confidence=_mean(confidence[bins == number].tolist()),
+            accuracy=_mean(is_correct[bins == number].tolist()),
+        )
+        for number in range(BINS)
+    ]
 
 
 def _share(part: float, whole: int) -> float | None:

@@ -1,8 +1,8 @@
-"""The evaluation's files: figures, predictions, findings, and one page that shows them all.
+"""The evaluation report: metrics, predictions and findings as files, and a page that shows them.
 
-evaluation.json       every figure of the page; docs/evaluation.md describes it
-predictions.parquet   what the head says of each test photo
-findings.parquet      the faults of the data
+evaluation.json       all numbers of the page, described in docs/evaluation.md
+predictions.parquet   the predictions for the test photos
+findings.parquet      the findings of the data checks
 report.html           the page
 """
 
@@ -31,24 +31,24 @@ from pipeline.photos import split, thumbnails
 from pipeline.photos.manifest import Summary
 
 FILE = "report.html"
-# What the page shows, so that it stays below 3 MB; the other files have everything.
-MOST_WRONG, MOST_PICTURES = 1000, 120  # misclassified photos listed, and with a picture
-MOST_FINDINGS, MOST_TOGETHER = 12, 4  # findings of each kind shown, and photos of each of these
+# Limits that keep the page below 3 MB; the other files are complete.
+MAX_WRONG, MAX_PICTURES = 1000, 120  # misclassified photos listed, and shown as thumbnails
+MAX_FINDINGS, MAX_PER_FINDING = 12, 4  # findings per kind, and photos per finding
 _PACKAGES = ("tensorflow", "tensorflow-hub", "numpy", "pandas", "pyarrow", "pillow", "luigi")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What was trained on what.
+    """The context of an evaluation.
 
     Attributes:
         recipe: how the vectors were made.
         summary: the classes and their counts.
-        settings: option -> value.
-        timings: step -> when it last ran for these results, and how long it took.
-        head: folder of the head; its `calibration.json` is read, where there is one.
-        compared: with the model that was current, if any.
-        earlier: that model's folder.
+        settings: values of the options.
+        timings: when the steps last ran for these results, and how long they took.
+        head: folder of the head, whose `calibration.json`, if any, is read.
+        compared: comparison with the current model, if any.
+        earlier: folder of that model.
     """
 
     recipe: Recipe
@@ -68,14 +68,14 @@ def write(
     image_dir: Place,
     directory: Path,
 ) -> None:
-    """Write everything that there is to say of a head.
+    """Write all files of an evaluation.
 
     Args:
-        run: what was trained on what.
-        evaluation, predictions: as `evaluation.evaluate`.
-        findings: as `quality.check`.
-        image_dir: that the photos' paths are relative to.
-        directory: for the files.
+        run: context of the evaluation.
+        evaluation, predictions: result of `metrics.evaluate`.
+        findings: result of `checks.run`.
+        image_dir: folder that the photos' paths are relative to.
+        directory: folder to create.
     """
     figures = _figures(run, evaluation, predictions, findings)
     pictures = _pictures(figures, findings, image_dir)
@@ -85,10 +85,10 @@ def write(
         kinds=checks.KINDS,
         findings=_findings(findings),
         pictures=pictures,
-        most_wrong=MOST_WRONG,
-        most_findings=MOST_FINDINGS,
-        most_together=MOST_TOGETHER,
-        most_pictures=MOST_PICTURES,
+        max_wrong=MAX_WRONG,
+        max_findings=MAX_FINDINGS,
+        max_per_finding=MAX_PER_FINDING,
+        max_pictures=MAX_PICTURES,
         splits=split.SPLITS,
         trained_on={c.label: c.training for c in run.summary.classes},
     )
@@ -105,7 +105,7 @@ def write(
 def _figures(
     run: Run, evaluation: Evaluation, predictions: pd.DataFrame, findings: pd.DataFrame
 ) -> dict[str, Any]:
-    """All of `evaluation.json`."""
+    """Return the content of `evaluation.json`."""
     module, classes = run.recipe.module, run.summary.classes
     counts = findings.groupby("kind", sort=False)["finding"].nunique()
     return {
@@ -139,7 +139,7 @@ def _figures(
 
 
 def _comparison(run: Run, compared: Comparison) -> dict[str, Any]:
-    """The comparison, with what the earlier model's own evaluation says of its photos."""
+    """Return the comparison, and how the photos of the earlier model differ."""
     earlier = json.loads((run.earlier / "evaluation.json").read_text(encoding="utf-8"))
     before = {c["label"]: _usable(c) for c in earlier.get("data", {}).get("classes", [])}
     after = {c.label: c.usable for c in run.summary.classes}
@@ -157,26 +157,26 @@ def _comparison(run: Run, compared: Comparison) -> dict[str, Any]:
     }
 
 
-def _usable(of_class: Mapping[str, int]) -> int:
-    return sum(of_class[part] for part in split.SPLITS)
+def _usable(class_counts: Mapping[str, int]) -> int:
+    return sum(class_counts[name] for name in split.SPLITS)
 
 
 def _findings(findings: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
-    """Of each kind, the findings that the page shows."""
+    """Return the findings of each kind that the page shows."""
     shown: dict[str, list[pd.DataFrame]] = {}
-    for kind, of_kind in findings.groupby("kind", sort=False):
-        groups = [group for _, group in of_kind.groupby("finding", sort=False)]
-        shown[str(kind)] = groups[:MOST_FINDINGS]
+    for kind, rows in findings.groupby("kind", sort=False):
+        groups = [group for _, group in rows.groupby("finding", sort=False)]
+        shown[str(kind)] = groups[:MAX_FINDINGS]
     return shown
 
 
 def _pictures(figures: dict[str, Any], findings: pd.DataFrame, image_dir: Place) -> dict[str, str]:
-    """The small pictures that the page shows, by path."""
-    paths = [str(row["path"]) for row in figures["misclassified"][:MOST_PICTURES]]
+    """Return the thumbnails that the page shows, by path."""
+    paths = [str(row["path"]) for row in figures["misclassified"][:MAX_PICTURES]]
     if figures["comparison"]:
-        paths += figures["comparison"]["broken_photos"][:MOST_FINDINGS]
+        paths += figures["comparison"]["broken_photos"][:MAX_FINDINGS]
     for groups in _findings(findings).values():
-        paths += [path for group in groups for path in group["path"].head(MOST_TOGETHER) if path]
+        paths += [path for group in groups for path in group["path"].head(MAX_PER_FINDING) if path]
     unique = list(dict.fromkeys(paths))
     uris = thumbnails.data_uris(image_dir / path for path in unique)
     return dict(zip(unique, uris, strict=True))

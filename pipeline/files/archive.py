@@ -14,7 +14,7 @@ SUFFIXES = (".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz")
 _MB = 2**20
 
 
-def unpack(file: Path, directory: Path, progress: Progress = silent) -> None:
+def unpack(file: Path, directory: Path, progress: Progress = silent, name: str = "") -> None:
     """Unpack a tar archive, compressed or not.
 
     If the archive contains a single folder, that folder's content is unpacked.
@@ -23,29 +23,30 @@ def unpack(file: Path, directory: Path, progress: Progress = silent) -> None:
         file: the archive.
         directory: must not exist. It is incomplete after an error: pass a temporary folder.
         progress: counts MB of the archive.
+        name: what error messages call the file; default: its path.
 
     Raises:
         UserError: if the file is not an archive, is damaged, or contains links, devices or paths
             outside the folder.
     """
     try:
-        _extract(file, directory, progress)
+        _extract(file, directory, progress, name or str(file))
         _unwrap(directory)
     except (tarfile.TarError, EOFError, zlib.error, LZMAError, ValueError) as error:
-        raise UserError(f"{file} cannot be unpacked: {_reason(file, error)}") from None
+        raise UserError(f"{name or file} cannot be unpacked: {_reason(file, error)}") from None
     except OSError as error:  # gzip's exceptions have no errno
         reason = error.strerror or _reason(file, error)
-        raise UserError(f"{file} cannot be unpacked: {reason}") from None
+        raise UserError(f"{name or file} cannot be unpacked: {reason}") from None
 
 
-def _extract(file: Path, directory: Path, progress: Progress) -> None:
+def _extract(file: Path, directory: Path, progress: Progress, name: str) -> None:
     directory.mkdir(parents=True)
     total = file.stat().st_size // _MB
     with file.open("rb") as content, tarfile.open(fileobj=content) as tar:
         for member in tar:
             if not (member.isfile() or member.isdir()):
                 raise UserError(
-                    f"{file} contains {member.name!r}, a link or device; models and photos need "
+                    f"{name} contains {member.name!r}, a link or device; models and photos need "
                     "neither, so the archive may be malicious: do not use it"
                 )
             tar.extract(member, directory, filter="data")

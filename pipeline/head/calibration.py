@@ -1,4 +1,4 @@
-"""How far a head's probabilities can be trusted, told from the validation photos.
+"""Calibration: how well a head's probabilities match its accuracy on the validation photos.
 
 Temperature and expected calibration error are those of Guo, Pleiss, Sun and Weinberger, "On
 calibration of modern neural networks", 2017.
@@ -15,28 +15,28 @@ from pipeline.head import softmax
 
 FILE = "calibration.json"
 PRECISIONS = (0.90, 0.95, 0.99)
-_BINS = 15
+BINS = 15  # of the expected calibration error, as in the paper
 _CHUNK = 2048  # photos
-_SPAN = np.log(20)  # the temperature is from a twentieth to twenty
+_SPAN = np.log(20)  # the temperature is between 1/20 and 20
 
 
 @dataclass(frozen=True)
 class CalibrationError:
-    """Mean distance of probability from accuracy, from 0 to 1, before and after the temperature."""
+    """Expected calibration error, from 0 to 1, before and after temperature scaling."""
 
     before: float | None = None
     after: float | None = None
 
 
 @dataclass(frozen=True)
-class Threshold:
-    """From which probability on best answers are right often enough.
+class PrecisionThreshold:
+    """The confidence threshold for a precision.
 
     Attributes:
-        precision: share of the answers from the threshold on that are to be right.
-        threshold: the lowest that reaches it on the validation photos; None where none does with
-            at least 1 / (1 - precision) photos, fewer than which cannot tell.
-        coverage: share of the validation photos from the threshold on.
+        precision: share of correct answers among those with at least this confidence.
+        threshold: lowest confidence that reaches the precision on the validation photos; None if
+            none does with at least 1 / (1 - precision) photos, the minimum for an estimate.
+        coverage: share of the validation photos with at least this confidence.
     """
 
     precision: float
@@ -46,23 +46,23 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the validation photos say of the probabilities; None where there is none.
+    """The calibration on the validation photos; values are None if there are none.
 
     Attributes:
-        temperature: that logits are best divided by.
-        folded_in: whether the head's weights are already divided by it.
-        expected_calibration_error: without the temperature and with it. The latter is a little
-            too good, since it is told from the photos that the temperature was fitted on.
-        validation: photos that all this was told from.
-        thresholds: for the probabilities of the head as it is written, so with the temperature
-            only where it is folded in.
+        temperature: best divisor of the logits.
+        folded_in: whether the head's weights are divided by it.
+        expected_calibration_error: without and with the temperature. The latter is slightly
+            optimistic, since the temperature is fitted on the same photos.
+        validation: number of validation photos.
+        thresholds: confidence thresholds of the head as written, that is, with the temperature
+            only if it is folded in.
     """
 
     temperature: float | None = None
     folded_in: bool = False
     expected_calibration_error: CalibrationError = CalibrationError()
     validation: int = 0
-    thresholds: tuple[Threshold, ...] = tuple(Threshold(p) for p in PRECISIONS)
+    thresholds: tuple[PrecisionThreshold, ...] = tuple(PrecisionThreshold(p) for p in PRECISIONS)
 
 
 def calibrate(logits: np.ndarray, classes: np.ndarray, fold_in: bool) -> Calibration:
@@ -70,53 +70,57 @@ def calibrate(logits: np.ndarray, classes: np.ndarray, fold_in: bool) -> Calibra
 
     Args:
         logits: float32 [n, classes], of the validation photos.
-        classes: int64 [n], the right ones.
+        classes: int64 [n], the true classes.
         fold_in: whether the temperature becomes part of the head.
     """
     if not len(classes):
         return Calibration()
     temperature, _ = fit_temperature(logits, classes)
     before, after = _answers(logits, classes, 1), _answers(logits, classes, temperature)
-    errors = CalibrationError(_expected_error(*before), _expected_error(*after))
+    errors = CalibrationError(expected_error(*before), expected_error(*after))
     written = after if fold_in else before
     thresholds = tuple(_threshold(*written, precision) for precision in PRECISIONS)
-    return Calibration(temperature, fold_in, errors, len(classes), thresholds)
+    return Calibration(
+        temperature=temperature,
+        folded_in=fold_in,
+        expected_calibration_error=errors,
+        validation=len(classes),
+        thresholds=thresholds,
+    )
 
 
 def write(calibration: Calibration, directory: Path) -> None:
-    """Write it as `calibration.json` into a folder that is there."""
+    """Write `calibration.json` into an existing folder."""
     (directory / FILE).write_text(json.dumps(asdict(calibration), indent=2) + "\n")
 
 
 def summary_lines(calibration: Calibration) -> Iterator[str]:
-    """What a user should know of it: one line each."""
+    """Yield what users should know about the calibration, one line each."""
     error = calibration.expected_calibration_error
     if not calibration.validation:
         return
-    how = "which is folded in" if calibration.folded_in else "which --calibrate folds in"
+    state = "folded in" if calibration.folded_in else "which --calibrate folds in"
     yield (
         f"Calibration error on the {calibration.validation:,} validation photos: "
         f"{error.before:.3f}, and {error.after:.3f} with temperature "
-        f"{calibration.temperature:.2f}, {how}"
+        f"{calibration.temperature:.2f}, {state}"
     )
-    for of in calibration.thresholds:
-        if of.threshold is None:
-            yield (
-                f"{of.precision:.0%} right: no threshold reaches that on enough of the "
-                f"{calibration.validation:,} validation photos"
-            )
+    for point in calibration.thresholds:
+        photos = f"{calibration.validation:,} validation photos"
+        if point.threshold is None:
+            yield f"{point.precision:.0%} precision: no threshold reaches it on enough of {photos}"
         else:
             yield (
-                f"{of.precision:.0%} right: from a probability of {of.threshold:.3f} on, which "
-                f"{of.coverage:.0%} of the {calibration.validation:,} validation photos reach"
+                f"{point.precision:.0%} precision at threshold {point.threshold:.3f} (coverage "
+                f"{point.coverage:.0%} of {photos})"
             )
 
 
 def fit_temperature(logits: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
-    """The temperature with the lowest cross-entropy, and this cross-entropy in nats.
+    """Return the temperature with the lowest cross-entropy, and this cross-entropy in nats.
 
-    One photo's weight pulls it towards 1: where few photos are all right, the cross-entropy alone
-    would make probabilities of exactly 1, as if that proved that all ever are.
+    A prior with the weight of one photo pulls the temperature towards 1: if a few photos are all
+    correct, cross-entropy alone would lead to probabilities of exactly 1.
     """
     from scipy.optimize import minimize_scalar
 
@@ -126,38 +130,45 @@ def fit_temperature(logits: np.ndarray, classes: np.ndarray) -> tuple[float, flo
     def loss(log_temperature: float) -> float:
         scale, total = np.float32(np.exp(-log_temperature)), log_temperature**2 / (2 * n)
         for start in range(0, n, _CHUNK):
-            of = classes[start : start + _CHUNK]
+            chunk = classes[start : start + _CHUNK]
             scaled = logits[start : start + _CHUNK] * scale
-            total += softmax.block_loss(scaled, of, weights[: len(of)], 0)
+            total += softmax.block_loss(scaled, chunk, weights[: len(chunk)], 0)
         return total
 
-    found = minimize_scalar(loss, bounds=(-_SPAN, _SPAN), method="bounded")
-    return float(np.exp(found.x)), float(found.fun)
+    minimum = minimize_scalar(loss, bounds=(-_SPAN, _SPAN), method="bounded")
+    return float(np.exp(minimum.x)), float(minimum.fun)
 
 
 def _answers(
     logits: np.ndarray, classes: np.ndarray, temperature: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probability of each photo's best answer, and whether it is right."""
+    """Return the confidence of each photo's best answer, and whether it is correct."""
     log_p = softmax.log_softmax(logits / np.float32(temperature))
     return np.exp(log_p.max(1)), log_p.argmax(1) == classes
 
 
-def _expected_error(probabilities: np.ndarray, right: np.ndarray) -> float:
-    """Over bins of equal width, the mean distance of mean probability and accuracy."""
-    bins = np.minimum((probabilities * _BINS).astype(np.int64), _BINS - 1)
-    apart = np.bincount(bins, weights=probabilities - right, minlength=_BINS)
-    return float(np.abs(apart).sum() / len(right))
+def expected_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """Return the expected calibration error over bins of equal width.
+
+    Args:
+        confidence: probability of each photo's best answer, [n].
+        correct: whether this answer is correct, bool [n].
+    """
+    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    gaps = np.bincount(bins, weights=confidence - correct, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(correct))
 
 
-def _threshold(probabilities: np.ndarray, right: np.ndarray, precision: float) -> Threshold:
+def _threshold(
+    probabilities: np.ndarray, right: np.ndarray, precision: float
+) -> PrecisionThreshold:
     order = np.argsort(-probabilities, kind="stable")
     ordered = probabilities[order]
     above = np.arange(1, len(order) + 1)
     good = np.cumsum(right[order]) >= precision * above - 1e-9
     good &= above >= round(1 / (1 - precision))
-    good[:-1] &= ordered[1:] < ordered[:-1]  # photos that are equally sure stay together
+    good[:-1] &= ordered[1:] < ordered[:-1]  # photos of equal confidence stay together
     if not good.any():
-        return Threshold(precision)
-    most = int(np.flatnonzero(good)[-1])
-    return Threshold(precision, float(ordered[most]), (most + 1) / len(order))
+        return PrecisionThreshold(precision)
+    last = int(np.flatnonzero(good)[-1])
+    return PrecisionThreshold(precision, float(ordered[last]), (last + 1) / len(order))

@@ -1,4 +1,4 @@
-"""Snapshots: what a long training leaves behind now and then, so that a killed one goes on."""
+"""Checkpoints: the saved state of a long training, from which it resumes after being killed."""
 
 import json
 import zipfile
@@ -10,45 +10,39 @@ import numpy as np
 
 from pipeline.files import atomic
 
-_DAMAGED = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    zipfile.BadZipFile,
-)  # what a damaged one raises
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 _FACTS = "facts"
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The latest snapshot of one training.
+    """The latest checkpoint of one training.
 
     Attributes:
-        path: of the file; None keeps nothing.
-        every: steps or iterations from one to the next; 0 writes none.
+        path: the file; None saves nothing.
+        every: steps or iterations between checkpoints; 0 saves none.
     """
 
     path: Path | None = None
     every: int = 0
 
     def due(self, number: int) -> bool:
-        """Whether one should be saved after so many steps."""
+        """Return whether a checkpoint is due after this number of steps."""
         return self.path is not None and self.every > 0 and number % self.every == 0
 
     def save(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Replace the snapshot, whole or not at all.
+        """Replace the checkpoint atomically.
 
         Args:
-            facts: what JSON can hold.
-            arrays: by name.
+            facts: JSON-serializable values.
+            arrays: arrays by name.
         """
         assert self.path is not None
         with atomic.write(self.path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **{_FACTS: np.array(json.dumps(facts)), **arrays})
 
     def load(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-        """What was saved last; None where there is nothing, or nothing that can be read."""
+        """Return what was saved last; None if there is no readable checkpoint."""
         if self.path is None or not self.path.exists():
             return None
         try:
@@ -59,6 +53,6 @@ class Checkpoints:
             return None
 
     def clear(self) -> None:
-        """Forget it: the training is done."""
+        """Delete the checkpoint at the end of the training."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)

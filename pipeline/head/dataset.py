@@ -1,8 +1,8 @@
-"""Examples: the photos that a head is trained or measured on, as standardised blocks of rows.
+"""The data set of the head: photos for training or evaluation, as standardized blocks of vectors.
 
-Few photos are read once and kept. Very many are read again at each pass, a block ahead of the
-computation, so that memory stays bounded. Blocks are of the same rows however the photos were
-stored, so that sums over them are the same to the last bit.
+Small data sets are read once and cached. Large ones are read again in every pass, one block ahead
+of the computation, so that memory is bounded. Blocks contain the same rows however the photos are
+stored, so that sums over them are bit-identical.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,21 +14,33 @@ import pandas as pd
 
 from pipeline.bottlenecks.reader import to_float32
 
-BLOCK_ROWS = 2048  # 10 MB of 1,280 features, which the processor's cache holds for two products
-KEPT_BYTES = 1 << 30  # of float32: about 200,000 photos of 1,280 features
-
 BatchIterator = Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
-"""Goes through photos in the same order each time: vectors [n, features] and labels [n], text."""
+"""Yields batches in the same order each time: vectors [n, features] and labels [n], text."""
 
 
 def in_memory(vectors: np.ndarray, labels: np.ndarray) -> BatchIterator:
-    """Passes over photos that are in memory."""
+    """Iterate over photos in memory."""
     return lambda: iter([(vectors, labels)])
 
 
 @dataclass(frozen=True)
+class Blocking:
+    """How vectors are held in memory.
+
+    Attributes:
+        rows: photos per block; 2,048 of 1,280 features are 10 MB, which fit into the processor's
+            cache.
+        cached_bytes: size of the float32 vectors up to which all of them are cached; the default
+            is about 200,000 photos of 1,280 features.
+    """
+
+    rows: int = 2048
+    cached_bytes: int = 1 << 30
+
+
+@dataclass(frozen=True)
 class Scaling:
-    """Mean and deviation of each feature, float32 [features]; a deviation of 0 becomes 1."""
+    """Mean and standard deviation of each feature, float32 [features]; 0 is replaced by 1."""
 
     mean: np.ndarray
     deviation: np.ndarray
@@ -36,142 +48,160 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Examples:
-    """Photos of known classes.
+    """Labelled photos.
 
     Attributes:
-        labels: of the classes, in alphabetical order.
-        classes: int64 [n], positions in `labels`.
-        scaling: that the vectors are standardised with.
-        kept: the blocks, where there was room for them.
-        again: reads the blocks where there was not.
+        labels: the classes, sorted.
+        classes: int64 [n], indices in `labels`.
+        scaling: mean and deviation by which vectors are standardized.
+        cached: the blocks, if they fit into memory.
+        stream: reads the blocks again, if they do not.
+        blocking: size of the blocks and of the cache.
     """
 
     labels: tuple[str, ...]
     classes: np.ndarray
     scaling: Scaling
-    kept: list[np.ndarray] | None
-    again: Callable[[], Iterator[np.ndarray]]
+    cached: list[np.ndarray] | None
+    stream: Callable[[], Iterator[np.ndarray]]
+    blocking: Blocking = Blocking()
 
     @classmethod
-    def read(cls, passes: BatchIterator, like: "Examples | None" = None) -> "Examples":
-        """Go through the photos once.
+    def read(
+        cls,
+        batches: BatchIterator,
+        like: "Examples | None" = None,
+        blocking: Blocking = Blocking(),
+    ) -> "Examples":
+        """Read the photos once.
 
         Args:
-            passes: the photos.
-            like: examples whose classes and scaling are taken over; photos of other classes are
-                left out. Without it, both are those of the photos themselves.
+            batches: the photos.
+            like: examples whose classes and scaling are used; photos of other classes are ignored.
+                Without it, classes and scaling are those of the photos themselves.
+            blocking: size of the blocks and of the cache; ignored with `like`.
         """
-        known = pd.Index(like.labels) if like else None
+        allowed = pd.Index(like.labels) if like else None
+        blocking = like.blocking if like else blocking
         moments = _Moments()
-        kept: list[np.ndarray] | None = []
-        names = [np.empty(0, dtype=object)]
-        for number, (block, of) in enumerate(_blocks(passes, known)):
+        cached: list[np.ndarray] | None = []
+        block_labels = [np.empty(0, dtype=object)]
+        for number, (block, names) in enumerate(_blocks(batches, allowed, blocking.rows)):
             moments.add(block)
-            names.append(of)
-            if kept is not None:
-                kept.append(block)
-                if number * kept[0].nbytes > KEPT_BYTES:
-                    kept = None
-        every_name = np.concatenate(names)
-        labels = like.labels if like else tuple(sorted(set(every_name)))
+            block_labels.append(names)
+            if cached is not None:
+                cached.append(block)
+                if number * cached[0].nbytes > blocking.cached_bytes:
+                    cached = None
+        all_labels = np.concatenate(block_labels)
+        labels = like.labels if like else tuple(sorted(set(all_labels)))
+        classes = pd.Index(labels).get_indexer(pd.Index(all_labels))
         scaling = like.scaling if like else moments.scaling()
 
-        def again() -> Iterator[np.ndarray]:
-            for block, _ in _blocks(passes, known):
-                yield _standardise(block, scaling)
+        def stream() -> Iterator[np.ndarray]:
+            for block, _ in _blocks(batches, allowed, blocking.rows):
+                yield _standardize(block, scaling)
 
-        for block in kept or ():
-            _standardise(block, scaling)
-        return cls(labels, pd.Index(labels).get_indexer(pd.Index(every_name)), scaling, kept, again)
+        for block in cached or ():
+            _standardize(block, scaling)
+        return cls(labels, classes, scaling, cached, stream, blocking)
 
     def __len__(self) -> int:
         return len(self.classes)
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """The rows of each block, and its vectors, float32 [rows, features]: not to be changed."""
+        """Yield the rows of each block and its read-only vectors, float32 [rows, features]."""
         start = 0
-        for block in _ahead(self.again()) if self.kept is None else self.kept:
+        for block in _ahead(self.stream()) if self.cached is None else self.cached:
             yield slice(start, start + len(block)), block
             start += len(block)
 
-    def joined(self, other: "Examples") -> "Examples":
-        """These, and then others like them."""
+    def concat(self, other: "Examples") -> "Examples":
+        """Return these examples followed by others with the same classes and scaling."""
 
-        def again() -> Iterator[np.ndarray]:
+        def stream() -> Iterator[np.ndarray]:
             for photos in (self, other):
-                yield from photos.again() if photos.kept is None else photos.kept
+                yield from photos.stream() if photos.cached is None else photos.cached
 
-        both = self.kept is not None and other.kept is not None
-        kept = [*(self.kept or ()), *(other.kept or ())] if both else None
+        both = self.cached is not None and other.cached is not None
+        cached = [*(self.cached or ()), *(other.cached or ())] if both else None
         classes = np.concatenate([self.classes, other.classes])
-        return Examples(self.labels, classes, self.scaling, kept, again)
+        return Examples(self.labels, classes, self.scaling, cached, stream, self.blocking)
 
     def sample(self) -> "Examples":
-        """All of them where they are kept, else as many as may be: an even share of each class."""
-        if self.kept is not None:
+        """Return all cached examples, or the largest sample with an even share of each class."""
+        if self.cached is not None:
             return self
-        every = -(-4 * len(self) * len(self.scaling.mean) // KEPT_BYTES)
-        of_class = pd.Series(self.classes).groupby(self.classes).cumcount().to_numpy()
-        return self.only(np.flatnonzero(of_class % every == 0))
+        every = -(-4 * len(self) * len(self.scaling.mean) // self.blocking.cached_bytes)
+        position = pd.Series(self.classes).groupby(self.classes).cumcount().to_numpy()
+        return self.subset(np.flatnonzero(position % every == 0))
 
-    def only(self, rows: np.ndarray) -> "Examples":
-        """Some of the rows, kept."""
-        vectors = self.take(rows)
-        blocks = [vectors[i : i + BLOCK_ROWS] for i in range(0, len(rows), BLOCK_ROWS)]
-        return Examples(self.labels, self.classes[rows], self.scaling, blocks, lambda: iter(blocks))
+    def subset(self, rows: np.ndarray) -> "Examples":
+        """Return some of the rows, cached."""
+        vectors = self.gather(rows)
+        size = self.blocking.rows
+        blocks = [vectors[i : i + size] for i in range(0, len(rows), size)]
+        return Examples(
+            self.labels,
+            self.classes[rows],
+            self.scaling,
+            blocks,
+            lambda: iter(blocks),
+            self.blocking,
+        )
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """The vectors of some rows, in any order: one pass where they are not kept."""
-        taken = np.empty((len(rows), len(self.scaling.mean)), np.float32)
-        for of, block in self.blocks():
-            inside = np.flatnonzero((rows >= of.start) & (rows < of.stop))
-            taken[inside] = block[rows[inside] - of.start]
-        return taken
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """Return the vectors of rows in any order, in one pass if they are not cached."""
+        vectors = np.empty((len(rows), len(self.scaling.mean)), np.float32)
+        for span, block in self.blocks():
+            inside = np.flatnonzero((rows >= span.start) & (rows < span.stop))
+            vectors[inside] = block[rows[inside] - span.start]
+        return vectors
 
 
 def _blocks(
-    passes: BatchIterator, known: pd.Index | None
+    batches: BatchIterator, allowed: pd.Index | None, block_rows: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of any size put together to blocks of BLOCK_ROWS, the last one shorter."""
+    """Regroup batches of any size into blocks of `block_rows`; the last one may be shorter."""
     block, labels, filled = np.empty((0, 0), np.float32), np.empty(0, dtype=object), 0
-    for vectors, names in passes():
-        if known is not None:
-            inside = known.get_indexer(pd.Index(names)) >= 0
+    for vectors, names in batches():
+        if allowed is not None:
+            inside = allowed.get_indexer(pd.Index(names)) >= 0
             vectors, names = vectors[inside], names[inside]
         start = 0
         while start < len(vectors):
             if not filled:
-                block = np.empty((BLOCK_ROWS, vectors.shape[1]), np.float32)
-                labels = np.empty(BLOCK_ROWS, dtype=object)
-            some = min(BLOCK_ROWS - filled, len(vectors) - start)
-            to_float32(vectors[start : start + some], out=block[filled : filled + some])
-            labels[filled : filled + some] = names[start : start + some]
-            start, filled = start + some, filled + some
-            if filled == BLOCK_ROWS:
+                block = np.empty((block_rows, vectors.shape[1]), np.float32)
+                labels = np.empty(block_rows, dtype=object)
+            count = min(block_rows - filled, len(vectors) - start)
+            to_float32(vectors[start : start + count], out=block[filled : filled + count])
+            labels[filled : filled + count] = names[start : start + count]
+            start, filled = start + count, filled + count
+            if filled == block_rows:
                 yield block, labels
                 filled = 0
     if filled:
         yield block[:filled].copy(), labels[:filled]
 
 
-def _standardise(block: np.ndarray, scaling: Scaling) -> np.ndarray:
-    """Standardise a block where it is."""
+def _standardize(block: np.ndarray, scaling: Scaling) -> np.ndarray:
+    """Standardize a block in place."""
     block -= scaling.mean
     block /= scaling.deviation
     return block
 
 
 def _ahead(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same blocks, the next one being read while this one is used."""
+    """Yield the same blocks, reading the next one while the current one is used."""
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(next, blocks, None)
-        while (block := coming.result()) is not None:
-            coming = reader.submit(next, blocks, None)
+        following = reader.submit(next, blocks, None)
+        while (block := following.result()) is not None:
+            following = reader.submit(next, blocks, None)
             yield block
 
 
 class _Moments:
-    """Count, mean and squared deviations of what was added so far (Chan, Golub, LeVeque 1979)."""
+    """Running count, mean and squared deviations (Chan, Golub and LeVeque, 1979)."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -1,4 +1,4 @@
-"""The search for a head: several of them, ranked by what the validation photos say."""
+"""The search over heads: rank several of them by their metrics on the validation photos."""
 
 import json
 import shlex
@@ -14,11 +14,11 @@ FORMAT_VERSION = 1  # raise it when the table changes
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained head that is compared.
+    """A trained head to compare.
 
     Attributes:
-        options: that it was trained with, by name.
-        directory: that `head.write` wrote.
+        options: its options by name.
+        directory: folder of the head.
     """
 
     options: dict[str, object]
@@ -26,20 +26,20 @@ class Candidate:
 
 
 def rank(candidates: list[Candidate]) -> pd.DataFrame:
-    """One row a head, best first: options, the L2 strength that was kept, figures, and its folder.
+    """Return one row per head, best first: metrics, options, the chosen L2 and the folder.
 
-    Best is the highest accuracy on validation, then the lowest calibrated cross-entropy.
+    The best head has the highest accuracy on validation, then the lowest calibrated cross-entropy.
     """
     rows = []
     for candidate in candidates:
         training = json.loads((candidate.directory / "training.json").read_text())
         (kept,) = (trial for trial in training["path"] if trial["l2"] == training["l2"])
-        figures = {
+        metrics = {
             name: kept[name]
             for name in ("validation_accuracy", "calibrated_cross_entropy", "training_accuracy")
         }
         rows.append(
-            {**figures, **candidate.options, "l2": kept["l2"], "head": str(candidate.directory)}
+            {**metrics, **candidate.options, "l2": kept["l2"], "head": str(candidate.directory)}
         )
     order, ascending = ["validation_accuracy", "calibrated_cross_entropy"], [False, True]
     return pd.DataFrame(rows).sort_values(
@@ -54,13 +54,13 @@ def write(table: pd.DataFrame, path: Path) -> None:
 
 
 def command(image_dir: str, output_dir: str, options: dict[str, object]) -> str:
-    """What a user can type to export a head of such options; others were as in luigi.cfg."""
+    """Return the command that exports a head with these options; others are those of luigi.cfg."""
     folders = f"IMAGE_DIR={shlex.quote(image_dir)} OUTPUT_DIR={shlex.quote(output_dir)}"
     words = [f"--{name.replace('_', '-')} {shlex.quote(str(options[name]))}" for name in options]
     return f'make train {folders} OPTIONS="{" ".join(words)}"'
 
 
 def summary_lines(table: pd.DataFrame) -> list[str]:
-    """The ranking as lines of text, without the folders but the best one's."""
+    """Return the ranking as lines of text, with the folder of the best head only."""
     text: str = table.drop(columns="head").to_string(index=False, float_format="{:.4g}".format)
     return [*text.splitlines(), f"The best head is in {table['head'][0]}"]

@@ -1,4 +1,4 @@
-"""How a head is trained: the settings that change it, checked."""
+"""Settings of the head, validated."""
 
 import json
 import math
@@ -16,15 +16,15 @@ BALANCED, NONE = "balanced", "none"
 
 @dataclass(frozen=True)
 class Sgd:
-    """How stochastic gradient descent goes, under retrain.py's names.
+    """Settings of stochastic gradient descent, under retrain.py's names.
 
     Attributes:
-        how_many_training_steps: at most; it stops when validation has long not improved.
-        learning_rate: of each step, on standardised features.
-        train_batch_size: photos a step.
-        eval_step_interval: steps from one evaluation to the next.
-        validation_batch_size: validation photos that an evaluation looks at; -1: all of them.
-        random_seed: of what is drawn.
+        how_many_training_steps: maximum; training stops early when validation stops improving.
+        learning_rate: learning rate for standardized features.
+        train_batch_size: photos per step.
+        eval_step_interval: steps between evaluations.
+        validation_batch_size: validation photos per evaluation; -1: all of them.
+        random_seed: seed of the random batches.
     """
 
     how_many_training_steps: int = 4000
@@ -37,8 +37,8 @@ class Sgd:
     def __post_init__(self) -> None:
         for name in ("how_many_training_steps", "train_batch_size", "eval_step_interval"):
             _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        good = 0 < self.learning_rate < math.inf
-        _check("learning_rate", self.learning_rate, good, "a positive number")
+        valid = 0 < self.learning_rate < math.inf
+        _check("learning_rate", self.learning_rate, valid, "a positive number")
         size = self.validation_batch_size
         _check("validation_batch_size", size, size >= 1 or size == -1, "at least 1, or -1 for all")
         _check("random_seed", self.random_seed, self.random_seed >= 0, "at least 0")
@@ -46,15 +46,16 @@ class Sgd:
 
 @dataclass(frozen=True)
 class Settings:
-    """All that makes a head, besides the photos.
+    """Everything but the photos that determines a head.
 
     Attributes:
-        l2: strength; 0 chooses it on the validation photos, or leaves it out with SGD.
-        class_weighting: balanced gives each class the same weight in the loss, none each photo.
-        class_weights: (label, factor): how many times as much a class counts then.
-        label_smoothing: share of each target that is spread over all classes.
+        l2: L2 strength; 0 chooses it on the validation photos, or means none with SGD.
+        class_weighting: `balanced` gives all classes the same weight in the loss, `none` gives all
+            photos the same weight.
+        class_weights: pairs of label and factor, by which the weight of a class is multiplied.
+        label_smoothing: share of each target that is spread evenly over all classes.
         calibrate: whether the fitted temperature is folded into the head.
-        sgd: stochastic gradient descent in place of L-BFGS.
+        sgd: stochastic gradient descent instead of L-BFGS.
     """
 
     l2: float = 0
@@ -65,47 +66,47 @@ class Settings:
     sgd: Sgd | None = None
 
     def __post_init__(self) -> None:
-        good = 0 <= self.l2 < math.inf
-        _check("l2", self.l2, good, "0, which chooses it, or a positive number")
-        good = 0 <= self.label_smoothing < 1
-        _check("label_smoothing", self.label_smoothing, good, "at least 0 and below 1")
+        valid = 0 <= self.l2 < math.inf
+        _check("l2", self.l2, valid, "0, to choose it automatically, or a positive number")
+        valid = 0 <= self.label_smoothing < 1
+        _check("label_smoothing", self.label_smoothing, valid, "at least 0 and below 1")
 
     def refuse_unknown(self, labels: Sequence[str]) -> None:
-        """See that `class_weights` names only classes that are there.
+        """Check that `class_weights` names only existing classes.
 
         Raises:
-            UserError: where there is no such class.
+            UserError: if there is no such class.
         """
         for label, _ in self.class_weights:
             if label not in labels:
                 raise UserError(
-                    f"class_weights names {label!r}, which is no class with training photos; "
-                    "write it as its folder is called"
+                    f"class_weights names {label!r}, which is not a class with training photos; "
+                    "use the folder name"
                 )
 
     def photo_weights(self, examples: Examples) -> np.ndarray:
-        """What each photo counts in the loss, float32 [n], in sum 1.
+        """Return the weight of each photo in the loss, float32 [n], with the sum 1.
 
         Raises:
-            UserError: where `class_weights` names a class that has no photos here.
+            UserError: if `class_weights` names a class without photos.
         """
         labels = examples.labels
         counts = np.bincount(examples.classes, minlength=len(labels))
         balanced = self.class_weighting == BALANCED
-        of_class = 1 / counts if balanced else np.ones(len(labels))
+        class_weights = 1 / counts if balanced else np.ones(len(labels))
         self.refuse_unknown(labels)
         for label, factor in self.class_weights:
-            of_class[labels.index(label)] *= factor
-        weights = of_class[examples.classes]
+            class_weights[labels.index(label)] *= factor
+        weights = class_weights[examples.classes]
         shares: np.ndarray = (weights / weights.sum()).astype(np.float32)
         return shares
 
 
 def parse_class_weights(text: str) -> tuple[tuple[str, float], ...]:
-    """Read the option `class_weights`: JSON such as {"rose": 2}, or nothing.
+    """Parse the option `class_weights`: JSON such as {"rose": 2}, or an empty string.
 
     Raises:
-        UserError: where it is no such table of positive numbers.
+        UserError: if it is not a table of positive numbers.
     """
     try:
         table = json.loads(text or "{}")
@@ -114,11 +115,11 @@ def parse_class_weights(text: str) -> tuple[tuple[str, float], ...]:
         pairs = (("", 0.0),)
     if not all(0 < weight < math.inf for _, weight in pairs):
         raise UserError(
-            f'class_weights is {text}; it must be labels with positive numbers, as {{"rose": 2}}'
+            f'class_weights is {text}; it must map labels to positive numbers, as in {{"rose": 2}}'
         )
     return pairs
 
 
-def _check(name: str, value: float, good: bool, wanted: str) -> None:
-    if not good:
-        raise UserError(f"{name} is {value:g}; it must be {wanted}")
+def _check(name: str, value: float, valid: bool, allowed: str) -> None:
+    if not valid:
+        raise UserError(f"{name} is {value:g}; it must be {allowed}")

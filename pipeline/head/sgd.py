@@ -1,8 +1,7 @@
-"""Softmax regression by stochastic gradient descent, as retrain.py trained it.
+"""Softmax regression by stochastic gradient descent, as in retrain.py.
 
-Each step draws a class and then one of its photos, over and over, for a batch. Unlike retrain.py,
-it goes on standardised features, keeps the solution that did best on validation, and stops when
-that has long not changed.
+For each photo of a batch, a class is drawn and then one of its photos. Unlike retrain.py, features
+are standardized, the best solution on validation is kept, and training stops early.
 """
 
 from collections.abc import Iterator
@@ -19,8 +18,8 @@ from pipeline.head.tensorboard import TRAINING, TensorBoardWriter
 from pipeline.head.trial import OptimizationResult, Trial
 from pipeline.progress import Progress
 
-_PATIENCE = 100  # evaluations without a better one before it stops
-_DRAWN_ROWS = 65_536  # photos fetched at once, for as many steps as they make: 336 MB of 1,280
+_PATIENCE = 100  # evaluations without improvement before training stops
+_DRAWN_ROWS = 65_536  # photos that are read at once, for several steps: 336 MB of 1,280
 
 
 def train(
@@ -28,27 +27,27 @@ def train(
     validation: Examples,
     settings: Settings,
     progress: Progress,
-    snapshots: Checkpoints,
+    checkpoints: Checkpoints,
     summaries: TensorBoardWriter,
 ) -> OptimizationResult:
-    """Train, and keep the solution with the best evaluation; the last one without validation.
+    """Train, and keep the solution with the best evaluation, or the last one without validation.
 
     Args:
         training, validation: the two splits.
-        settings: of the head, with `sgd`; its L2 strength is 0 unless given.
-        progress: told of the steps.
-        snapshots: where the run is kept while it goes on.
-        summaries: get the figures of each evaluation.
+        settings: settings of the head, including `sgd`.
+        progress: counts the steps.
+        checkpoints: where the state is saved.
+        summaries: receives the metrics of each evaluation.
 
     Raises:
-        UserError: where the learning rate is so high that the loss grows without end.
+        UserError: if the learning rate is so high that the loss diverges.
     """
     sgd, l2 = settings.sgd, settings.l2
     assert sgd is not None
     sample = _sample(validation, sgd)
     solution = np.zeros((len(training.scaling.mean) + 1, len(training.labels)), np.float32)
     best, best_trial, first = solution.copy(), Trial(l2, 0), 0
-    saved = snapshots.load()
+    saved = checkpoints.load()
     if saved:
         facts, arrays = saved
         solution, best = arrays["solution"], arrays["best"]
@@ -63,45 +62,45 @@ def train(
             solution[-1] -= sgd.learning_rate * error.sum(0)
         if not np.isfinite(solution).all():
             raise UserError(
-                f"learning_rate is {sgd.learning_rate:g}, with which the loss grows without end; "
-                "take a lower one"
+                f"learning_rate is {sgd.learning_rate:g}, with which the loss diverges; choose a "
+                "lower one"
             )
         last = number == sgd.how_many_training_steps
         if last or number % sgd.eval_step_interval == 0:
             progress(number, sgd.how_many_training_steps, "steps of the head")
             on_batch = softmax.metrics(vectors @ solution[:-1] + solution[-1], classes)
             trial = Trial.of(l2, number, solution, on_batch, sample)
-            summaries.figures(TRAINING, number, loss=loss)
-            trial.tell(summaries, number, solution)
-            if not best_trial.iterations or trial.badness() <= best_trial.badness():
+            summaries.metrics(TRAINING, number, loss=loss)
+            trial.log(summaries, number, solution)
+            if not best_trial.iterations or trial.objective() <= best_trial.objective():
                 best, best_trial = solution.copy(), trial
             if number - best_trial.iterations >= _PATIENCE * sgd.eval_step_interval:
                 break
-        if snapshots.due(number):
+        if checkpoints.due(number):
             facts = {"steps": number, "best": asdict(best_trial)}
-            snapshots.save(facts, {"solution": solution, "best": best})
+            checkpoints.save(facts, {"solution": solution, "best": best})
     on_all = softmax.measure(training, best)
     kept = Trial.of(l2, best_trial.iterations, best, on_all, validation)
-    return OptimizationResult(best, best, (kept,), l2)
+    return OptimizationResult(measured=best, final=best, trials=(kept,), l2=l2)
 
 
 def _sample(validation: Examples, sgd: Sgd) -> Examples:
-    """The validation photos that evaluations look at: always the same, so that they compare."""
+    """Return the validation photos for evaluations: always the same, for comparability."""
     if sgd.validation_batch_size == -1 or sgd.validation_batch_size >= len(validation):
         return validation
     generator = np.random.default_rng(sgd.random_seed)
-    return validation.only(generator.choice(len(validation), sgd.validation_batch_size, False))
+    return validation.subset(generator.choice(len(validation), sgd.validation_batch_size, False))
 
 
 def _batches(
     training: Examples, weights: np.ndarray, sgd: Sgd, first: int
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Number, vectors and classes of each step's batch after the first so many.
+    """Yield the number, vectors and classes of each batch after step `first`.
 
-    What a step draws depends on the seed and its number alone.
+    The photos of a step depend only on the seed and its number.
     """
-    of_class = np.bincount(training.classes, weights)
-    share = of_class / of_class.sum()
+    class_weights = np.bincount(training.classes, weights)
+    share = class_weights / class_weights.sum()
     counts = np.bincount(training.classes)
     by_class, starts = np.argsort(training.classes, kind="stable"), np.cumsum(counts) - counts
 
@@ -112,9 +111,12 @@ def _batches(
         return rows
 
     numbers = range(first + 1, sgd.how_many_training_steps + 1)
-    together = max(1, _DRAWN_ROWS // sgd.train_batch_size)
-    for some in (numbers[i : i + together] for i in range(0, len(numbers), together)):
-        drawn = [draw(number) for number in some]
-        vectors = training.take(np.concatenate(drawn)).reshape(len(some), sgd.train_batch_size, -1)
-        for number, rows, batch in zip(some, drawn, vectors, strict=True):
+    steps_at_once = max(1, _DRAWN_ROWS // sgd.train_batch_size)
+    for start in range(0, len(numbers), steps_at_once):
+        steps = numbers[start : start + steps_at_once]
+        drawn = [draw(number) for number in steps]
+        vectors = training.gather(np.concatenate(drawn)).reshape(
+            len(steps), sgd.train_batch_size, -1
+        )
+        for number, rows, batch in zip(steps, drawn, vectors, strict=True):
             yield number, batch, training.classes[rows]

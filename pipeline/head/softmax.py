@@ -1,7 +1,7 @@
-"""Softmax regression: its loss and gradient, and how good its answers are, block by block.
+"""Softmax regression: loss, gradient and metrics, computed block by block.
 
-A solution is float32 [features + 1, classes] for standardised features; its last row is the bias.
-Products are in float32, sums over blocks in float64.
+A solution is float32 [features + 1, classes] for standardized features; its last row is the bias.
+Products are computed in float32, and sums over blocks in float64.
 """
 
 from contextlib import nullcontext
@@ -10,39 +10,39 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from pipeline.head.dataset import BLOCK_ROWS, Examples
+from pipeline.head.dataset import Examples
 from pipeline.head.lbfgs import Function
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Cross-entropy in nats and accuracy from 0 to 1, each photo counting the same."""
+    """Unweighted cross-entropy in nats, and accuracy from 0 to 1."""
 
     cross_entropy: float
     accuracy: float
 
 
 def objective(examples: Examples, weights: np.ndarray, l2: float, smoothing: float) -> Function:
-    """sum(weights * cross-entropy) + l2 / 2 * |W|^2 as a function of the solution.
+    """Return the function sum(weights * cross-entropy) + l2 / 2 * |W|^2 of a solution.
 
-    The bias goes free.
+    The bias is not regularized.
 
     Args:
-        examples: to train on.
-        weights: float32 [n], of the photos, that sum to 1.
-        l2: strength.
-        smoothing: share of each photo's target that is spread evenly over all classes.
+        examples: the training photos.
+        weights: float32 [n], weights of the photos with the sum 1.
+        l2: L2 strength.
+        smoothing: share of each target that is spread evenly over all classes.
     """
     number = len(examples.labels)
-    logits_buffer = np.empty((BLOCK_ROWS, number), np.float32)
+    logits_buffer = np.empty((examples.blocking.rows, number), np.float32)
     features = len(examples.scaling.mean)
     product = np.empty((features, number), np.float32)
 
     def loss_and_gradient(solution: np.ndarray) -> tuple[float, np.ndarray]:
         loss = l2 / 2 * float(np.vdot(solution[:-1], solution[:-1]))
         gradient = np.zeros(solution.shape)
-        # While Arrow reads with all cores, a BLAS thread that waits for work takes one from it.
-        streamed = examples.kept is None
+        # While Arrow reads with all cores, a BLAS thread that waits for work would occupy one.
+        streamed = examples.cached is None
         with threadpool_limits(1, "blas") if streamed else nullcontext():
             for rows, vectors in examples.blocks():
                 logits = np.matmul(vectors, solution[:-1], out=logits_buffer[: len(vectors)])
@@ -59,11 +59,11 @@ def objective(examples: Examples, weights: np.ndarray, l2: float, smoothing: flo
 def block_loss(
     logits: np.ndarray, classes: np.ndarray, weights: np.ndarray, smoothing: float
 ) -> float:
-    """The weighted loss of some photos; `logits` are replaced by its gradient with respect to them.
+    """Return the weighted loss of photos, and replace `logits` by its gradient.
 
     Args:
-        logits: float32 [n, classes].
-        classes: int64 [n], the right ones.
+        logits: float32 [n, classes]; afterwards, the gradient of the loss.
+        classes: int64 [n], the true classes.
         weights: float32 [n].
         smoothing: as in `objective`.
     """
@@ -84,7 +84,7 @@ def block_loss(
 
 
 def logits(examples: Examples, solution: np.ndarray) -> np.ndarray:
-    """float32 [n, classes]."""
+    """Return the logits of all photos, float32 [n, classes]."""
     answers = np.empty((len(examples), len(examples.labels)), np.float32)
     for rows, vectors in examples.blocks():
         np.matmul(vectors, solution[:-1], out=answers[rows])
@@ -93,7 +93,7 @@ def logits(examples: Examples, solution: np.ndarray) -> np.ndarray:
 
 
 def measure(examples: Examples, solution: np.ndarray) -> Metrics | None:
-    """How good a solution is; None where there is no photo."""
+    """Return the metrics of a solution; None if there are no photos."""
     if not len(examples):
         return None
     scores = [
@@ -104,20 +104,20 @@ def measure(examples: Examples, solution: np.ndarray) -> Metrics | None:
 
 
 def metrics(logits: np.ndarray, classes: np.ndarray) -> Metrics:
-    """How good some answers are, float32 [n, classes], where int64 [n] are right."""
-    loss, right = _score(logits, classes)
-    return Metrics(loss / len(logits), right / len(logits))
+    """Return the metrics of logits, float32 [n, classes], for the true classes, int64 [n]."""
+    loss, correct = _score(logits, classes)
+    return Metrics(loss / len(logits), correct / len(logits))
 
 
 def _score(logits: np.ndarray, classes: np.ndarray) -> tuple[float, int]:
-    """Sum of the cross-entropies, and number of right answers."""
+    """Return the sum of the cross-entropies and the number of correct answers."""
     log_p = log_softmax(logits)
     loss = -float(log_p[np.arange(len(log_p)), classes].sum(dtype=np.float64))
     return loss, int((log_p.argmax(1) == classes).sum())
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Logarithms of the probabilities, [n, classes]."""
+    """Return the logarithms of the probabilities, [n, classes]."""
     shifted = logits - logits.max(1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(1, keepdims=True))
     log_p: np.ndarray = shifted

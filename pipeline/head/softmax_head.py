@@ -21,7 +21,7 @@ class Head:
     """A trained softmax layer: probabilities = softmax(features @ weights + bias).
 
     Attributes:
-        labels: of the classes, in the order of the outputs.
+        labels: the classes, in the order of the outputs.
         weights: float32 [features, classes].
         bias: float32 [classes].
     """
@@ -31,7 +31,7 @@ class Head:
     bias: np.ndarray
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """float32 [n, features] -> float32 [n, classes]."""
+        """Return probabilities, float32 [n, classes], for features, float32 [n, features]."""
         logits = features @ self.weights + self.bias
         probabilities: np.ndarray = np.exp(softmax.log_softmax(logits))
         return probabilities
@@ -39,13 +39,13 @@ class Head:
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """How a head came about.
+    """How a head was trained.
 
     Attributes:
-        l2: the strength of the head that was kept.
-        training, validation: photos of each split.
-        path: the strengths tried, in order.
-        calibration: what the validation photos say of its probabilities.
+        l2: L2 strength of the head.
+        training, validation: number of photos of each split.
+        path: the L2 strengths tried, in order.
+        calibration: calibration of its probabilities on the validation photos.
     """
 
     l2: float
@@ -56,9 +56,7 @@ class TrainingRecord:
 
 
 def write(head: Head, record: TrainingRecord, directory: Path) -> None:
-    """Write a head as `head.npz`, and as JSON how it came about (`training.json`) and how far its
-    probabilities can be trusted (`calibration.json`).
-    """
+    """Write a head (`head.npz`), how it was trained (`training.json`) and `calibration.json`."""
     with atomic.write(directory) as temporary:
         temporary.mkdir()
         np.savez(
@@ -74,10 +72,10 @@ def write(head: Head, record: TrainingRecord, directory: Path) -> None:
 
 
 def read(directory: Path) -> Head:
-    """Read what `write` wrote.
+    """Read a head.
 
     Raises:
-        UserError: where it is damaged.
+        UserError: if the file is damaged.
     """
     path = directory / "head.npz"
     try:

@@ -1,4 +1,4 @@
-"""Summaries of a training, for TensorBoard to show. TensorFlow is not needed to write them."""
+"""TensorBoard summaries of a training, written without TensorFlow."""
 
 from pathlib import Path
 from types import TracebackType
@@ -6,22 +6,22 @@ from typing import Any
 
 import numpy as np
 
-TRAINING, VALIDATION = "train", "validation"  # as retrain.py called the two curves
+TRAINING, VALIDATION = "train", "validation"  # names of the curves in retrain.py
 
 
 class TensorBoardWriter:
-    """Writes figures and histograms to a new folder, one curve a split; nothing without a folder.
+    """Write metrics and histograms to a new folder, or nothing without a folder.
 
     Args:
-        directory: of this run alone. What other runs wrote is never touched.
+        directory: folder of this run; those of other runs are not touched.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory
         self._writers: dict[str, Any] = {}  # of tensorboardX
 
-    def figures(self, split: str, step: int, **values: float | None) -> None:
-        """Write a point of some curves; None leaves a gap."""
+    def metrics(self, split: str, step: int, **values: float | None) -> None:
+        """Write a point of each curve; None leaves a gap."""
         if self._directory:
             for name, value in values.items():
                 if value is not None:

@@ -1,4 +1,4 @@
-"""The head: the softmax layer, from its training to its files."""
+"""Training the head, the softmax layer on top of the module."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.head import calibration, l2_path, sgd, softmax
 from pipeline.head.checkpoints import Checkpoints
-from pipeline.head.dataset import BatchIterator, Examples
+from pipeline.head.dataset import BatchIterator, Blocking, Examples
 from pipeline.head.settings import Settings
 from pipeline.head.softmax_head import Head, TrainingRecord
 from pipeline.head.tensorboard import TensorBoardWriter
@@ -20,59 +20,65 @@ def train(
     validation: BatchIterator,
     settings: Settings = Settings(),  # noqa: B008, it is frozen
     progress: Progress = silent,
-    snapshots: Checkpoints = Checkpoints(),  # noqa: B008
+    checkpoints: Checkpoints = Checkpoints(),  # noqa: B008
     summaries: Path | None = None,
+    blocking: Blocking = Blocking(),  # noqa: B008
 ) -> tuple[Head, TrainingRecord]:
-    """Train a head, and keep what does best on the validation photos.
+    """Train a head, keeping the best one on the validation photos.
 
     Args:
-        training: its labels become the classes, in alphabetical order.
-        validation: photos of other labels are left out.
-        settings: how.
-        progress: told of what is being tried.
-        snapshots: where a run that is killed is gone on with.
-        summaries: a new folder for what TensorBoard shows.
+        training: training photos; their labels, sorted, become the classes.
+        validation: validation photos; those with other labels are ignored.
+        settings: how to train.
+        progress: reports what is being tried.
+        checkpoints: where a killed training resumes.
+        summaries: new folder for TensorBoard.
+        blocking: how vectors are held in memory.
 
     Raises:
-        UserError: for fewer than two classes, or settings that do not fit.
+        UserError: if there are fewer than two classes, or the settings do not match them.
     """
-    photos = Examples.read(training)
+    photos = Examples.read(training, blocking=blocking)
     if len(photos.labels) < 2:
         raise UserError(
-            f"only {len(photos.labels)} class has training photos that could be decoded, and a "
+            f"only {len(photos.labels)} class has training photos that can be decoded, and a "
             "classifier needs at least two; add a folder of photos for each class"
         )
-    others = Examples.read(validation, like=photos)
-    optimise = sgd.train if settings.sgd else l2_path.train
-    with TensorBoardWriter(summaries) as written:
-        outcome = optimise(photos, others, settings, progress, snapshots, written)
-    logits = softmax.logits(others, outcome.measured)
-    calibrated = calibration.calibrate(logits, others.classes, settings.calibrate)
-    solution = outcome.final
+    validation_photos = Examples.read(validation, like=photos)
+    optimize = sgd.train if settings.sgd else l2_path.train
+    with TensorBoardWriter(summaries) as writer:
+        result = optimize(photos, validation_photos, settings, progress, checkpoints, writer)
+    logits = softmax.logits(validation_photos, result.measured)
+    calibrated = calibration.calibrate(logits, validation_photos.classes, settings.calibrate)
+    solution = result.final
     if calibrated.folded_in and calibrated.temperature:
         solution = solution / np.float32(calibrated.temperature)
     return _unscaled(photos, solution), TrainingRecord(
-        outcome.l2, len(photos), len(others), outcome.trials, calibrated
+        l2=result.l2,
+        training=len(photos),
+        validation=len(validation_photos),
+        path=result.trials,
+        calibration=calibrated,
     )
 
 
-def summary_lines(training: TrainingRecord) -> Iterator[str]:
-    """What a user should know of a training: one line each."""
-    yield f"Head: trained on {training.training:,} photos with L2 strength {training.l2:g}"
-    yield from calibration.summary_lines(training.calibration)
+def summary_lines(record: TrainingRecord) -> Iterator[str]:
+    """Yield what users should know about a training, one line each."""
+    yield f"Head: trained on {record.training:,} photos with L2 strength {record.l2:g}"
+    yield from calibration.summary_lines(record.calibration)
 
 
-def warnings(training: TrainingRecord) -> Iterator[str]:
-    """What a user should do something about: one line each."""
-    if not training.validation:
+def warnings(record: TrainingRecord) -> Iterator[str]:
+    """Yield what users should act on, one line each."""
+    if not record.validation:
         yield (
-            "There is no validation photo to choose and calibrate the head with; add photos or "
+            "There are no validation photos for choosing and calibrating the head; add photos or "
             "raise validation_percentage"
         )
 
 
 def _unscaled(examples: Examples, solution: np.ndarray) -> Head:
-    """Fold the standardisation into the layer, so that it takes the features as they come."""
+    """Fold the standardization into the layer, so that it takes unscaled features."""
     weights = solution[:-1] / examples.scaling.deviation[:, None]
     bias = solution[-1] - examples.scaling.mean @ weights
     return Head(examples.labels, weights.astype(np.float32), bias.astype(np.float32))

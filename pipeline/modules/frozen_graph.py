@@ -1,8 +1,8 @@
-"""A module as one graph of constants: all that the bottleneck stage needs of it.
+"""A module frozen to a graph of constants, which is all that the bottleneck stage needs.
 
-A SavedModel brings its functions for training, its variables and their checkpoint; to restore them
-all takes longer than several batches. Here they are made constants, and what depends on nothing
-else, such as kernels scaled by a batch norm, is computed once. Vectors stay the same to the bit.
+Restoring a SavedModel with its training functions, variables and checkpoint takes longer than
+several batches. A frozen graph has constants instead, and values that depend only on constants,
+such as kernels scaled by a batch norm, are precomputed. Vectors stay bit-identical.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ _INPUT, _OUTPUT = "photos", "Identity"
 
 
 def freeze(module: Module, batch: int, path: Path) -> Module:
-    """Write a module as a graph for so many photos at a time.
+    """Write a module as a frozen graph for batches of the given size.
 
     Returns:
-        The module, which now knows of the graph; unchanged where it cannot be frozen, for it has
-        a table, say, or more than the 2 GB that fit into a file of this kind.
+        The module with the path of the graph. It is unchanged if it cannot be frozen, for example
+        because it has a lookup table or is larger than 2 GB, the limit of the file format.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
@@ -35,11 +35,11 @@ def freeze(module: Module, batch: int, path: Path) -> Module:
     function = tf.function(call, input_signature=[shape], autograph=False)
     try:
         constant = convert_variables_to_constants_v2(function.get_concrete_function())
-        if len(constant.inputs) > 1:  # a table, which only the SavedModel can fill
+        if len(constant.inputs) > 1:  # a lookup table, which only the SavedModel can initialize
             return module
         graph = _without_input(_folded(constant.graph.as_graph_def()))
         content = graph.SerializeToString(deterministic=True)
-    except Exception:  # whatever is in the way, the SavedModel itself will do
+    except Exception:  # for whatever reason: the SavedModel itself works as well
         return module
     with atomic.write(path) as temporary:
         temporary.write_bytes(content)
@@ -48,9 +48,9 @@ def freeze(module: Module, batch: int, path: Path) -> Module:
 
 
 def load(module: Module, batch: int) -> Callable[[Any], Any] | None:
-    """The frozen module, for as many photos as it was frozen for; None where it is not to be had.
+    """Return the frozen module for batches of the size it was frozen for, or None.
 
-    It is a function from images, float32 [batch, height, width, 3] in [0, 1], to features,
+    The function takes images, float32 [batch, height, width, 3] in [0, 1], and returns features,
     float32 [batch, features].
     """
     import tensorflow as tf
@@ -68,13 +68,13 @@ def load(module: Module, batch: int) -> Callable[[Any], Any] | None:
         graph.ParseFromString(content)
         shape = tf.TensorSpec([batch, module.height, module.width, 3], tf.float32)
         function: Callable[[Any], Any] = tf.compat.v1.wrap_function(call, [shape])
-    except Exception:  # not frozen, or not on this machine
+    except Exception:  # not frozen, or frozen on another machine
         return None
     return function
 
 
 def _folded(graph: Any) -> Any:
-    """The graph with all computed that depends on constants alone."""
+    """Return the graph with constant folding applied."""
     import tensorflow as tf
     from tensorflow.core.protobuf.config_pb2 import ConfigProto
     from tensorflow.python.grappler import tf_optimizer
@@ -82,19 +82,19 @@ def _folded(graph: Any) -> Any:
     with tf.Graph().as_default() as imported:
         tf.graph_util.import_graph_def(graph, name="")
     meta = tf.compat.v1.train.export_meta_graph(graph=imported, graph_def=graph)
-    meta.collection_def["train_op"].node_list.value.append(_OUTPUT)  # what must stay
+    meta.collection_def["train_op"].node_list.value.append(_OUTPUT)  # which must be kept
     config = ConfigProto()
     config.graph_options.rewrite_options.optimizers.extend(["constfold", "dependency"])
     return tf_optimizer.OptimizeGraph(config, meta)
 
 
 def _without_input(graph: Any) -> Any:
-    """The graph as the body of a function, whose argument takes the place of the placeholder."""
-    nodes = sorted(graph.node, key=lambda node: str(node.name))  # the same bytes each time
+    """Return the graph as a function body, in which the argument replaces the placeholder."""
+    nodes = sorted(graph.node, key=lambda node: str(node.name))  # for reproducible bytes
     del graph.node[:]
     for node in nodes:
         if node.name != _INPUT:
-            # Constants wait for it.
+            # Constants have control dependencies on it.
             node.input[:] = [name for name in node.input if name != f"^{_INPUT}"]
             graph.node.append(node)
     return graph

@@ -1,4 +1,4 @@
-"""Feature-extraction modules: from a handle to something that turns photos into vectors."""
+"""A prepared module: what is known about it, and how it is loaded."""
 
 import functools
 import json
@@ -15,18 +15,18 @@ from pipeline.modules import signatures
 
 @dataclass(frozen=True)
 class Module:
-    """A module that is ready to use.
+    """A prepared module.
 
     Attributes:
-        handle: what the user called it by.
-        directory: of its SavedModel.
-        digest: SHA-256 over its content, whatever its path.
+        handle: the handle that the user passed.
+        directory: folder of its SavedModel.
+        digest: SHA-256 of its content, independent of its path.
         height, width: pixels of its input, float32 [batch, height, width, 3] in [0, 1].
-        features: length of the vector it gives, float32 [batch, features].
-        image_range: which numbers it was trained with, one of `interface.RANGES`.
-        signature: which of its signatures is called; empty for the module itself.
-        licence: of its weights, where it is known.
-        frozen: path of its graph for the bottleneck stage; empty where there is none.
+        features: length of its vectors, float32 [batch, features].
+        image_range: pixel range that it expects, one of `signatures.RANGES`.
+        signature: name of the signature that is called; empty for the module itself.
+        licence: licence of its weights, if known.
+        frozen: path of its frozen graph; empty if there is none.
         frozen_digest: SHA-256 of that file.
     """
 
@@ -44,61 +44,61 @@ class Module:
 
 
 class _UnreadableError(UserError):
-    """TensorFlow cannot load a module: it may be damaged."""
+    """TensorFlow cannot load a module, which may be damaged."""
 
 
 def write(module: Module, path: Path) -> None:
-    """Write what is known of a module as JSON."""
+    """Write the description of a module as JSON."""
     with atomic.write(path) as temporary:
         temporary.write_text(json.dumps(asdict(module), indent=2) + "\n")
 
 
 def read(path: Path) -> Module:
-    """Read what `write` wrote."""
+    """Read the description of a module."""
     return Module(**json.loads(path.read_text()))
 
 
 @functools.lru_cache(maxsize=1)
 def load(module: Module) -> tuple[Callable[[Any], Any], Any]:
-    """Load a module, once a process.
+    """Load a module, once per process.
 
     Returns:
-        The module as a function from images, float32 [batch, height, width, 3] in [0, 1], for any
-        batch, to features, float32 [batch, features]; and the object that holds its variables, to
-        be kept with it and exported with it.
+        The module as a function from images, float32 [batch, height, width, 3] in [0, 1], to
+        features, float32 [batch, features], for any batch size; and the loaded object, which holds
+        its variables and must be kept and exported with the function.
 
     Raises:
-        UserError: where it is no longer there.
+        UserError: if the module does not exist any more.
     """
     import tensorflow as tf
 
     loaded = _load(module.directory, module.digest)
-    called = signatures.function(loaded, module.signature)
-    assert called is not None
+    function = signatures.function(loaded, module.signature)
+    assert function is not None
 
     def call(images: Any) -> Any:
-        vectors = signatures.apply(called, images, module.image_range)
+        vectors = signatures.apply(function, images, module.image_range)
         return tf.reshape(tf.cast(vectors, tf.float32), [-1, module.features])
 
     return call, loaded
 
 
 @functools.lru_cache(maxsize=1)
-def _load(directory: str, digest: str) -> Any:  # noqa: ARG001 (other content is loaded anew)
+def _load(directory: str, digest: str) -> Any:  # noqa: ARG001 (part of the cache key: changed content is loaded again)
     import tensorflow as tf
 
     try:
         return signatures.load(Path(directory))
-    except Exception as error:  # on damaged files TensorFlow raises whatever it likes
-        missing = re.search(r"Op type not registered '(\w+)'", str(error))
-        if missing:
+    except Exception as error:  # TensorFlow raises all kinds of exceptions for damaged files
+        unknown = re.search(r"Op type not registered '(\w+)'", str(error))
+        if unknown:
             raise UserError(
-                f"tfhub_module: {directory} needs the operation {missing[1]}, which TensorFlow "
+                f"tfhub_module: {directory} needs the operation {unknown[1]}, which TensorFlow "
                 f"{tf.__version__} does not have; use another module"
             ) from None
         raise _UnreadableError(
             f"tfhub_module: {directory} does not load as a SavedModel ({_first_line(error)}); "
-            "fetch it again, or use another one"
+            "download it again, or use another one"
         ) from None
 
 

@@ -12,26 +12,30 @@ from pipeline.modules import efficientnet_lite, handles, loading, signatures
 from pipeline.modules.loading import Module, _UnreadableError
 from pipeline.progress import Progress, silent
 
-FORMAT_VERSION = 4  # raise it when what is found out of a module changes
+FORMAT_VERSION = 4  # raise it when the inspection of modules changes
 
 
 def short_name(handle: str) -> str:
-    """The last part of a handle that says something: a version number alone does not.
+    """Return the last meaningful part of a handle, which a version number alone is not.
 
-    For paths and people; not unique.
+    It is meant for paths and people, and not unique.
     """
     parts = [part for part in handle.split("?")[0].split("/") if part and not part.isdigit()]
     return naming.slug(parts[-1] if parts else handle)
 
 
 def fingerprint(handle: str) -> str:
-    """Changes whenever the handle may have come to stand for other content; reads no content.
+    """Return a digest that changes when the content of a handle may have changed.
+
+    It is computed from names, sizes and times, without reading the content.
 
     Raises:
-        UserError: where the handle stands for nothing.
+        UserError: if there is nothing at the handle.
     """
     stats: list[tuple[str | int, ...]]
-    if handle in efficientnet_lite.VARIANTS:  # whose file has a digest in its name: on any machine
+    if (
+        handle in efficientnet_lite.VARIANTS
+    ):  # file names contain a digest, so this is the same everywhere
         weights = efficientnet_lite.weights_path(handle)
         stats = [(weights.name, weights.stat().st_size)]
     else:
@@ -48,21 +52,22 @@ def prepare(
     sha256: str = "",
     progress: Progress = silent,
 ) -> Module:
-    """Build or fetch a module if need be, and find out what it takes and gives.
+    """Build or download a module if need be, and inspect it.
 
-    A copy fetched or built earlier that does not load is replaced by a new one.
+    A copy from an earlier run that does not load is replaced.
 
     Args:
-        handle: a built-in name; a SavedModel's folder or archive, or the address of one; or a
-            TensorFlow Hub handle.
-        module_dir: where built-in modules and archives' contents are kept.
-        image_size: pixels of the input's sides, for modules that leave it open; 0 asks the module.
-        image_range: which numbers the module was trained with, one of `interface.RANGES`.
-        sha256: what `Module.digest` must be; empty takes what comes.
+        handle: a built-in name; the folder, archive or URL of a SavedModel; or a TensorFlow Hub
+            handle.
+        module_dir: folder for built-in modules and unpacked archives.
+        image_size: height and width of the input in pixels, for modules that accept any; 0 uses
+            what the module suggests.
+        image_range: pixel range that the module expects, one of `signatures.RANGES`.
+        sha256: expected `Module.digest`; empty accepts any.
         progress: counts MB.
 
     Raises:
-        UserError: where it is not an image feature-vector module.
+        UserError: if it is not an image feature-vector module.
     """
     tensorflow_import.import_tensorflow()
     directory = _resolve(handle, module_dir, progress)
@@ -89,7 +94,7 @@ def _resolve(handle: str, module_dir: Path, progress: Progress, again: bool = Fa
     if again or not directory.is_dir():
         with atomic.write(directory) as temporary:
             efficientnet_lite.save(handle, temporary)
-            if again:  # else what is there now is another process's, which may be reading it
+            if again:  # otherwise, another process wrote what is there now and may be reading it
                 shutil.rmtree(directory, ignore_errors=True)
     return directory
 
@@ -97,7 +102,7 @@ def _resolve(handle: str, module_dir: Path, progress: Progress, again: bool = Fa
 def _inspect(
     handle: str, directory: Path, image_size: int, image_range: str, sha256: str
 ) -> Module:
-    """Find out all about a module by trying it on two photos."""
+    """Inspect a module by calling it on two photos."""
     import tensorflow as tf
 
     built_in = handle in efficientnet_lite.VARIANTS
@@ -105,55 +110,63 @@ def _inspect(
     if sha256 and digest != sha256.strip().lower():
         raise UserError(
             f"tfhub_module: the content of {handle} has the SHA-256 {digest}, but module_sha256 is "
-            f"{sha256}; if you mean this one, change module_sha256"
+            f"{sha256}; if you trust the content, change module_sha256"
         )
     loaded = loading._load(str(directory), digest)
-    found = {name: signatures.function(loaded, name) for name in signatures.usable_names(loaded)}
-    usable = {name: called for name, called in found.items() if called}
-    sizes = [(called.height, called.width) for called in usable.values()]
+    functions = {n: signatures.function(loaded, n) for n in signatures.usable_names(loaded)}
+    usable = {name: function for name, function in functions.items() if function}
+    sizes = [(function.height, function.width) for function in usable.values()]
     suggested = next(filter(all, sizes), None) or signatures.stated_size(directory)
     reasons = []
-    for name, called in usable.items():
-        height, width = _input_size(handle, called, image_size, suggested)
-        if called.dtype.is_integer and image_range != signatures.BYTE:
+    for name, function in usable.items():
+        height, width = _input_size(handle, function, image_size, suggested)
+        if function.dtype.is_integer and image_range != signatures.BYTE:
             raise UserError(
-                f"tfhub_module: {handle} takes whole numbers up to 255; set image_range to "
+                f"tfhub_module: {handle} takes integers up to 255; set image_range to "
                 f"{signatures.BYTE}"
             )
         try:
-            output = signatures.apply(called, tf.zeros((2, height, width, 3)), image_range)
+            output = signatures.apply(function, tf.zeros((2, height, width, 3)), image_range)
         except (TypeError, ValueError, tf.errors.OpError) as error:
             reasons.append(loading._first_line(error))
             continue
         shape = tuple(getattr(output, "shape", ()))
         if shape[:-1] in ((2,), (2, 1, 1)) and output.dtype.is_floating:
-            licence = efficientnet_lite.LICENCE if built_in else ""
-            facts = (height, width, shape[-1], image_range, name, licence)
-            return Module(handle, str(directory.absolute()), digest, *facts)
-        reasons.append(f"for two photos it gives {shape}, not (2, features)")
-    reason = reasons[0] if reasons else "none of its functions takes photos alone"
+            return Module(
+                handle=handle,
+                directory=str(directory.absolute()),
+                digest=digest,
+                height=height,
+                width=width,
+                features=shape[-1],
+                image_range=image_range,
+                signature=name,
+                licence=efficientnet_lite.LICENCE if built_in else "",
+            )
+        reasons.append(f"for two photos it returns the shape {shape}, not (2, features)")
+    reason = reasons[0] if reasons else "none of its functions takes only photos"
     raise UserError(
         f"tfhub_module: {handle} does not turn photos into feature vectors: {reason}; "
-        "use a module of the kind 'image feature vector'"
+        "use an 'image feature vector' module"
     )
 
 
 def _input_size(
-    handle: str, called: signatures.Function, image_size: int, suggested: tuple[int, int]
+    handle: str, function: signatures.Function, image_size: int, suggested: tuple[int, int]
 ) -> tuple[int, int]:
-    """Pixels of the input: what the module insists on, what the user says, what it suggests."""
-    for fixed in (called.height, called.width):
+    """Return the input size that the module requires, the user sets, or the module suggests."""
+    for fixed in (function.height, function.width):
         if image_size and fixed not in (0, image_size):
             raise UserError(
-                f"image_size is {image_size}, but {handle} takes {called.height} x {called.width} "
-                "pixels; leave image_size at 0"
+                f"image_size is {image_size}, but {handle} takes {function.height} x "
+                f"{function.width} pixels; leave image_size at 0"
             )
-    height = called.height or image_size or suggested[0]
-    width = called.width or image_size or suggested[1]
+    height = function.height or image_size or suggested[0]
+    width = function.width or image_size or suggested[1]
     if not height or not width:
         raise UserError(
-            f"tfhub_module: {handle} does not say how large its photos should be; "
-            "set image_size to the pixels its page names, such as 224"
+            f"tfhub_module: {handle} does not state its input size; set image_size to the pixels "
+            "in its documentation, such as 224"
         )
     return height, width
 

@@ -1,8 +1,8 @@
-"""How a SavedModel is called: which of its functions turns photos into vectors, and on what.
+"""Signatures: which function of a SavedModel turns photos into vectors, and what it takes.
 
-TensorFlow 2 modules are called themselves (the reusable SavedModel interface, Keras's own format)
-or have a `serving_default` signature (Keras's `export`). Modules in the TensorFlow 1 Hub format
-have signatures alone: `image_feature_vector`, `default`, or both.
+TensorFlow 2 modules are callable (the reusable SavedModel interface, Keras's own format) or have a
+`serving_default` signature (Keras's `export`). Modules in the TensorFlow 1 Hub format have only
+signatures: `image_feature_vector`, `default`, or both.
 """
 
 import warnings
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CALL = ""  # stands, among the names of signatures, for calling the module itself
+CALL = ""  # the name for calling the module itself instead of a signature
 UNIT, SIGNED, BYTE = "unit", "signed", "byte"
 RANGES = {UNIT: "[0, 1]", SIGNED: "[-1, 1]", BYTE: "[0, 255]"}
 
@@ -21,13 +21,13 @@ _ATTACHMENTS = "hub_module_attachments"
 
 @dataclass(frozen=True)
 class Function:
-    """One way to call a module.
+    """A way to call a module.
 
     Attributes:
-        call: from images to whatever the module gives, unchanged.
-        batch: number of images that it takes at a time; 0 where any number will do.
-        height, width: pixels; 0 where it leaves them open.
-        dtype: of the images, a tf.DType.
+        call: function from images to the module's unchanged output.
+        batch: number of images per call; 0 if any number is accepted.
+        height, width: input size in pixels; 0 if any size is accepted.
+        dtype: tf.DType of the images.
     """
 
     call: Callable[[Any], Any]
@@ -38,30 +38,30 @@ class Function:
 
 
 def load(directory: Path) -> Any:
-    """Load a SavedModel for inference. Raises whatever TensorFlow raises."""
+    """Load a SavedModel for inference. Raises the same exceptions as TensorFlow."""
     import tensorflow as tf
 
     if (directory / "tfhub_module.pb").is_file():
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pkg_resources, which the library imports
+            warnings.simplefilter("ignore")  # about pkg_resources, which the library imports
             import tensorflow_hub
 
         return tensorflow_hub.load(str(directory))
     tags = [list(graph.meta_info_def.tags) for graph in _proto(directory).meta_graphs]
-    serving = [given for given in tags if "train" not in given]
-    # Only where there is a choice, or an empty set of tags, TensorFlow wants to be told.
+    serving = [tag_set for tag_set in tags if "train" not in tag_set]
+    # TensorFlow requires tags only if there is a choice, or an empty set of tags.
     several = len(tags) > 1 or tags == [[]]
     return tf.saved_model.load(str(directory), tags=serving[0] if several and serving else None)
 
 
 def usable_names(loaded: Any) -> list[str]:
-    """The ways to call a module, as `function` takes them, the likeliest first."""
-    held = [*([CALL] if callable(loaded) else []), *sorted(loaded.signatures)]
-    return sorted(held, key=lambda n: _PREFERRED.index(n) if n in _PREFERRED else len(_PREFERRED))
+    """Return the names that `function` accepts for a module, most likely first."""
+    names = [*([CALL] if callable(loaded) else []), *sorted(loaded.signatures)]
+    return sorted(names, key=lambda n: _PREFERRED.index(n) if n in _PREFERRED else len(_PREFERRED))
 
 
 def function(loaded: Any, name: str) -> Function | None:
-    """One way to call a module; None where it takes something else than a batch of photos."""
+    """Return a way to call a module; None if it takes anything else than a batch of photos."""
     if name == CALL:
         traced = getattr(loaded.__call__, "concrete_functions", [])
         specs = [spec for concrete in traced for spec in _images(concrete)]
@@ -82,29 +82,29 @@ def _function(call: Callable[[Any], Any], spec: Any) -> Function:
 
 
 def _images(concrete: Any) -> Iterator[Any]:
-    """The inputs of a function that may be a batch of photos."""
+    """Yield the inputs of a function that may be a batch of photos."""
     import tensorflow as tf
 
     for spec in tf.nest.flatten(concrete.structured_input_signature):
         if isinstance(spec, tf.TensorSpec) and spec.shape.rank == 4:
-            known = spec.dtype.is_floating or spec.dtype.is_integer
-            if known and spec.shape[3] in (3, None):
+            is_number = spec.dtype.is_floating or spec.dtype.is_integer
+            if is_number and spec.shape[3] in (3, None):
                 yield spec
 
 
-def apply(called: Function, images: Any, image_range: str) -> Any:
+def apply(function: Function, images: Any, image_range: str) -> Any:
     """Call a module on any number of photos.
 
     Args:
-        called: the way to call it.
+        function: the way to call it.
         images: float32 [batch, height, width, 3] in [0, 1].
-        image_range: which numbers it wants, one of `RANGES`.
+        image_range: pixel range that the module expects, one of `RANGES`.
 
     Returns:
-        What the module gives, one tensor. Of several, the one called `default`.
+        The module's output, one tensor; of several outputs, `default`.
 
     Raises:
-        ValueError: where there are several and none is called so, among much else.
+        ValueError: if there are several outputs and none is `default`, among other reasons.
     """
     import tensorflow as tf
 
@@ -112,31 +112,31 @@ def apply(called: Function, images: Any, image_range: str) -> Any:
         images = images * 2 - 1
     elif image_range == BYTE:
         images = images * 255
-    if called.dtype.is_integer:
+    if function.dtype.is_integer:
         images = tf.round(images)
-    images = tf.cast(images, called.dtype)
-    if called.batch in (0, images.shape[0]):
-        return _one(called.call(images))
-    # A module for so many photos at a time gets so many, the last ones filled up with zeros.
-    count, n = tf.shape(images)[0], called.batch
-    filled = tf.pad(images, [[0, -count % n], [0, 0], [0, 0], [0, 0]])
+    images = tf.cast(images, function.dtype)
+    if function.batch in (0, images.shape[0]):
+        return _one(function.call(images))
+    # A module with a fixed batch size gets full batches, the last one padded with zeros.
+    count, n = tf.shape(images)[0], function.batch
+    padded = tf.pad(images, [[0, -count % n], [0, 0], [0, 0], [0, 0]])
     size = images.shape[1:]
-    groups = tf.reshape(filled, [-1, n, *size])
-    first = _one(called.call(tf.zeros([n, *size], called.dtype)))
+    groups = tf.reshape(padded, [-1, n, *size])
+    first = _one(function.call(tf.zeros([n, *size], function.dtype)))
     outputs = tf.map_fn(
-        lambda group: _one(called.call(group)),
+        lambda group: _one(function.call(group)),
         groups,
         fn_output_signature=tf.TensorSpec(first.shape, first.dtype),
     )
-    together = tf.concat([[-1], tf.shape(outputs)[2:]], 0)
-    return tf.reshape(outputs, together)[:count]
+    shape = tf.concat([[-1], tf.shape(outputs)[2:]], 0)
+    return tf.reshape(outputs, shape)[:count]
 
 
 def _one(outputs: Any) -> Any:
     if not isinstance(outputs, dict):
         return outputs
     if len(outputs) > 1 and "default" not in outputs:
-        raise ValueError(f"it gives {', '.join(sorted(map(str, outputs)))} at once")
+        raise ValueError(f"it returns several outputs: {', '.join(sorted(map(str, outputs)))}")
     return outputs["default"] if "default" in outputs else next(iter(outputs.values()))
 
 

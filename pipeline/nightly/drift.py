@@ -31,8 +31,8 @@ def p_value(new: Bottlenecks, old: Bottlenecks) -> float | None:
         From 1 / 1000 to 1, the same each time; None with fewer than 5 new photos to compare.
     """
     generator = np.random.default_rng(_SEED)
-    new = new.of(tuple(np.unique(old.labels)))
-    old = old.of(tuple(np.unique(new.labels)))
+    new = new.with_labels(tuple(np.unique(old.labels)))
+    old = old.with_labels(tuple(np.unique(new.labels)))
     if len(new.labels) < FEWEST:
         return None
     labels = np.concatenate([new.labels, old.labels])

@@ -173,7 +173,7 @@ def _drift(results: Results, date: datetime.date, earlier: list[Night]) -> tuple
         for part in split.SPLITS:
             for batch in SplitReader(results.classes, part).batches():
                 is_old = np.array([digest in digests for digest in batch.digests], bool)
-                yield batch.where(is_old == old).of(labels)
+                yield batch.where(is_old == old).with_labels(labels)
 
     new = reader.sample_by_digest(photos(False, labels), drift.MOST_NEW)
     old = new and reader.sample_by_digest(photos(True, tuple(set(new.labels))), drift.MOST_OLD)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import comb
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from pipeline.bottlenecks.recipe import Recipe
 from pipeline.errors import UserError
 from pipeline.evaluation import comparison
 from pipeline.evaluation.comparison import Comparison
+from pipeline.evaluation.statistics import sign_test_p_value
 from pipeline.files.places import Place
 from pipeline.head import softmax_head
 
@@ -122,9 +122,7 @@ def _worse(measured: Comparison, tolerance: float, how: str) -> Iterator[str]:
     If both models were equally good, each photo that only one of them names rightly would be on
     either side with the same probability: the one-sided exact test of signs.
     """
-    differing = measured.broken + measured.fixed
-    more = sum(comb(differing, k) for k in range(measured.broken, differing + 1))
-    chance = more / 2**differing
+    chance = sign_test_p_value(measured.broken, measured.fixed)
     fall = (measured.broken - measured.fixed) / measured.count
     if fall > tolerance and chance < CHANCE:
         yield (

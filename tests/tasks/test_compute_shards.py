@@ -125,9 +125,9 @@ def test_a_damaged_file_is_named_when_the_work_is_divided(
     os.truncate(part, part.stat().st_size // 2)
     pipeline.run()
     assert pipeline.said("Vectors: ") == ["Vectors: 25 to compute, in 2 shards"]
-    assert pipeline.said(
-        "Damaged and deleted; vectors that were in no other file are computed again: "
-    ) == [f"Damaged and deleted; vectors that were in no other file are computed again: {part}"]
+    assert pipeline.said("Deleted corrupt file ") == [
+        f"Deleted corrupt file {part}; its missing vectors will be recomputed"
+    ]
 
 
 def test_finished_classes_need_no_shards(pipeline: Bottlenecks) -> None:

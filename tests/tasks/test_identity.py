@@ -126,10 +126,7 @@ def test_a_file_that_breaks_off_is_made_again_in_the_same_run(
     os.truncate(part, part.stat().st_size // 2)
     assert pipeline.run(l2=0.5) == [step for step in STEPS if step != "CheckData"]
     assert "Bottlenecks: 24 computed, 0 reused" in pipeline.lines
-    assert (
-        f"Damaged and deleted; vectors that were in no other file are computed again: {part}"
-        in pipeline.lines
-    )
+    assert f"Deleted corrupt file {part}; its missing vectors will be recomputed" in pipeline.lines
 
 
 def test_a_lost_result_is_made_again_and_nothing_else(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -93,11 +93,11 @@ def test_a_scheduler_that_does_not_answer_is_shown_with_the_remedy() -> None:
 def test_luigid_is_told_the_percentage_and_what_is_going_on() -> None:
     told = task()
     report = Reporter(told)
-    report(0, 200, "photos through the module")
-    report(200, 200, "photos through the module")
+    report(0, 200, "photos processed by the module")
+    report(200, 200, "photos processed by the module")
     (first, _), (last, percent) = told.said
-    assert first == "0 of 200 photos through the module"
-    assert last.startswith("200 of 200 photos through the module, ")
+    assert first == "0 of 200 photos processed by the module"
+    assert last.startswith("200 of 200 photos processed by the module, ")
     assert "a second" in last
     assert percent == 100
 
@@ -133,11 +133,11 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     report = Reporter(task())
-    report(0, 50, "photos through the module")
-    report(50, 50, "photos through the module")
+    report(0, 50, "photos processed by the module")
+    report(50, 50, "photos processed by the module")
     report.close()
     last = terminal.getvalue().split("\r")[-1]
-    assert "photos through the module: 100%" in last
+    assert "photos processed by the module: 100%" in last
     assert "50/50" in last
 
 

@@ -91,7 +91,7 @@ def test_a_killed_training_goes_on_and_ends_as_an_undisturbed_one(
     [
         ("learning_rate", 0.0, "learning_rate is 0; it must be a positive number"),
         ("label_smoothing", 1.0, "label_smoothing is 1; it must be at least 0 and below 1"),
-        ("class_weights", "rose=2", "it must be labels with positive numbers"),
+        ("class_weights", "rose=2", "it must map labels to positive numbers"),
         ("testing_percentage", 95.0, "together they must stay below 100"),
         ("fail_on", "leaks", "fail_on: there is no kind 'leaks'"),
     ],
@@ -102,7 +102,7 @@ def test_an_impossible_value_is_heard_before_any_work(name: str, value: Any, mes
 
 
 def test_a_weight_of_no_class_is_heard_before_any_work(options: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="class_weights names 'tulip', which is no class"):
+    with pytest.raises(UserError, match="class_weights names 'tulip', which is not a class"):
         TrainHead(**options, class_weights='{"tulip": 2}')
     assert not options["output_dir"].exists()
 

@@ -1,14 +1,11 @@
 """Bad input, and what becomes of it: the table that docs/reliability.md shows."""
 
-import pickle
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.modules import torch_weights
 from pipeline.photos import decoding, inspection
 from tests.support.commands import ROOT
 from tests.support.photos import PhotoMaker
@@ -147,10 +144,3 @@ def test_a_photo_that_only_the_decoder_refuses_is_named_and_costs_no_other(store
     assert f"set aside with the vectors: {named[1]}".startswith(REFUSED)
     assert "red_rose/1.jpg" not in set(store.frame()["path"])
     assert len(store.frame()) == 47
-
-
-def test_weights_whose_tuples_hold_one_tuple_twice_are_refused_at_once(tmp_path: Path) -> None:
-    bomb = b"\x80\x02)q\x00" + b"".join(b"h%ch%c\x86q%c" % (n, n, n + 1) for n in range(100))
-    (tmp_path / "w.pth").write_bytes(pickle.dumps(1, 2)[:-3] + b"}" + bomb[2:] + b"K\x01s.")
-    with pytest.raises(UserError, match="tuple twice"):
-        torch_weights.read(tmp_path / "w.pth")

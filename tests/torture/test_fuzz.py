@@ -5,7 +5,6 @@ FUZZ is the number of examples for each reader; `make torture` tries many more t
 
 import io
 import os
-import pickle
 import shutil
 import stat
 import tarfile
@@ -14,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,7 +22,6 @@ from pipeline.errors import UserError
 from pipeline.files import archive
 from pipeline.files.damage import UNREADABLE
 from pipeline.head.settings import Settings, Sgd, parse_class_weights
-from pipeline.modules import torch_weights
 from pipeline.nightly.promotion_gate import Gate
 from pipeline.photos import manifest
 from pipeline.photos.augmentation import Augmentation
@@ -85,41 +82,6 @@ def test_manifests(table: Path, photo_dir: Path, examples: int) -> None:
         assert found is None or list(found) == list(rows)
 
     fuzz(examples, CHANGES, lambda changes: check(damaged(whole, changes)))
-
-
-OPCODES = [
-    *(b"(", b".", b"0", b"N", b"\x88", b"\x89", b")", b"t", b"\x85", b"\x86", b"\x87"),
-    *(b"]", b"a", b"e", b"}", b"s", b"u", b"R", b"b", b"Q"),
-    *(b"K\x00", b"K\x02", b"M\x00\x01", b"J\xff\xff\xff\x7f", b"\x8a\x0a" + b"\xff" * 9 + b"\x7f"),
-    *(b"X\x07\0\0\0storage", b"X\x01\0\0\0a", b"X\x03\0\0\0cpu"),
-    *(b"ccollections\nOrderedDict\n", b"ctorch\nFloatStorage\n", b"cos\nsystem\n"),
-    b"ctorch._utils\n_rebuild_tensor_v2\n",
-    *(b"q" + bytes([i]) for i in range(3)),
-    *(b"h" + bytes([i]) for i in range(3)),
-]
-HEAD = b"".join(pickle.dumps(p, 2) for p in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))
-
-
-@LENGTHS
-def test_weights(tmp_path: Path, examples: int) -> None:
-    state = b"}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\n"
-    state += b"FloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x04NtQK\x00K\x04\x85K\x01\x85\x89}tRs"
-    tail = pickle.dumps(["0"], 2) + (4).to_bytes(8, "little") + np.arange(4, dtype="<f4").tobytes()
-    whole = HEAD + b"\x80\x02" + state + b"." + tail
-    path = tmp_path / "w.pth"
-    path.write_bytes(whole)
-    assert torch_weights.read(path)["a"].tolist() == [0, 1, 2, 3]
-    programs = st.lists(st.sampled_from(OPCODES), max_size=40).map(b"".join)
-
-    def check(data: bytes) -> None:
-        path.write_bytes(data)
-        try:
-            assert all(isinstance(array, np.ndarray) for array in torch_weights.read(path).values())
-        except UserError as error:
-            assert str(path) in str(error)
-
-    fuzz(examples, CHANGES, lambda changes: check(damaged(whole, changes)))
-    fuzz(examples, programs, lambda code: check(HEAD + b"\x80\x02" + code + b"." + tail))
 
 
 ODD = (

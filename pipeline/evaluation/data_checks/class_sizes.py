@@ -1,4 +1,4 @@
-"""Classes that are too small, alone or beside the others."""
+"""Class sizes: classes with few photos, or much smaller than others."""
 
 from collections.abc import Iterator
 
@@ -6,18 +6,18 @@ from pipeline.evaluation.data_checks.context import CheckContext, Finding
 from pipeline.photos import inspection, manifest
 
 SMALL, IMBALANCE = "small_class", "imbalance"
-_TIMES = 10  # that the largest class may be larger
+_MAX_RATIO = 10  # of the largest class to another
 
 
-def find(subject: CheckContext) -> Iterator[Finding]:
-    """Classes with few photos, and classes much smaller than the largest."""
-    listed = subject.listed
+def find(context: CheckContext) -> Iterator[Finding]:
+    """Yield classes with few photos, and classes much smaller than the largest."""
+    listed = context.listed
     usable = (listed["status"] == inspection.OK).groupby(listed["label"]).sum()
     largest = int(usable.max())
     for label, count in usable.items():
         if count < manifest.FEW_PHOTOS:
-            detail = f"{count} photos; below {manifest.FEW_PHOTOS}, a class is learnt less well"
+            detail = f"{count} photos; with fewer than {manifest.FEW_PHOTOS}, accuracy may suffer"
             yield Finding(SMALL, detail, label=str(label), score=-float(count))
-        if count * _TIMES < largest:
+        if count * _MAX_RATIO < largest:
             detail = f"{count} photos; {usable.idxmax()} has {largest:,}"
             yield Finding(IMBALANCE, detail, label=str(label), score=-float(count))

@@ -1,4 +1,4 @@
-"""What the checks look at, and what they find."""
+"""The input of the data checks, and their findings."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ from pipeline.files.places import Place
 from pipeline.modules.loading import Module
 from pipeline.progress import Progress, silent
 
-MOST = 200_000  # photos whose vectors are kept: 1 GB of 1,280 features
-_GROUP = 8  # photos of a class that are kept or left out together
+MAX_SAMPLE = 200_000  # photos whose vectors are in memory: 1 GB of 1,280 features
+_GROUP = 8  # photos of a class that are sampled together
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class CheckContext:
     """A data set with its vectors.
 
     Attributes:
-        listed: the manifest's rows, those set aside included.
-        photos: label, path, digest and split of the photos that have a vector, [n].
-        read: goes through their vectors, [some, features], in the same order.
-        image_dir: that the paths are relative to.
-        height, width: of the module's input, in pixels.
-        progress: told how far the longest check is.
+        listed: the manifest's rows, including photos that are set aside.
+        photos: label, path, digest and split of the photos with vectors, [n].
+        read: yields their vectors, [rows, features], in the same order.
+        image_dir: folder that the paths are relative to.
+        height, width: input size of the module in pixels.
+        progress: reports the progress of the longest check.
     """
 
     listed: pd.DataFrame
@@ -41,34 +41,34 @@ class CheckContext:
 
     @cached_property
     def unique(self) -> np.ndarray:
-        """Positions of one photo of each content, int64 [u]."""
+        """Indices of one photo per content, int64 [u]."""
         return np.flatnonzero(~self.photos["digest"].duplicated().to_numpy())
 
     @cached_property
     def rank(self) -> np.ndarray:
-        """Place of each photo among those of its class, by digest, from 1; int64 [n]."""
+        """Rank of each photo in its class, by digest, from 1; int64 [n]."""
         by_class = self.photos.groupby("label")["digest"]
         ranks: np.ndarray = by_class.rank("dense").to_numpy(np.int64)
         return ranks
 
     @cached_property
     def sample(self) -> np.ndarray:
-        """Positions of the photos whose vectors are kept, int64 [s]: all, or some of each class."""
-        share = -(-len(self.photos) // MOST)
+        """Indices of the photos whose vectors are in memory, int64 [s]: all, or some per class."""
+        share = -(-len(self.photos) // MAX_SAMPLE)
         return np.flatnonzero(self.rank // _GROUP % max(share, 1) == 0)
 
     @cached_property
     def vectors(self) -> np.ndarray:
-        """Of the sample, float32 [s, features]."""
-        kept, start = [], 0
+        """Vectors of the sample, float32 [s, features]."""
+        sampled, start = [], 0
         for vectors in self.read():
             first, last = np.searchsorted(self.sample, (start, start + len(vectors)))
-            kept.append(to_float32(vectors[self.sample[first:last] - start]))
+            sampled.append(to_float32(vectors[self.sample[first:last] - start]))
             start += len(vectors)
-        return np.concatenate(kept) if kept else np.empty((0, 0), np.float32)
+        return np.concatenate(sampled) if sampled else np.empty((0, 0), np.float32)
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """All photos: positions of some, and their vectors, float32 [some, features]."""
+        """Yield index ranges of all photos and their vectors, float32 [rows, features]."""
         start = 0
         whole = len(self.sample) == len(self.photos)
         for vectors in (self.vectors,) if whole else self.read():
@@ -77,9 +77,10 @@ class CheckContext:
 
     @cached_property
     def nearest(self) -> Nearest | None:
-        """Of each unique photo, which other one looks most like it; None where too many.
+        """The most similar other photo of each unique photo; None if there are too many.
 
-        The work grows with the square: more than MOST would take the best part of an hour.
+        The time grows with the square of the photos: more than MAX_SAMPLE would take most of an
+        hour.
         """
         if not 2 <= len(self.photos) == len(self.sample):
             return None
@@ -88,25 +89,27 @@ class CheckContext:
 
 def build_context(
     listed: pd.DataFrame,
-    parts: list[SplitReader],
+    splits: list[SplitReader],
     image_dir: Place,
     module: Module,
     progress: Progress = silent,
 ) -> CheckContext:
-    """Put together what the checks look at.
+    """Create the input of the checks.
 
     Args:
         listed: the manifest's rows.
-        parts: of the split, with all photos.
-        image_dir: that the paths are relative to.
-        module: that made the vectors.
-        progress: told how far the longest check is.
+        splits: readers of all splits.
+        image_dir: folder that the paths are relative to.
+        module: the module that made the vectors.
+        progress: reports the progress of the longest check.
     """
-    photos = pd.concat([part.texts().assign(split=part.split) for part in parts], ignore_index=True)
+    photos = pd.concat(
+        [reader.texts().assign(split=reader.split) for reader in splits], ignore_index=True
+    )
 
     def read() -> Iterator[np.ndarray]:
-        for part in parts:
-            for vectors, _ in part.labelled():
+        for reader in splits:
+            for vectors, _ in reader.labelled():
                 yield vectors
 
     return CheckContext(listed, photos, read, image_dir, module.height, module.width, progress)
@@ -114,14 +117,14 @@ def build_context(
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault.
+    """A finding of a data check.
 
     Attributes:
-        kind: one of `quality.KINDS`.
-        detail: what is wrong, in a few words.
-        paths: the photos that it is about; none where it is about a class.
-        label: the class, where it is about one.
-        score: how grave or how sure, to sort by; the highest first.
+        kind: one of `checks.KINDS`.
+        detail: short description.
+        paths: the photos concerned; empty if it is about a class.
+        label: the class, if it is about one.
+        score: severity or confidence, by which findings are sorted, highest first.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""Files that are damaged, of the wrong kind, tiny, or without colour."""
+"""Files: unreadable, in the wrong format, tiny, or without colour."""
 
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -20,29 +20,29 @@ _SUFFIXES = {
 }
 
 
-def find(subject: CheckContext) -> Iterator[Finding]:
-    """What the files themselves show."""
-    listed = subject.listed
+def find(context: CheckContext) -> Iterator[Finding]:
+    """Yield problems of the files themselves."""
+    listed = context.listed
     aside = listed[~listed["problem"].isin([Problem.NONE, Problem.UNLISTED])]
     for path, status, problem in zip(aside["path"], aside["status"], aside["problem"], strict=True):
         yield Finding(FORMAT if problem == Problem.UNSUPPORTED else UNREADABLE, status, (path,))
     usable = listed[listed["status"] == inspection.OK]
-    for path in usable["path"][~usable["path"].isin(subject.photos["path"])]:
+    for path in usable["path"][~usable["path"].isin(context.photos["path"])]:
         yield Finding(UNREADABLE, "cannot be decoded; replace or delete it", (path,))
     for path, kind in zip(usable["path"], usable["format"], strict=True):
         suffix = PurePath(path).suffix.lower()
         if suffix and suffix not in _SUFFIXES[kind]:
-            yield Finding(FORMAT, f"is a {kind}, whatever its name says; rename it", (path,))
-    yield from _tiny(subject, usable)
+            yield Finding(FORMAT, f"is a {kind} despite its name; rename it", (path,))
+    yield from _tiny(context, usable)
     grey = usable["path"][usable["grey"]]
-    if len(grey) < len(usable) / 2:  # else it is how these photos are
+    if len(grey) < len(usable) / 2:  # otherwise, it is normal for this data set
         for path in grey:
-            yield Finding(GREY, "has no colour, as most others do", (path,))
+            yield Finding(GREY, "has no colour, unlike most others", (path,))
 
 
-def _tiny(subject: CheckContext, usable: pd.DataFrame) -> Iterator[Finding]:
-    small = (usable["width"] * _TINY < subject.width) | (usable["height"] * _TINY < subject.height)
-    of = usable[small]
-    for path, width, height in zip(of["path"], of["width"], of["height"], strict=True):
-        detail = f"{width} x {height} pixels; the module sees {subject.width} x {subject.height}"
+def _tiny(context: CheckContext, usable: pd.DataFrame) -> Iterator[Finding]:
+    small = (usable["width"] * _TINY < context.width) | (usable["height"] * _TINY < context.height)
+    tiny = usable[small]
+    for path, width, height in zip(tiny["path"], tiny["width"], tiny["height"], strict=True):
+        detail = f"{width} x {height} pixels; the module sees {context.width} x {context.height}"
         yield Finding(TINY, detail, (path,), score=-float(min(width, height)))

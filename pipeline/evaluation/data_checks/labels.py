@@ -1,13 +1,13 @@
-"""Photos that are probably in the wrong class: confident learning.
+"""Label errors, found by confident learning.
 
-A classifier says of each photo what it would take it for, without having seen it. How many labels
-are wrong is estimated from how often it is sure of another class, and that many photos are named,
-those first where it is surest (Northcutt, Jiang and Chuang, "Confident learning: estimating
+A classifier predicts the label of each photo without having seen it. How often it is confident
+about another class gives an estimate of the number of wrong labels, and that many photos are
+reported, most confident first (Northcutt, Jiang and Chuang, "Confident learning: estimating
 uncertainty in dataset labels", Journal of Artificial Intelligence Research 70, 2021).
 
-The classifier is linear discriminant analysis: one covariance matrix serves all folds, which takes
-a fraction of a second where five trained heads would take many. Of very many photos, it is fitted
-on the sample that the subject keeps, and asked about all.
+The classifier is linear discriminant analysis. All folds share one covariance matrix, so it takes a
+fraction of a second, where five trained heads would take many. For large data sets, it is fitted on
+a sample and applied to all photos.
 """
 
 from collections.abc import Iterator
@@ -19,44 +19,47 @@ from pipeline.evaluation.data_checks.context import CheckContext, Finding
 
 LABEL = "label"
 _FOLDS = 5
-_SHRINKAGE = 0.3  # of the covariance towards a multiple of the identity; 0.1 to 0.5 did alike
+_SHRINKAGE = (
+    0.3  # of the covariance towards a multiple of the identity; 0.1 to 0.5 were equally good
+)
 _TEMPERATURES = np.geomspace(0.1, 1000, 80)
 
 
-def find(subject: CheckContext) -> Iterator[Finding]:
-    """Photos whose label is probably wrong, the surest first."""
-    photos = subject.photos
-    # Each class in turn to all folds, by digest, so that equal photos stay together.
-    folds = subject.rank % _FOLDS
-    known = (photos.groupby("label")["digest"].transform("nunique") > 1).to_numpy()
-    labels, numbers = np.unique(photos["label"][known].to_numpy(str), return_inverse=True)
+def find(context: CheckContext) -> Iterator[Finding]:
+    """Yield photos whose label is probably wrong, most confident first."""
+    photos = context.photos
+    # Folds alternate within each class, by digest, so that identical photos share a fold.
+    folds = context.rank % _FOLDS
+    is_usable = (photos.groupby("label")["digest"].transform("nunique") > 1).to_numpy()
+    labels, numbers = np.unique(photos["label"][is_usable].to_numpy(str), return_inverse=True)
     if len(labels) < 2:
         return
     classes = np.full(len(photos), -1)
-    classes[known] = numbers
-    sample = subject.sample[known[subject.sample]]
-    kept = subject.vectors[known[subject.sample]]
-    judges = CrossValidatedLDA.fit(kept, classes[sample], folds[sample])
-    counted = ConfidentJoint.none(judges.say(kept, folds[sample]), classes[sample], len(photos))
-    for rows, vectors in subject.blocks():
-        asked = known[rows]
-        said = judges.say(vectors[asked], folds[rows][asked])
-        counted.add(np.arange(rows.start, rows.stop)[asked], said, classes[rows][asked])
+    classes[is_usable] = numbers
+    sample = context.sample[is_usable[context.sample]]
+    vectors_of_sample = context.vectors[is_usable[context.sample]]
+    lda = CrossValidatedLDA.fit(vectors_of_sample, classes[sample], folds[sample])
+    probabilities = lda.predict_proba(vectors_of_sample, folds[sample])
+    joint = ConfidentJoint.empty(probabilities, classes[sample], len(photos))
+    for rows, vectors in context.blocks():
+        usable = is_usable[rows]
+        probabilities = lda.predict_proba(vectors[usable], folds[rows][usable])
+        joint.add(np.arange(rows.start, rows.stop)[usable], probabilities, classes[rows][usable])
     paths = photos["path"].to_numpy()
-    for i in counted.suspects():
-        better = labels[counted.better[i]]
-        detail = f"looks like {better} ({counted.probability[i]:.0%})"
-        yield Finding(LABEL, detail, (paths[i],), score=float(counted.margin[i]))
+    for i in joint.label_errors():
+        suggestion = labels[joint.suggested[i]]
+        detail = f"looks like {suggestion} ({joint.probability[i]:.0%})"
+        yield Finding(LABEL, detail, (paths[i],), score=float(joint.margin[i]))
 
 
 @dataclass(frozen=True)
 class CrossValidatedLDA:
-    """A classifier a fold, fitted on the photos of the other folds.
+    """One classifier per fold, fitted on the photos of the other folds.
 
     Attributes:
-        mean, deviation: that vectors are standardised with, float32 [features].
-        weights: float32 [folds, features, classes], already divided by the temperature.
-        bias: float32 [folds, classes], likewise.
+        mean, deviation: by which vectors are standardized, float32 [features].
+        weights: float32 [folds, features, classes], divided by the temperature.
+        bias: float32 [folds, classes], divided by the temperature.
     """
 
     mean: np.ndarray
@@ -68,21 +71,21 @@ class CrossValidatedLDA:
     def fit(
         cls, vectors: np.ndarray, classes: np.ndarray, folds: np.ndarray
     ) -> "CrossValidatedLDA":
-        """Fit them, and one temperature for all.
+        """Fit the classifiers, and one temperature for all of them.
 
         Args:
             vectors: float32 [n, features].
-            classes: int64 [n]; each must have photos in two folds or more.
+            classes: int64 [n]; each class must have photos in at least two folds.
             folds: int64 [n], from 0 to 4.
         """
         number, features = int(classes.max()) + 1, vectors.shape[1]
         mean, deviation = vectors.mean(0), np.maximum(vectors.std(0), 1e-6)
         squares, sums, counts = [], [], []
         for fold in range(_FOLDS):
-            part = (vectors[folds == fold] - mean) / deviation
+            scaled = (vectors[folds == fold] - mean) / deviation
             one_hot = np.eye(number, dtype=np.float32)[classes[folds == fold]]
-            squares.append(part.T @ part)
-            sums.append(one_hot.T @ part)
+            squares.append(scaled.T @ scaled)
+            sums.append(one_hot.T @ scaled)
             counts.append(one_hot.sum(0))
         weights = np.empty((_FOLDS, features, number), np.float32)
         bias = np.empty((_FOLDS, number), np.float32)
@@ -91,81 +94,81 @@ class CrossValidatedLDA:
             centres = (sum(sums) - sums[fold]) / np.maximum(count, 1)[:, None]
             within = sum(squares) - squares[fold] - (centres * count[:, None]).T @ centres
             within /= max(float(count.sum()), 1)
-            even = max(float(np.trace(within)) / features, 1e-6)
+            variance = max(float(np.trace(within)) / features, 1e-6)
             within *= 1 - _SHRINKAGE
-            within[np.diag_indices(features)] += _SHRINKAGE * even
+            within[np.diag_indices(features)] += _SHRINKAGE * variance
             weights[fold] = np.linalg.solve(within, centres.T)
             bias[fold] = -0.5 * np.einsum("cf,fc->c", centres, weights[fold])
-        judges = cls(mean, deviation, weights, bias)
-        temperature = _temperature(judges._logits(vectors, folds), classes)
+        lda = cls(mean, deviation, weights, bias)
+        temperature = _temperature(lda._logits(vectors, folds), classes)
         return cls(mean, deviation, weights / temperature, bias / temperature)
 
-    def say(self, vectors: np.ndarray, folds: np.ndarray) -> np.ndarray:
-        """Probabilities, float32 [n, classes], by those who have not seen the photos."""
+    def predict_proba(self, vectors: np.ndarray, folds: np.ndarray) -> np.ndarray:
+        """Return out-of-fold probabilities, float32 [n, classes]."""
         scaled = np.exp(self._logits(vectors, folds))
         probabilities: np.ndarray = scaled / scaled.sum(1, keepdims=True)
         return probabilities
 
     def _logits(self, vectors: np.ndarray, folds: np.ndarray) -> np.ndarray:
-        """Less the highest of each photo."""
+        """Return out-of-fold logits minus the highest one of each photo."""
         logits = np.empty((len(vectors), self.bias.shape[1]), np.float32)
         for fold in range(_FOLDS):
-            part = (vectors[folds == fold] - self.mean) / self.deviation
-            logits[folds == fold] = part @ self.weights[fold] + self.bias[fold]
+            scaled = (vectors[folds == fold] - self.mean) / self.deviation
+            logits[folds == fold] = scaled @ self.weights[fold] + self.bias[fold]
         logits -= logits.max(1, keepdims=True)
         return logits
 
 
 @dataclass(frozen=True)
 class ConfidentJoint:
-    """What the judges say of all photos, as far as it matters.
+    """Counts of labels and confident predictions, accumulated over all photos.
 
-    A class is confidently said where its probability reaches what photos with that label get on
-    average. The counts of (label, class confidently said) are scaled to the photos of each label;
-    those off the diagonal estimate how many labels are wrong.
+    A prediction is confident if its probability reaches the average probability of photos with that
+    label. The counts of (label, confident prediction) are scaled to the photos of each label; those
+    off the diagonal estimate the number of wrong labels.
 
     Attributes:
-        thresholds: from which probability on a class is confidently said, float64 [classes].
-        joint: photos by label (rows) and by the class that is confidently said of them.
-        counts: photos by label, int64 [classes].
-        better: int32 [n], the best class but for the photo's own.
-        probability: float32 [n], of that class.
-        margin: float32 [n], by how much it is better than the own one.
+        thresholds: probability from which a prediction is confident, float64 [classes].
+        joint: number of photos by label (rows) and confident prediction (columns).
+        counts: number of photos by label, int64 [classes].
+        suggested: int32 [n], the most probable class other than the photo's label.
+        probability: float32 [n], probability of that class.
+        margin: float32 [n], its distance from the probability of the photo's label.
     """
 
     thresholds: np.ndarray
     joint: np.ndarray
     counts: np.ndarray
-    better: np.ndarray
+    suggested: np.ndarray
     probability: np.ndarray
     margin: np.ndarray
 
     @classmethod
-    def none(cls, probabilities: np.ndarray, classes: np.ndarray, n: int) -> "ConfidentJoint":
-        """Of `n` photos none yet; the thresholds are those of some, with their classes."""
+    def empty(cls, probabilities: np.ndarray, classes: np.ndarray, n: int) -> "ConfidentJoint":
+        """Create counts of 0 for `n` photos, with the thresholds of a sample."""
         number = probabilities.shape[1]
         own = probabilities[np.arange(len(classes)), classes]
         average = np.bincount(classes, own, number) / np.maximum(np.bincount(classes), 1)
-        better, probability = np.zeros(n, np.int32), np.zeros(n, np.float32)
+        suggested, probability = np.zeros(n, np.int32), np.zeros(n, np.float32)
         joint, counts = np.zeros((number, number)), np.zeros(number, np.int64)
         margin = np.full(n, -1, np.float32)
-        return cls(np.maximum(average, 1e-6), joint, counts, better, probability, margin)
+        return cls(np.maximum(average, 1e-6), joint, counts, suggested, probability, margin)
 
     def add(self, photos: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> None:
-        """Take in what is said of the photos at some positions, in these classes."""
+        """Add the predictions for photos at some indices, with their classes."""
         each = np.arange(len(classes))
         confident = np.where(probabilities >= self.thresholds, probabilities, -1)
-        said, sure = confident.argmax(1), confident.max(1) > 0
-        np.add.at(self.joint, (classes[sure], said[sure]), 1)
+        predicted, is_confident = confident.argmax(1), confident.max(1) > 0
+        np.add.at(self.joint, (classes[is_confident], predicted[is_confident]), 1)
         self.counts[:] += np.bincount(classes, minlength=len(self.counts))
         own = probabilities[each, classes]
         probabilities[each, classes] = -1
-        self.better[photos] = best = probabilities.argmax(1)
+        self.suggested[photos] = best = probabilities.argmax(1)
         self.probability[photos] = probabilities[each, best]
         self.margin[photos] = self.probability[photos] - own
 
-    def suspects(self) -> list[int]:
-        """Positions of the photos whose label is probably wrong, the surest first."""
+    def label_errors(self) -> list[int]:
+        """Return the indices of photos whose label is probably wrong, most confident first."""
         right = np.maximum(self.joint.diagonal(), 1)
         off = self.joint.sum(1) - self.joint.diagonal()
         wrong = round(float((self.counts * off / (right + off)).sum()))
@@ -174,11 +177,11 @@ class ConfidentJoint:
 
 
 def _temperature(logits: np.ndarray, classes: np.ndarray) -> float:
-    """That of the lowest cross-entropy."""
+    """Return the temperature with the lowest cross-entropy."""
     own = logits[np.arange(len(classes)), classes]
 
     def cross_entropy(temperature: float) -> float:
-        normaliser = np.log(np.exp(logits / temperature).sum(1))
-        return float((normaliser - own / temperature).mean())
+        normalizer = np.log(np.exp(logits / temperature).sum(1))
+        return float((normalizer - own / temperature).mean())
 
     return float(min(_TEMPERATURES, key=cross_entropy))

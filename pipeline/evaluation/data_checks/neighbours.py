@@ -1,6 +1,6 @@
-"""Which other photo a photo looks most like: exact, by products of blocks.
+"""Nearest neighbours: the most similar other photo of each photo, exactly, by products of blocks.
 
-The work grows with the square of the photos: 1,776 take a tenth of a second.
+The time grows with the square of the photos: 1,776 take a tenth of a second.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class Nearest:
     """The nearest neighbour of each photo.
 
     Attributes:
-        index: int64 [n], which one it is.
-        similarity: float32 [n], cosine of the two vectors, from -1 to 1.
+        index: int64 [n], its index.
+        similarity: float32 [n], cosine of both vectors, from -1 to 1.
     """
 
     index: np.ndarray
@@ -30,7 +30,7 @@ def nearest(vectors: np.ndarray, progress: Progress = silent) -> Nearest:
 
     Args:
         vectors: float32 [n, features], n at least 2.
-        progress: told of the photos compared with all others.
+        progress: counts the photos that are compared with all others.
     """
     n = len(vectors)
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)

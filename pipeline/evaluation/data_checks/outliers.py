@@ -1,4 +1,4 @@
-"""Photos that look like nothing else in the data set."""
+"""Outliers: photos that are unlike all others."""
 
 from collections.abc import Iterator
 
@@ -8,19 +8,19 @@ from pipeline.evaluation.data_checks.context import CheckContext, Finding
 
 OUTLIER = "outlier"
 # Modified z-score (Iglewicz and Hoaglin, "How to detect and handle outliers", 1993). 24 photos that
-# did not belong among groceries had 8.6 and more; of the 1,776 groceries, none had more than 6.7.
+# did not belong to the groceries had 8.6 and more; none of the 1,776 groceries had more than 6.7.
 _FAR = 7.0
 
 
-def find(subject: CheckContext) -> Iterator[Finding]:
-    """Photos whose nearest neighbour is unusually far away, the furthest first."""
-    if subject.nearest is None:
+def find(context: CheckContext) -> Iterator[Finding]:
+    """Yield photos whose nearest neighbour is unusually far away, furthest first."""
+    if context.nearest is None:
         return
-    similarity = subject.nearest.similarity
+    similarity = context.nearest.similarity
     median = np.median(similarity)
     spread = max(float(np.median(np.abs(similarity - median))), 1e-6)
     scores = 0.6745 * (median - similarity) / spread
-    paths = subject.photos["path"].to_numpy()[subject.unique]
+    paths = context.photos["path"].to_numpy()[context.unique]
     for i in np.argsort(-scores, kind="stable"):
         if scores[i] <= _FAR:
             break

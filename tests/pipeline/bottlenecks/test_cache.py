@@ -32,7 +32,7 @@ def journal(store: Store, *digests: str) -> list[Path]:
 
 def test_a_vector_is_found_by_its_digest(store: Store) -> None:
     files = journal(store, "a", "b")
-    found = VectorCache.find(files, pd.Index(["b", "c", "a"]), [])
+    found = VectorCache.find(files, pd.Index(["b", "c", "a"]))
     have, matrix = found.take(found.needed.get_indexer(["a", "b", "c"]), store.recipe)
     assert have.tolist() == [True, True, False]
     assert matrix[:, 0].tolist() == [0, 1]
@@ -43,7 +43,7 @@ def test_a_file_is_read_once_for_all_pieces_that_fit(
     store: Store, monkeypatch: pytest.MonkeyPatch, room: int, readings: int
 ) -> None:
     files = journal(store, "a", "b", "c")
-    found = VectorCache.find(files, pd.Index(["a", "b", "c", "lost"]), [])
+    found = VectorCache.find(files, pd.Index(["a", "b", "c", "lost"]))
     monkeypatch.setattr(cache, "GATHERED", room * 12 * 2)  # bytes: 12 float16 a vector
     read = cache._read_group
     done: list[Path] = []
@@ -59,24 +59,21 @@ def test_a_file_is_read_once_for_all_pieces_that_fit(
 
 def test_a_file_that_another_worker_took_away_is_no_damage(store: Store) -> None:
     files = journal(store, "a", "b")
-    found = VectorCache.find(files, pd.Index(["a", "b"]), [])
+    found = VectorCache.find(files, pd.Index(["a", "b"]))
     for path in files:
         path.unlink()
     with pytest.raises(DamagedError) as error:
         found.take(found.needed.get_indexer(["a"]), store.recipe)
-    damaged: list[Path] = []
-    cache.delete_damaged(error.value.path, damaged)
-    assert damaged == []
-    assert VectorCache.find(files, pd.Index(["a"]), damaged).files == []
-    assert damaged == []
+    assert not cache.delete_damaged(error.value.path)
+    again = VectorCache.find(files, pd.Index(["a"]))
+    assert again.files == again.damaged == []
 
 
 def test_a_damaged_journal_is_deleted_and_named(store: Store) -> None:
     one, two = journal(store, "a", "b")
     one.write_bytes(one.read_bytes()[:-20])
-    damaged: list[Path] = []
-    found = VectorCache.find([one, two], pd.Index(["a", "b"]), damaged)
-    assert damaged == [one]
+    found = VectorCache.find([one, two], pd.Index(["a", "b"]))
+    assert found.damaged == [one]
     assert not one.exists()
     assert found.files == [two]
 
@@ -94,6 +91,7 @@ def test_a_damaged_journal_that_nobody_needs_is_left(store: Store) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:20] + bytes(40) + content[60:])
     cache.clear_journal(path.parent.parent, pd.Index(["a"]))
+    assert path.exists()
 
 
 def test_damaged_reasons_are_named_and_forgotten(store: Store) -> None:
@@ -101,7 +99,7 @@ def test_damaged_reasons_are_named_and_forgotten(store: Store) -> None:
     directory.mkdir()
     cache.add_rejected(directory, {"a": "truncated"})
     os.truncate(directory / "rejected.json", 10)
-    with pytest.raises(LostError, match=r"rejected\.json is damaged and was deleted; run again"):
+    with pytest.raises(LostError, match=r"deleted .*rejected\.json, which was damaged; run again"):
         cache.read_rejected(directory)
     assert cache.read_rejected(directory) == {}
 
@@ -119,9 +117,9 @@ def test_reasons_add_up(store: Store) -> None:
     "look",
     [
         cache.has_footer,
-        lambda path: VectorCache.find([path], pd.Index(["a"]), []),
+        lambda path: VectorCache.find([path], pd.Index(["a"])),
         lambda path: cache._read_group(path, 0),
-        lambda path: reader._name_damaged([path]),
+        lambda path: reader._delete_damaged([path]),
     ],
 )
 def test_a_file_that_the_machine_cannot_open_now_is_kept(

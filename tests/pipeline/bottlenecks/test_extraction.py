@@ -239,7 +239,7 @@ def test_a_photo_is_not_set_aside_because_memory_ran_out(
 
     photo = make_photo(tmp_path / "photo.jpg")
     monkeypatch.setattr(decoding, "decode", decode)
-    with pytest.raises(UserError, match=r"no memory is left to decode .*photo\.jpg; free some"):
+    with pytest.raises(UserError, match=r"out of memory while decoding .*photo\.jpg; free memory"):
         extraction.decode_error(photo, 8, 8)
 
 

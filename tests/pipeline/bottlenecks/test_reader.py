@@ -3,7 +3,6 @@
 import os
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -97,7 +96,7 @@ def test_copies_are_read_where_they_are_wanted(store: Store) -> None:
 
 def test_rows_of_some_labels_keep_what_belongs_together(store: Store) -> None:
     store.run()
-    of = store.rows("training").of(("red_rose",))
+    of = store.rows("training").with_labels(("red_rose",))
     expected = store.frame().query("split == 'training' and label == 'red_rose'")
     assert of.paths == expected["path"].to_list()
     assert of.digests == expected["digest"].to_list()
@@ -108,7 +107,7 @@ def test_reading_a_damaged_file_names_it_and_gives_it_up(store: Store) -> None:
     store.run()
     part = store.directories()[0] / "part-00000.parquet"
     os.truncate(part, 100)
-    with pytest.raises(UserError, match=f"{part} is damaged"):
+    with pytest.raises(UserError, match=f"deleted {part}, which was damaged"):
         store.rows("training")
     assert store.run() == Counts(computed=24, reused=24)
 
@@ -117,7 +116,7 @@ def test_a_class_that_has_gone_is_missed(store: Store) -> None:
     store.run()
     part, first = store.part("training"), store.directories()[0]
     shutil.rmtree(first)
-    with pytest.raises(LostError, match=f"{first} has gone; run again"):
+    with pytest.raises(LostError, match=f"{first} is missing; run again"):
         list(part.labelled())
 
 
@@ -133,9 +132,7 @@ def test_any_bit_of_a_footer_may_be_wrong(store: Store) -> None:
         damaged = bytearray(whole)
         damaged[place] ^= 1 << place % 8
         part.write_bytes(damaged)
-        found: list[Path] = []
-        cache.VectorCache.find([part], needed, found)
-        named += len(found)
+        named += len(cache.VectorCache.find([part], needed).damaged)
         part.parent.mkdir(exist_ok=True)
     assert named > 20
 

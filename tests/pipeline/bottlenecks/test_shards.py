@@ -28,12 +28,12 @@ def compute(store: Store, directory: Path) -> list[Counts]:
 
 
 def test_photos_become_shards() -> None:
-    assert shards.most(0, Augmentation(), 10) == 0
-    assert shards.most(10, Augmentation(), 10) == 1
-    assert shards.most(11, Augmentation(), 10) == 2
-    assert shards.most(10, Augmentation(4, True), 10) == 5
+    assert shards.max_shards(0, Augmentation(), 10) == 0
+    assert shards.max_shards(10, Augmentation(), 10) == 1
+    assert shards.max_shards(11, Augmentation(), 10) == 2
+    assert shards.max_shards(10, Augmentation(4, True), 10) == 5
     with pytest.raises(UserError, match="shard_size is 0; it must be 1 or more"):
-        shards.most(10, Augmentation(), 0)
+        shards.max_shards(10, Augmentation(), 0)
 
 
 def test_each_missing_vector_is_in_one_list(store: Store) -> None:
@@ -89,7 +89,7 @@ def test_a_damaged_list_is_named_and_what_was_computed_is_kept(store: Store) -> 
     shards.compute(directory, 0, store.image_dir, store.recipe)
     damaged = shards.file(shards.todo(directory), 1)
     os.truncate(damaged, damaged.stat().st_size // 2)
-    with pytest.raises(LostError, match=f"{damaged} is damaged, or gone; run again"):
+    with pytest.raises(LostError, match=f"{damaged} is damaged or missing; run again"):
         shards.compute(directory, 1, store.image_dir, store.recipe)
     assert not directory.exists()
     assert store.run() == Counts(computed=38, reused=10)

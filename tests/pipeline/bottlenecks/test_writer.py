@@ -226,14 +226,14 @@ def test_a_photo_that_changes_during_the_run_stops_it(store: Store) -> None:
     classes = list(store.summary().classes)
     rows = manifest.read(store.path / "manifest.parquet")
     os.utime(photo, ns=(1, 1))
-    with pytest.raises(UserError, match=r"red_rose/3\.jpg changed while"):
+    with pytest.raises(UserError, match=r"red_rose/3\.jpg changed during"):
         writer.compute(rows, classes, store.image_dir, store.recipe, store.path)
 
 
 def test_large_classes_are_cut_into_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.run()
     whole = store.frame()
-    monkeypatch.setattr(writer, "PART_ROWS", 10)
+    monkeypatch.setattr(writer, "FILE_ROWS", 10)
     for directory in store.directories():
         shutil.rmtree(directory)
     store.run()
@@ -245,7 +245,7 @@ def test_large_classes_are_cut_into_parts(store: Store, monkeypatch: pytest.Monk
 def test_a_class_that_lacks_a_file_is_not_whole(
     store: Store, monkeypatch: pytest.MonkeyPatch, lost: int
 ) -> None:
-    monkeypatch.setattr(writer, "PART_ROWS", 10)
+    monkeypatch.setattr(writer, "FILE_ROWS", 10)
     store.run()
     whole, directory = store.frame(), store.directories()[0]
     (directory / f"part-{lost:05}.parquet").unlink()

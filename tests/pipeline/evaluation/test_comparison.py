@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pipeline.bottlenecks import reader, recipe
-from pipeline.evaluation import comparison, metrics
+from pipeline.evaluation import comparison, metrics, statistics
 from pipeline.head import softmax_head
 from pipeline.head.softmax_head import Head, TrainingRecord
 from tests.support.store import Store
@@ -56,12 +56,12 @@ def test_test_photos_that_came_and_went_are_told_by_content() -> None:
     [(0, 0, 1), (5, 5, 1), (1, 0, 1), (6, 0, 2 / 64), (0, 6, 2 / 64), (1, 9, 22 / 1024)],
 )
 def test_the_p_value_is_mcnemars_exact_one(fixed: int, broken: int, p: float) -> None:
-    assert comparison.p_value(fixed, broken) == pytest.approx(p)
+    assert statistics.mcnemar_p_value(fixed, broken) == pytest.approx(p)
 
 
 def test_the_p_value_holds_for_very_many_photos() -> None:
-    assert comparison.p_value(3000, 3100) == pytest.approx(0.2052, abs=0.001)
-    assert comparison.p_value(0, 6000) == 0
+    assert statistics.mcnemar_p_value(3000, 3100) == pytest.approx(0.2052, abs=0.001)
+    assert statistics.mcnemar_p_value(0, 6000) == 0
 
 
 @pytest.fixture

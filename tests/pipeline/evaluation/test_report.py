@@ -65,8 +65,8 @@ def write(
     result, predictions = metrics.evaluate(head, rows)
     findings = pd.DataFrame(
         [
-            ("leak", 0, paths[0], truth[0], "training", 1.0, f"the same file in {truth[0]}"),
-            ("leak", 0, paths[1], truth[1], "testing", 1.0, f"the same file in {truth[0]}"),
+            ("leak", 0, paths[0], truth[0], "training", 1.0, f"identical file in {truth[0]}"),
+            ("leak", 0, paths[1], truth[1], "testing", 1.0, f"identical file in {truth[0]}"),
             ("small_class", 1, "", truth[0], "", 1.0, "3 photos"),
         ],
         columns=["kind", "finding", "path", "label", "split", "score", "detail"],

@@ -78,7 +78,7 @@ def test_where_no_threshold_reaches_a_precision_it_is_said_with_the_number_of_ph
     found = calibration.calibrate(answers(*[0.9] * 40), np.array([0, 1] * 20), False)
     assert all(of.threshold is None and of.coverage is None for of in found.thresholds)
     said = list(calibration.summary_lines(found))
-    assert "90% right: no threshold reaches that on enough of the 40 validation photos" in said
+    assert "90% precision: no threshold reaches it on enough of 40 validation photos" in said
 
 
 def test_thresholds_are_for_the_probabilities_of_the_head_as_it_is_written() -> None:

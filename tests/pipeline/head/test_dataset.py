@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.head import dataset
-from pipeline.head.dataset import BatchIterator, Examples, in_memory
+from pipeline.head.dataset import BatchIterator, Blocking, Examples, in_memory
 from tests.support.store import points
 
 
@@ -14,36 +13,35 @@ def in_batches(vectors: np.ndarray, labels: np.ndarray, rows: int) -> BatchItera
     )
 
 
+SMALL = Blocking(rows=64)
+
+
 def all_blocks(photos: Examples) -> list[np.ndarray]:
     return [block.copy() for _, block in photos.blocks()]
 
 
 @pytest.mark.parametrize("rows", [1, 30, 5000])
-def test_blocks_do_not_depend_on_the_batches(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "BLOCK_ROWS", 64)
+def test_blocks_do_not_depend_on_the_batches(rows: int) -> None:
     vectors, labels = points(200, 3, 1)
-    whole = all_blocks(Examples.read(in_memory(vectors, labels)))
-    parts = all_blocks(Examples.read(in_batches(vectors, labels, rows)))
+    whole = all_blocks(Examples.read(in_memory(vectors, labels), blocking=SMALL))
+    parts = all_blocks(Examples.read(in_batches(vectors, labels, rows), blocking=SMALL))
     assert [len(block) for block in whole] == [64, 64, 64, 8]
     assert all(np.array_equal(a, b) for a, b in zip(whole, parts, strict=True))
 
 
-def test_photos_that_are_too_many_to_keep_are_read_again_and_are_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(dataset, "BLOCK_ROWS", 64)
+def test_photos_that_are_too_many_to_keep_are_read_again_and_are_the_same() -> None:
     vectors, labels = points(1000, 3, 1)
-    kept = Examples.read(in_batches(vectors, labels, 100))
-    monkeypatch.setattr(dataset, "KEPT_BYTES", 64 * 20 * 4 * 5)
-    streamed = Examples.read(in_batches(vectors, labels, 100))
-    assert kept.kept
-    assert streamed.kept is None
+    kept = Examples.read(in_batches(vectors, labels, 100), blocking=SMALL)
+    few = Blocking(rows=64, cached_bytes=64 * 20 * 4 * 5)
+    streamed = Examples.read(in_batches(vectors, labels, 100), blocking=few)
+    assert kept.cached
+    assert streamed.cached is None
     for _ in range(2):
         pairs = zip(all_blocks(kept), all_blocks(streamed), strict=True)
         assert all(np.array_equal(a, b) for a, b in pairs)
     assert np.array_equal(kept.classes, streamed.classes)
     rows = np.array([999, 0, 500, 0])
-    assert np.array_equal(kept.take(rows), streamed.take(rows))
+    assert np.array_equal(kept.gather(rows), streamed.gather(rows))
 
 
 def test_what_is_given_is_left_as_it_is() -> None:
@@ -85,24 +83,23 @@ def test_other_examples_take_over_classes_and_scaling_and_leave_out_other_labels
 
 def test_some_rows_are_examples_of_their_own() -> None:
     photos = Examples.read(in_memory(*points(50, 3, 1)))
-    some = photos.only(np.array([40, 3]))
+    some = photos.subset(np.array([40, 3]))
     assert len(some) == 2
-    assert np.array_equal(np.concatenate(all_blocks(some)), photos.take(np.array([40, 3])))
+    assert np.array_equal(np.concatenate(all_blocks(some)), photos.gather(np.array([40, 3])))
     assert some.classes.tolist() == photos.classes[[40, 3]].tolist()
 
 
-def test_a_sample_has_an_even_share_of_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "BLOCK_ROWS", 64)
+def test_a_sample_has_an_even_share_of_each_class() -> None:
     vectors, labels = points(1000, 3, 1)
     vectors, labels = vectors[np.argsort(labels)], np.sort(labels)
     labels[-1] = "alone"
-    photos = Examples.read(in_batches(vectors, labels, 100))
+    photos = Examples.read(in_batches(vectors, labels, 100), blocking=SMALL)
     assert photos.sample() is photos
-    monkeypatch.setattr(dataset, "KEPT_BYTES", vectors.size * 4 // 5)
-    photos = Examples.read(in_batches(vectors, labels, 100))
-    assert photos.kept is None
+    few = Blocking(rows=64, cached_bytes=vectors.size * 4 // 5)
+    photos = Examples.read(in_batches(vectors, labels, 100), blocking=few)
+    assert photos.cached is None
     sample = photos.sample()
-    assert sample.kept is not None
+    assert sample.cached is not None
     share = np.bincount(sample.classes) / np.bincount(photos.classes)
     assert share[0] == 1  # the class of one photo
     assert share[1:] == pytest.approx(0.2, abs=0.01)
@@ -115,9 +112,7 @@ def test_no_photos_are_no_blocks() -> None:
     assert all_blocks(nothing) == []
 
 
-def test_an_error_while_reading_ahead_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "KEPT_BYTES", 0)
-    monkeypatch.setattr(dataset, "BLOCK_ROWS", 8)
+def test_an_error_while_reading_ahead_is_raised() -> None:
     vectors, labels = points(80, 3, 1)
     reads = []
 
@@ -128,6 +123,6 @@ def test_an_error_while_reading_ahead_is_raised(monkeypatch: pytest.MonkeyPatch)
             raise OSError("the disk is gone")
         yield vectors[40:], labels[40:]
 
-    photos = Examples.read(passes)
+    photos = Examples.read(passes, blocking=Blocking(rows=8, cached_bytes=0))
     with pytest.raises(OSError, match="the disk is gone"):
         all_blocks(photos)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.head import checkpoints, dataset, l2_path, softmax
+from pipeline.head import checkpoints, l2_path, softmax
 from pipeline.head.checkpoints import Checkpoints
-from pipeline.head.dataset import Examples, in_memory
+from pipeline.head.dataset import Blocking, Examples, in_memory
 from pipeline.head.settings import Settings
 from pipeline.head.tensorboard import TensorBoardWriter
 from pipeline.head.trial import OptimizationResult
@@ -29,9 +29,9 @@ def test_the_strength_that_does_best_on_validation_is_kept() -> None:
     outcome = run()
     assert len(outcome.trials) > 3
     assert [trial.l2 for trial in outcome.trials] == list(l2_path.STRENGTHS[: len(outcome.trials)])
-    best = min(trial.badness() for trial in outcome.trials)
+    best = min(trial.objective() for trial in outcome.trials)
     (kept,) = (trial for trial in outcome.trials if trial.l2 == outcome.l2)
-    assert kept.badness() == pytest.approx(best, rel=0.01)  # it was trained further
+    assert kept.objective() == pytest.approx(best, rel=0.01)  # it was trained further
 
 
 def test_the_choice_is_worth_having() -> None:
@@ -53,14 +53,11 @@ def test_the_path_is_left_when_it_has_long_been_getting_worse(
     assert len(run().trials) < len(l2_path.STRENGTHS)
 
 
-def test_a_sample_of_very_many_photos_decides_and_all_of_them_are_trained_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_sample_of_very_many_photos_decides_and_all_of_them_are_trained_on() -> None:
     vectors, labels = points(4000, 10, 7)
-    monkeypatch.setattr(dataset, "BLOCK_ROWS", 64)
-    monkeypatch.setattr(dataset, "KEPT_BYTES", vectors.size * 4 // 4)
-    training = Examples.read(in_memory(vectors, labels))
-    assert training.kept is None
+    quarter = Blocking(rows=64, cached_bytes=vectors.size * 4 // 4)
+    training = Examples.read(in_memory(vectors, labels), blocking=quarter)
+    assert training.cached is None
     validation = Examples.read(in_memory(*points(300, 10, 8)), like=training)
     outcome = l2_path.train(
         training, validation, Settings(), silent, Checkpoints(), TensorBoardWriter()

@@ -34,7 +34,7 @@ def test_loss_falls_at_each_iteration_and_no_more_is_remembered_than_needed() ->
         assert after
         assert after.loss < state.loss
         state = after
-    assert len(state.changes) == len(state.turns) == lbfgs.MEMORY
+    assert len(state.s_history) == len(state.y_history) == lbfgs.MEMORY
     assert state.point.dtype == state.gradient.dtype == np.float32
 
 

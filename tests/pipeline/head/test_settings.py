@@ -18,9 +18,9 @@ def uneven() -> Examples:
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [
-        ("l2", -1, "it must be 0, which chooses it, or a positive number"),
-        ("l2", float("nan"), "it must be 0, which"),
-        ("l2", float("inf"), "it must be 0, which"),
+        ("l2", -1, "it must be 0, to choose it automatically, or a positive number"),
+        ("l2", float("nan"), "it must be 0, to choose"),
+        ("l2", float("inf"), "it must be 0, to choose"),
         ("label_smoothing", 1, "at least 0 and below 1"),
         ("label_smoothing", -0.1, "at least 0 and below 1"),
     ],
@@ -65,7 +65,7 @@ def test_class_weights_say_how_many_times_as_much_a_class_counts() -> None:
 
 
 def test_a_weight_of_no_class_is_refused() -> None:
-    with pytest.raises(UserError, match="class_weights names 'B', which is no class"):
+    with pytest.raises(UserError, match="class_weights names 'B', which is not a class"):
         Settings(class_weights=(("B", 3),)).photo_weights(uneven())
 
 
@@ -78,11 +78,11 @@ def test_class_weights_are_read_in_any_order() -> None:
     "text", ['{"a": 0}', '{"a": -1}', '{"a": "x"}', "[1]", "a=1", '{"a": null}']
 )
 def test_class_weights_that_are_no_table_of_positive_numbers_are_refused(text: str) -> None:
-    with pytest.raises(UserError, match="it must be labels with positive numbers"):
+    with pytest.raises(UserError, match="it must map labels to positive numbers"):
         parse_class_weights(text)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "[]", '{"a": [1]}', '{"a": NaN}', "{'a': 1}"])
 def test_class_weights_that_are_no_table_are_refused(text: str) -> None:
-    with pytest.raises(UserError, match="it must be labels with positive numbers"):
+    with pytest.raises(UserError, match="it must map labels to positive numbers"):
         parse_class_weights(text)

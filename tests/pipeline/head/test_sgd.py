@@ -102,7 +102,7 @@ def test_vectors_of_a_batch_belong_to_its_classes(monkeypatch: pytest.MonkeyPatc
 
 def test_a_loss_that_grows_without_end_is_refused_in_one_line() -> None:
     settings = Settings(l2=1, sgd=Sgd(learning_rate=1000))
-    with pytest.raises(UserError, match="learning_rate is 1000, with which the loss grows"):
+    with pytest.raises(UserError, match="learning_rate is 1000, with which the loss diverges"):
         sgd.train(*photos(), settings, silent, Checkpoints(), TensorBoardWriter())
 
 

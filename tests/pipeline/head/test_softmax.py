@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
-from pipeline.head import dataset, softmax
-from pipeline.head.dataset import Examples, in_memory
+from pipeline.head import softmax
+from pipeline.head.dataset import Blocking, Examples, in_memory
 from tests.support.store import points
 
 
-def photos(n: int = 90) -> Examples:
-    return Examples.read(in_memory(*points(n, 3, 1, features=4)))
+def photos(blocking: Blocking = Blocking()) -> Examples:  # noqa: B008
+    return Examples.read(in_memory(*points(90, 3, 1, features=4)), blocking=blocking)
 
 
 def some_solution() -> np.ndarray:
@@ -47,21 +47,20 @@ def test_the_gradient_is_the_losss(smoothing: float) -> None:
     assert np.allclose(gradient.ravel(), numeric, atol=0.01)
 
 
-def test_sums_over_many_blocks_are_those_over_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sums_over_many_blocks_are_those_over_one() -> None:
     whole = softmax.objective(photos(), some_weights(), 0.3, 0.1)(some_solution())
     whole_figures = softmax.measure(photos(), some_solution())
     whole_logits = softmax.logits(photos(), some_solution())
-    monkeypatch.setattr(dataset, "BLOCK_ROWS", 7)
-    monkeypatch.setattr(softmax, "BLOCK_ROWS", 7)
-    parts = softmax.objective(photos(), some_weights(), 0.3, 0.1)(some_solution())
+    in_blocks = photos(Blocking(rows=7))
+    parts = softmax.objective(in_blocks, some_weights(), 0.3, 0.1)(some_solution())
     assert parts[0] == pytest.approx(whole[0], rel=1e-6)
     assert np.allclose(parts[1], whole[1], atol=1e-6)
-    figures = softmax.measure(photos(), some_solution())
+    figures = softmax.measure(in_blocks, some_solution())
     assert figures
     assert whole_figures
     assert figures.accuracy == whole_figures.accuracy
     assert figures.cross_entropy == pytest.approx(whole_figures.cross_entropy, rel=1e-6)
-    assert np.allclose(softmax.logits(photos(), some_solution()), whole_logits, atol=1e-5)
+    assert np.allclose(softmax.logits(in_blocks, some_solution()), whole_logits, atol=1e-5)
 
 
 def test_figures_are_mean_cross_entropy_and_share_of_right_answers() -> None:

@@ -26,7 +26,7 @@ def read(directory: Path) -> Any:
 def test_figures_and_weights_are_read_back(tmp_path: Path) -> None:
     with TensorBoardWriter(tmp_path) as summaries:
         for step in (1, 2):
-            summaries.figures(TRAINING, step, loss=step / 4, accuracy=None)
+            summaries.metrics(TRAINING, step, loss=step / 4, accuracy=None)
         summaries.weights(2, np.arange(12, dtype=np.float32).reshape(4, 3))
     events = read(tmp_path / TRAINING)
     assert [(e.step, e.value) for e in events.Scalars("loss")] == [(1, 0.25), (2, 0.5)]
@@ -40,7 +40,7 @@ def test_without_a_folder_nothing_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with TensorBoardWriter() as summaries:
-        summaries.figures(TRAINING, 1, loss=1.0)
+        summaries.metrics(TRAINING, 1, loss=1.0)
         summaries.weights(1, np.zeros((3, 2), np.float32))
     assert list(tmp_path.iterdir()) == []
 
@@ -63,7 +63,7 @@ def test_writing_does_not_load_tensorflow(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
         "from pipeline.head.tensorboard import TensorBoardWriter\n"
-        f"with TensorBoardWriter(Path({str(tmp_path)!r})) as s: s.figures('train', 1, loss=1.0)\n"
+        f"with TensorBoardWriter(Path({str(tmp_path)!r})) as s: s.metrics('train', 1, loss=1.0)\n"
         "print('loaded' if 'tensorflow' in sys.modules else 'not loaded')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -8,8 +8,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from pipeline.errors import UserError
-from pipeline.head import dataset, l2_path, softmax_head, training
-from pipeline.head.dataset import BatchIterator, in_memory
+from pipeline.head import l2_path, softmax_head, training
+from pipeline.head.dataset import BatchIterator, Blocking, in_memory
 from pipeline.head.settings import NONE, Settings, Sgd
 from pipeline.head.softmax_head import Head, TrainingRecord
 from tests.support.store import points
@@ -132,36 +132,34 @@ def in_sevens(given: Points) -> BatchIterator:
 
 @pytest.mark.parametrize("sgd", [None, Sgd(how_many_training_steps=60)])
 def test_the_head_does_not_depend_on_batches(
-    sgd: Sgd | None, monkeypatch: pytest.MonkeyPatch
+    sgd: Sgd | None,
 ) -> None:
-    monkeypatch.setattr(dataset, "BLOCK_ROWS", 32)
     photos, validation = points(300, 3, 7, noise=3), points(100, 3, 8, noise=3)
-    whole, _ = train(photos, validation, sgd=sgd)
-    again, _ = training.train(in_sevens(photos), in_sevens(validation), Settings(sgd=sgd))
+    settings, small = Settings(sgd=sgd), Blocking(rows=32)
+    whole, _ = training.train(in_memory(*photos), in_memory(*validation), settings, blocking=small)
+    again, _ = training.train(in_sevens(photos), in_sevens(validation), settings, blocking=small)
     assert np.array_equal(whole.weights, again.weights)
     assert np.array_equal(whole.bias, again.bias)
 
 
-def test_steps_do_not_depend_on_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "BLOCK_ROWS", 32)
-    parts = points(300, 3, 7, noise=3), points(100, 3, 8, noise=3)
-    kept, _ = train(*parts, sgd=Sgd(how_many_training_steps=60))
-    monkeypatch.setattr(dataset, "KEPT_BYTES", 0)
-    streamed, _ = train(*parts, sgd=Sgd(how_many_training_steps=60))
+def test_steps_do_not_depend_on_what_is_kept() -> None:
+    parts = in_memory(*points(300, 3, 7, noise=3)), in_memory(*points(100, 3, 8, noise=3))
+    settings = Settings(sgd=Sgd(how_many_training_steps=60))
+    kept, _ = training.train(*parts, settings, blocking=Blocking(rows=32))
+    streamed, _ = training.train(*parts, settings, blocking=Blocking(rows=32, cached_bytes=0))
     assert np.array_equal(kept.weights, streamed.weights)
 
 
-def test_where_photos_are_not_kept_the_optimum_is_found_in_few_passes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_where_photos_are_not_kept_the_optimum_is_found_in_few_passes() -> None:
     generator = np.random.default_rng(0)
     hidden, labels = points(8000, 3, 7, noise=3)
     mixed = (hidden / hidden.std(0)) @ generator.normal(size=(20, 20)) ** 3
     given = mixed.astype(np.float32), labels
     kept, of_kept = train(given, l2=0.001)
-    monkeypatch.setattr(dataset, "BLOCK_ROWS", 32)
-    monkeypatch.setattr(dataset, "KEPT_BYTES", given[0].nbytes // 4)
-    streamed, of_streamed = train(given, l2=0.001)
+    quarter = Blocking(rows=32, cached_bytes=given[0].nbytes // 4)
+    streamed, of_streamed = training.train(
+        in_memory(*given), in_memory(*NOTHING), Settings(l2=0.001), blocking=quarter
+    )
     assert np.abs(streamed.weights - kept.weights).max() < 0.05 * np.abs(kept.weights).max()
     (one,), (other,) = of_kept.path, of_streamed.path
     assert other.training_cross_entropy == pytest.approx(one.training_cross_entropy, rel=1e-3)

@@ -27,7 +27,7 @@ def knowing() -> np.ndarray:
     """A solution that looks how near photos are to the centre of each class."""
     solution = np.zeros((21, 3), np.float32)
     for number in range(3):
-        solution[:-1, number] = PHOTOS.take(np.flatnonzero(PHOTOS.classes == number)).mean(0)
+        solution[:-1, number] = PHOTOS.gather(np.flatnonzero(PHOTOS.classes == number)).mean(0)
     return solution
 
 
@@ -36,16 +36,16 @@ def test_a_head_that_is_merely_surer_is_no_better() -> None:
     assert plain.validation_cross_entropy
     assert surer.validation_cross_entropy
     assert surer.validation_cross_entropy > plain.validation_cross_entropy * 1.5
-    assert surer.badness() == pytest.approx(plain.badness(), rel=0.02)
+    assert surer.objective() == pytest.approx(plain.objective(), rel=0.02)
 
 
 def test_a_head_that_knows_more_is_better() -> None:
     known, guessed = (Trial.of(0.1, 5, s, SEEN, PHOTOS) for s in (knowing(), SOLUTION))
-    assert min((guessed, known), key=Trial.badness) is known
+    assert min((guessed, known), key=Trial.objective) is known
 
 
 def test_without_validation_there_are_no_figures_of_it() -> None:
     nothing = Examples.read(lambda: iter([]), like=PHOTOS)
     alone = Trial.of(0.1, 5, SOLUTION, SEEN, nothing)
     assert alone == Trial(0.1, 5, 0.2, 0.9)
-    assert alone.badness() == 0
+    assert alone.objective() == 0

@@ -12,7 +12,7 @@ import skimage
 
 from pipeline import tensorflow_import
 from pipeline.errors import UserError
-from pipeline.modules import efficientnet_lite
+from pipeline.modules import efficientnet_lite, torch_weights
 from pipeline.photos import decoding
 
 PHOTOS = Path(skimage.__file__).parent / "data"
@@ -21,6 +21,13 @@ LITE0 = "efficientnet-lite0"
 
 Network = Callable[[np.ndarray], np.ndarray]
 Builder = Callable[[str], Network]
+
+
+def classifier(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The ImageNet layer of a network: kernel, float32 [1280, 1000], and bias, float32 [1000]."""
+    path = efficientnet_lite.weights_path(name)
+    weights = torch_weights.read(path, efficientnet_lite.VARIANTS[name].sha256)
+    return weights["_fc.weight"].T, weights["_fc.bias"]
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +79,14 @@ def use_variant(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
 )
 @pytest.mark.parametrize(("subject", "number"), [("chelsea", EGYPTIAN_CAT), ("coffee", ESPRESSO)])
 def test_a_photo_is_recognised(build: Builder, name: str, subject: str, number: int) -> None:
-    kernel, bias = efficientnet_lite.classifier(name)
+    kernel, bias = classifier(name)
     probabilities = softmax(build(name)(photo(subject, name)[None]) @ kernel + bias)[0]
     assert probabilities.argmax() == number
     assert probabilities[number] > 0.5
 
 
 def test_pixels_are_scaled_as_in_the_training(build: Builder) -> None:
-    kernel, bias = efficientnet_lite.classifier(LITE0)
+    kernel, bias = classifier(LITE0)
     probability = softmax(build(LITE0)(photo("chelsea")[None]) @ kernel + bias)[0, EGYPTIAN_CAT]
     # It is 0.792 with pixels scaled to [-1, 1], and 0.734 with [0, 1].
     assert probability == pytest.approx(0.789, abs=0.001)
@@ -185,7 +192,7 @@ def test_a_package_without_weights_is_named(
     (tmp_path / "hollow_model" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     use_variant(monkeypatch, package="hollow_model")
-    with pytest.raises(UserError, match="hollow_model, which holds 0 weights files instead of one"):
+    with pytest.raises(UserError, match="hollow_model, which contains 0 weights files"):
         efficientnet_lite.save(LITE0, tmp_path / "saved")
 
 
@@ -200,10 +207,10 @@ def test_weights_of_a_larger_network_are_refused(
 ) -> None:
     package = efficientnet_lite.VARIANTS[other].package
     use_variant(monkeypatch, package=package)
-    with pytest.raises(UserError, match="does not hold the weights of this network") as caught:
+    with pytest.raises(UserError, match="is damaged, or not the expected weights") as caught:
         efficientnet_lite.save(LITE0, tmp_path / "saved")
     assert package in str(caught.value)
-    assert "Reinstall the package" in str(caught.value)
+    assert "reinstall the package" in str(caught.value)
     assert not (tmp_path / "saved").exists()
 
 
@@ -211,7 +218,7 @@ def test_weights_of_a_smaller_network_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     use_variant(monkeypatch, depth=1.1)
-    with pytest.raises(UserError, match="does not hold the weights of this network"):
+    with pytest.raises(UserError, match="does not contain the weights of this network"):
         efficientnet_lite.save(LITE0, tmp_path / "saved")
 
 
@@ -219,17 +226,19 @@ def test_weights_of_a_narrower_network_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     use_variant(monkeypatch, width=1.1)
-    with pytest.raises(UserError, match=r"is expected and it holds one of shape \[\d"):
+    with pytest.raises(UserError, match=r"found one of shape \[\d"):
         efficientnet_lite.save(LITE0, tmp_path / "saved")
 
 
 def test_weights_with_an_array_too_many_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    weights = efficientnet_lite.torch_weights.read(efficientnet_lite.weights_path(LITE0))
+    weights = efficientnet_lite.torch_weights.read(
+        efficientnet_lite.weights_path(LITE0), efficientnet_lite.VARIANTS[LITE0].sha256
+    )
     weights["_extra.weight"] = np.zeros(1, np.float32)
-    monkeypatch.setattr(efficientnet_lite.torch_weights, "read", lambda _: weights)
-    with pytest.raises(UserError, match=r"it holds _extra\.weight, which have no place"):
+    monkeypatch.setattr(efficientnet_lite.torch_weights, "read", lambda *_: weights)
+    with pytest.raises(UserError, match=r"unexpected arrays _extra\.weight"):
         efficientnet_lite.save(LITE0, tmp_path / "saved")
 
 

@@ -85,7 +85,7 @@ def test_of_several_versions_one_has_to_be_named(folder: Path, tmp_path: Path) -
     for version in ("1", "2"):
         shutil.copytree(folder, tmp_path / "served" / version)
     message = refusal(tmp_path / "served", tmp_path)
-    assert "served holds several modules; name one of its folders 1, 2" in message
+    assert "served contains several modules; pass one of its folders 1, 2" in message
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -119,7 +119,7 @@ def test_a_hubs_handle_is_fetched_once_by_its_protocol(
     assert names(directory) == MODULE
     asked = [f"/google/imagenet/feature_vector/1?{COMPRESSED}", "/bucket/module.tar.gz?signed=1"]
     assert web.asked == asked
-    assert steps[0][2].endswith(" fetched")
+    assert steps[0][2].endswith(" downloaded")
     assert handles.resolve(handle, tmp_path) == directory
     assert web.asked == asked
     note = cache / f"{directory.name}.descriptor.txt"
@@ -141,13 +141,13 @@ def test_an_address_of_an_archive_is_taken_as_it_is(
 
 
 def test_the_mirror_of_the_hub_has_its_archives_elsewhere() -> None:
-    assert handles._address("https://hub.tensorflow.google.cn/google/x/1") == (
+    assert handles._archive_url("https://hub.tensorflow.google.cn/google/x/1") == (
         "https://gcs.tensorflow.google.cn/tfhub-modules/google/x/1.tar.gz"
     )
 
 
 def test_the_classic_handle_is_asked_for_and_kept_as_documented(cache: Path) -> None:
-    assert handles._address(CLASSIC) == f"{CLASSIC}?{COMPRESSED}"
+    assert handles._archive_url(CLASSIC) == f"{CLASSIC}?{COMPRESSED}"
     # sha1sum of the handle; the folder's name in everybody's cache
     assert handles.cached(CLASSIC) == cache / "11d9faf945d073033780fd924b2b09ff42155763"
 
@@ -163,7 +163,9 @@ def test_a_cache_that_is_no_folder_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TFHUB_CACHE_DIR", "gs://bucket/cache")
-    assert "TFHUB_CACHE_DIR is gs://bucket/cache; it must be a folder" in refusal(CLASSIC, tmp_path)
+    assert "TFHUB_CACHE_DIR is gs://bucket/cache; it must be a local folder" in refusal(
+        CLASSIC, tmp_path
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.*pkg_resources")
@@ -260,7 +262,7 @@ def test_object_stores_are_read_where_their_library_is_there(
     Store().rm("/bucket", recursive=True)
     assert names(handles.resolve(f"{scheme}://bucket/module", tmp_path)) == MODULE
     message = refusal(f"{scheme}://bucket/none", tmp_path)
-    assert f"{scheme}://bucket/none cannot be fetched: nothing is there" in message
+    assert f"{scheme}://bucket/none cannot be downloaded: there is nothing there" in message
 
 
 @pytest.mark.parametrize(("scheme", "package"), [("gs", "gcsfs"), ("s3", "s3fs")])
@@ -271,7 +273,7 @@ def test_the_library_of_an_object_store_is_named_where_it_is_missing(
     monkeypatch.delitem(_registry, scheme, raising=False)
     message = refusal(f"{scheme}://bucket/module", tmp_path)
     assert (
-        f"needs a library for {scheme}:// addresses; install it (pip install {package})" in message
+        f"reading {scheme}:// URLs needs a library; install it (pip install {package})" in message
     )
 
 
@@ -282,7 +284,7 @@ def test_an_address_of_a_kind_that_nobody_knows_is_reported(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("page", "reason"),
     [
-        (Page(b"<html>no</html>", 404), "there is no such thing; check the address in a browser"),
+        (Page(b"<html>no</html>", 404), "check the address in a browser"),
         (Page(b"<html>log in</html>"), "it is a web page, not an archive"),
         (Page(b"weights"), "it is not a .tar or .tar.gz archive"),
         (Page(b"", 500), "the server answered 500 Internal Server Error; try later"),
@@ -295,7 +297,7 @@ def test_what_a_hub_does_not_give_is_one_line_with_the_remedy(
     message = refusal(handle, tmp_path)
     assert message.startswith(f"tfhub_module: {handle}")
     assert reason in message
-    assert message.endswith(", or get the module by hand and give its folder")
+    assert message.endswith(", or download the module manually and pass its folder")
     assert not list(cache.glob("[!.]*"))
 
 
@@ -303,7 +305,7 @@ def test_an_archive_of_something_else_is_refused(web: Web, tmp_path: Path) -> No
     (tmp_path / "other").mkdir()
     (tmp_path / "other/a.txt").write_text("a")
     handle = web.put("/m/1", packed(tmp_path / "other", tmp_path / "x.tgz").read_bytes())
-    assert f"{handle} holds no saved_model.pb; give" in refusal(handle, tmp_path)
+    assert f"{handle} contains no saved_model.pb; pass" in refusal(handle, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -311,11 +313,14 @@ def test_an_archive_of_something_else_is_refused(web: Web, tmp_path: Path) -> No
     [
         ("resnet.pth", "is PyTorch weights, which TensorFlow cannot run; use a TensorFlow module"),
         ("model.safetensors", "is PyTorch weights"),
-        ("model.h5", "is a Keras file; make a SavedModel of it with keras.models.load_model(file)"),
-        ("model.keras", "export(folder), and give that folder"),
-        ("model.tflite", "give the folder of a SavedModel"),
-        ("saved_model.pb", "give the folder of a SavedModel"),
-        ("model.zip", "is an archive of another kind than .tar.gz; unpack it"),
+        (
+            "model.h5",
+            "is a Keras file; convert it to a SavedModel with keras.models.load_model(file)",
+        ),
+        ("model.keras", "export(folder), and pass that folder"),
+        ("model.tflite", "pass the folder of a SavedModel"),
+        ("saved_model.pb", "pass the folder of a SavedModel"),
+        ("model.zip", "is an archive, but not .tar.gz; unpack it"),
     ],
 )
 def test_a_file_of_another_kind_is_named_with_the_remedy(
@@ -333,13 +338,14 @@ def test_a_folder_of_pytorch_weights_is_named_as_such(tmp_path: Path) -> None:
     (tmp_path / "vit").mkdir()
     (tmp_path / "vit/model.safetensors").touch()
     message = refusal(tmp_path / "vit", tmp_path)
-    assert "vit holds model.safetensors, PyTorch weights, which TensorFlow cannot run" in message
+    assert "vit contains model.safetensors, PyTorch weights, which TensorFlow cannot run" in message
 
 
 def test_nothing_at_all_is_refused_with_the_choices(tmp_path: Path) -> None:
     message = refusal(tmp_path / "none.tar.gz", tmp_path)
     assert (
-        "none.tar.gz is no built-in module and no file or folder; give a built-in name" in message
+        "none.tar.gz is neither a built-in module nor a file or folder; pass a built-in name"
+        in message
     )
 
 

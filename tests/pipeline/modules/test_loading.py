@@ -120,7 +120,7 @@ def test_a_module_of_free_size_takes_the_size_of_the_user(save: Saver, tmp_path:
 
 def test_a_module_of_free_size_needs_a_size(save: Saver, tmp_path: Path) -> None:
     directory = save(size=(None, None, None, 3))
-    assert f"{directory} does not say" in (message := refusal(directory, tmp_path))
+    assert f"{directory} does not state its input size" in (message := refusal(directory, tmp_path))
     assert "set image_size" in message
 
 
@@ -162,7 +162,10 @@ def test_a_renamed_file_gives_another_digest(plain: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("made", "reason"),
-    [(False, "is no built-in module and no file or folder"), (True, "holds no saved_model.pb")],
+    [
+        (False, "is neither a built-in module nor a file or folder"),
+        (True, "contains no saved_model.pb"),
+    ],
 )
 def test_a_handle_that_stands_for_nothing_is_refused(
     tmp_path: Path, made: bool, reason: str
@@ -171,7 +174,7 @@ def test_a_handle_that_stands_for_nothing_is_refused(
     if made:
         handle.mkdir()
     message = refusal(handle, tmp_path)
-    assert f"{handle} {reason}; give a built-in name such as {LITE0}," in message
+    assert f"{handle} {reason}; pass a built-in name such as {LITE0}," in message
     with pytest.raises(UserError, match=reason):
         preparation.fingerprint(str(handle))
 
@@ -265,7 +268,7 @@ def test_a_signature_of_two_inputs_is_refused(tmp_path: Path) -> None:
     specs = [tf.TensorSpec([None, 8, 8, 3], tf.float32, name=name) for name in ("a", "b")]
     module.f = tf.function(lambda a, b: {"out": tf.reduce_mean(a + b, [1, 2])}, specs)
     tf.saved_model.save(module, str(tmp_path / "m"), signatures=module.f)
-    assert "none of its functions takes photos alone" in refusal(tmp_path / "m", tmp_path)
+    assert "none of its functions takes only photos" in refusal(tmp_path / "m", tmp_path)
 
 
 @pytest.mark.parametrize("batch", [1, 5])
@@ -319,7 +322,7 @@ def test_outputs_without_a_default_are_named(save: Saver, tmp_path: Path) -> Non
     import tensorflow as tf
 
     directory = save(lambda x, _: {"a": tf.reduce_mean(x, [1, 2]), "b": x}, signature=False)
-    assert "it gives a, b at once" in refusal(directory, tmp_path)
+    assert "it returns several outputs: a, b" in refusal(directory, tmp_path)
 
 
 def test_labels_are_no_features(save: Saver, tmp_path: Path) -> None:
@@ -352,9 +355,7 @@ def test_a_module_of_whole_numbers_needs_their_range(tmp_path: Path) -> None:
     spec = tf.TensorSpec([None, 8, 8, 3], tf.uint8)
     module.__call__ = tf.function(lambda x: tf.reduce_mean(tf.cast(x, tf.float32), [1, 2]), [spec])
     tf.saved_model.save(module, str(tmp_path / "m"))
-    assert "takes whole numbers up to 255; set image_range to byte" in refusal(
-        tmp_path / "m", tmp_path
-    )
+    assert "takes integers up to 255; set image_range to byte" in refusal(tmp_path / "m", tmp_path)
     made = preparation.prepare(str(tmp_path / "m"), tmp_path, image_range="byte")
     call, _ = loading.load(made)
     assert call(tf.fill([1, 8, 8, 3], 200 / 255)).numpy().tolist() == [[200.0] * 3]
@@ -533,4 +534,4 @@ def test_a_module_for_texts_is_refused_as_such(tmp_path: Path) -> None:
     spec = tf.TensorSpec([None], tf.string)
     module.__call__ = tf.function(lambda texts: tf.ones([tf.size(texts), 4]), [spec])
     tf.saved_model.save(module, str(tmp_path / "m"), signatures=module.__call__)
-    assert "none of its functions takes photos alone" in refusal(tmp_path / "m", tmp_path)
+    assert "none of its functions takes only photos" in refusal(tmp_path / "m", tmp_path)

@@ -49,14 +49,14 @@ def test_the_gate_names_what_it_refuses(findings: pd.DataFrame, tmp_path: Path) 
         checks.fail_on_findings(findings[findings["kind"].isin(kinds)], tmp_path / "f.parquet")
     said = str(refusal.value)
     assert "1 of kind leak, 1 of kind small_class" in said
-    assert "a/0.png and b/29.png (the same file in testing and training)" in said
+    assert "a/0.png and b/29.png (identical file in testing and training)" in said
     assert "class b (5 photos" in said
     assert str(tmp_path / "f.parquet") in said
     checks.fail_on_findings(findings[findings["kind"] == "label"], tmp_path / "f.parquet")
 
 
 def test_a_kind_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(UserError, match="there is no kind 'leaks'; there are leak, conflict"):
+    with pytest.raises(UserError, match="unknown kind 'leaks'; choose from leak, conflict"):
         checks.parse_kinds("leaks")
     assert checks.parse_kinds("") == ()
 
@@ -64,7 +64,7 @@ def test_a_kind_that_does_not_exist_is_refused() -> None:
 def test_every_check_has_its_kinds_explained(findings: pd.DataFrame) -> None:
     assert set(findings["kind"]) <= set(checks.KINDS)
     (line,) = checks.summary_lines(findings)
-    assert line.startswith("Faults of the data: one photo in two parts of the split: 1; ")
+    assert line.startswith("Data checks: one photo in two splits: 1; ")
     assert not list(checks.summary_lines(findings.head(0)))
 
 

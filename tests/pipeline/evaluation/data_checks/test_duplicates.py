@@ -30,7 +30,7 @@ def test_a_finding_names_all_files_and_both_parts(make_subject: Maker) -> None:
     )
     (found,) = duplicates.find(subject)
     assert found.paths == ("a/0.png", "a/2.png")
-    assert found.detail == "the same file in testing and training"
+    assert found.detail == "identical file in testing and training"
 
 
 def photographs(folder: Path, count: int) -> list[str]:

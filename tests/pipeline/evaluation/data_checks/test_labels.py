@@ -40,7 +40,7 @@ def test_a_photo_is_judged_by_those_who_have_not_seen_it() -> None:
     vectors = generator.normal(size=(200, 300)).astype(np.float32)  # noise can be learnt by heart
     classes = np.arange(200) % 2
     folds = np.arange(200) // 2 % 5
-    said = labels.CrossValidatedLDA.fit(vectors, classes, folds).say(vectors, folds)
+    said = labels.CrossValidatedLDA.fit(vectors, classes, folds).predict_proba(vectors, folds)
     assert said.sum(1) == pytest.approx(1, abs=1e-5)
     assert (said.argmax(1) == classes).mean() < 0.65
 
@@ -61,7 +61,7 @@ def test_one_class_has_no_wrong_labels(make_subject: Maker) -> None:
 def test_photos_outside_the_sample_are_judged_as_well(
     make_subject: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules[CheckContext.__module__], "MOST", 400)
+    monkeypatch.setattr(sys.modules[CheckContext.__module__], "MAX_SAMPLE", 400)
     vectors, truth = clouds(each=120)
     given = truth.copy()
     wrong = np.arange(0, len(truth), 20)

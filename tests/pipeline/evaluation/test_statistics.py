@@ -1,0 +1,31 @@
+"""Intervals and tests, against values computed by hand."""
+
+from math import comb, sqrt
+
+import pytest
+
+from pipeline.evaluation import statistics
+
+
+@pytest.mark.parametrize(("successes", "count"), [(0, 5), (5, 5), (161, 165), (1, 3)])
+def test_the_interval_is_wilsons(successes: int, count: int) -> None:
+    share, square = successes / count, 1.959963984540054**2
+    middle = (share + square / (2 * count)) / (1 + square / count)
+    variance = share * (1 - share) / count + square / (4 * count * count)
+    half = sqrt(square * variance) / (1 + square / count)
+    expected = max(0.0, middle - half), min(1.0, middle + half)
+    assert statistics.wilson_interval(successes, count) == pytest.approx(expected, abs=1e-9)
+
+
+def test_without_photos_there_is_no_interval() -> None:
+    assert statistics.wilson_interval(0, 0) is None
+
+
+@pytest.mark.parametrize(("one", "other"), [(0, 0), (3, 3), (1, 6), (9, 1), (0, 200)])
+def test_both_tests_sum_the_binomial_tail(one: int, other: int) -> None:
+    n = one + other
+    upper = sum(comb(n, k) for k in range(one, n + 1)) / 2**n
+    assert statistics.sign_test_p_value(one, other) == pytest.approx(upper)
+    tail = sum(comb(n, k) for k in range(max(one, other), n + 1)) / 2**n
+    assert statistics.mcnemar_p_value(one, other) == pytest.approx(min(1.0, 2 * tail))
+    assert statistics.mcnemar_p_value(other, one) == statistics.mcnemar_p_value(one, other)
