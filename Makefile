@@ -1,6 +1,7 @@
-# make help lists the targets. Options: IMAGE_DIR, OUTPUT_DIR, SPLIT_FILE, TFHUB_MODULE,
-# SUMMARIES_DIR, and any other as OPTIONS="--l2 0.01 --precision float32";
-# SCHEDULER=http://127.0.0.1:8082 runs through the luigid that `make luigid` starts.
+# `make help` lists the targets. Common options have variables of their own: IMAGE_DIR, DATASET,
+# OUTPUT_DIR, SPLIT_FILE, TFHUB_MODULE, SUMMARIES_DIR. Pass all others in OPTIONS, for example
+# OPTIONS="--l2 0.01 --precision float32". SCHEDULER=http://127.0.0.1:8082 uses the luigid that
+# `make luigid` starts.
 PYTHON ?= python3
 IMAGE_DIR ?=
 DATASET ?=
@@ -16,13 +17,13 @@ DATA := $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(IMAGE_DIR),--ima
 	$(if $(DATASET),--dataset "$(DATASET)") $(if $(SPLIT_FILE),--split-file "$(SPLIT_FILE)")
 MODULE := $(if $(TFHUB_MODULE),--tfhub-module "$(TFHUB_MODULE)")
 LUIGI := $(BIN)/luigi --module tasks
-# The local output folder: that of OUTPUT_DIR or luigi.cfg, or the mirror of a URL; asked for once.
+# The local output folder, from OUTPUT_DIR or luigi.cfg, or the mirror of a URL; looked up once.
 FOLDER = $(eval FOLDER := $(shell $(BIN)/python -m tasks.output_folder "$(OUTPUT_DIR)"))$(or \
-	$(FOLDER),$(error the output folder is unknown))
+	$(FOLDER),$(error cannot find the output folder))
 OUT = $(if $(findstring ://,$(OUTPUT_DIR)),$(FOLDER),$(or $(OUTPUT_DIR),$(FOLDER)))
 MODEL = $(OUT)/current
-$(if $(findstring --output-dir,$(OPTIONS)),$(error give the output folder as OUTPUT_DIR=..., and not in OPTIONS))
-HOW := $(if $(SCHEDULER),--scheduler-url "$(SCHEDULER)") $(OPTIONS)
+$(if $(findstring --output-dir,$(OPTIONS)),$(error set the output folder with OUTPUT_DIR=..., not in OPTIONS))
+RUN := $(if $(SCHEDULER),--scheduler-url "$(SCHEDULER)") $(OPTIONS)
 HEAD := $(if $(SUMMARIES_DIR),--summaries-dir "$(SUMMARIES_DIR)")
 
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile)
@@ -30,84 +31,84 @@ HEAD := $(if $(SUMMARIES_DIR),--summaries-dir "$(SUMMARIES_DIR)")
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
-setup: .venv/installed ## make .venv with all that is needed
+setup: .venv/installed ## install everything into .venv
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-train: setup ## everything: from photos to an exported model
-	@$(LUIGI) ExportModel $(DATA) $(MODULE) $(HEAD) $(HOW)
+train: setup ## run every step: from photos to an exported model
+	@$(LUIGI) ExportModel $(DATA) $(MODULE) $(HEAD) $(RUN)
 	@echo "The model is in $(MODEL)"
 
-worker: setup ## train as one of many workers, whose luigid is SCHEDULER=http://...; or TASK=ComputeBottlenecks
+worker: setup ## train as one of several workers, with SCHEDULER=http://... and optionally TASK=ComputeBottlenecks
 	@$(BIN)/python -m tasks.worker $(or $(TASK),ExportModel) $(DATA) $(MODULE) \
-		--scheduler-url "$(or $(SCHEDULER),$(error say where luigid is: make worker SCHEDULER=http://127.0.0.1:8082))" $(OPTIONS)
+		--scheduler-url "$(or $(SCHEDULER),$(error set the address of luigid: make worker SCHEDULER=http://127.0.0.1:8082))" $(OPTIONS)
 
 split: setup ## find the photos and split them
-	@$(LUIGI) SplitDataset $(DATA) $(HOW)
+	@$(LUIGI) SplitDataset $(DATA) $(RUN)
 
-bottlenecks: setup ## turn photos into vectors, whatever comes before included
-	@$(LUIGI) ComputeBottlenecks $(DATA) $(MODULE) $(HOW)
+bottlenecks: setup ## compute the vectors, after all earlier steps
+	@$(LUIGI) ComputeBottlenecks $(DATA) $(MODULE) $(RUN)
 
-head: setup ## train the softmax layer, whatever comes before included
-	@$(LUIGI) TrainHead $(DATA) $(MODULE) $(HEAD) $(HOW)
+head: setup ## train the softmax layer, after all earlier steps
+	@$(LUIGI) TrainHead $(DATA) $(MODULE) $(HEAD) $(RUN)
 
-search: setup ## train a head for each combination of some options, and rank them
-	@$(LUIGI) SearchHead $(DATA) $(MODULE) $(HEAD) $(HOW)
+search: setup ## train and rank a head for each combination of the [search] options
+	@$(LUIGI) SearchHead $(DATA) $(MODULE) $(HEAD) $(RUN)
 
-check: setup ## look for faults of the photos: duplicates, wrong labels, damaged files and so on
-	@$(LUIGI) CheckData $(DATA) $(MODULE) $(HOW)
+check: setup ## check the photos for duplicates, wrong labels, damaged files and other problems
+	@$(LUIGI) CheckData $(DATA) $(MODULE) $(RUN)
 
-evaluate: setup ## measure it on the test split, whatever comes before included
-	@$(LUIGI) EvaluateModel $(DATA) $(MODULE) $(HEAD) $(HOW)
+evaluate: setup ## evaluate the head on the test photos, after all earlier steps
+	@$(LUIGI) EvaluateModel $(DATA) $(MODULE) $(HEAD) $(RUN)
 
-report: setup ## say where the page about the last model is
-	@test -f "$(MODEL)/report.html" || { echo "There is no model in $(MODEL) yet; train one first with: make train"; exit 1; }
+report: setup ## print where the current model's report is
+	@test -f "$(MODEL)/report.html" || { echo "No model in $(MODEL) yet; train one first: make train"; exit 1; }
 	@echo "Open this page in a browser: $(abspath $(MODEL))/report.html"
 
 export: train ## the same as train
 
-predict: $(if $(IMAGE)$(filter-out predict,$(MAKECMDGOALS)),,$(error say which photo: make predict IMAGE=photo.jpg)) setup ## print the five best labels for IMAGE=photo.jpg
+predict: $(if $(IMAGE)$(filter-out predict,$(MAKECMDGOALS)),,$(error set the photo: make predict IMAGE=photo.jpg)) setup ## print the five best labels for IMAGE=photo.jpg
 	@$(BIN)/python -m pipeline.prediction.single --model "$(MODEL)" "$(IMAGE)"
 
-predict-images: setup ## write the five best labels for all photos in IMAGES=folder or 'pattern'
-	@$(LUIGI) PredictImages --images "$(or $(IMAGES),$(error say which photos: make predict-images IMAGES=folder))" \
-		$(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(HOW)
+predict-images: setup ## write the five best labels of all photos in IMAGES=folder or 'pattern'
+	@$(LUIGI) PredictImages --images "$(or $(IMAGES),$(error set the photos: make predict-images IMAGES=folder))" \
+		$(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(RUN)
 
-demo: setup ## show a page on which one drops a photo, on http://127.0.0.1:8000
+demo: setup ## classify photos in the browser, on http://127.0.0.1:8000
 	@$(BIN)/python -m pipeline.prediction.demo --model "$(MODEL)"
 
-luigid: setup ## start Luigi's scheduler with its page on http://127.0.0.1:8082
+luigid: setup ## start Luigi's scheduler, with its page on http://127.0.0.1:8082
 	@mkdir -p data/luigid
 	$(BIN)/luigid --address 127.0.0.1 --port 8082
 
-tensorboard: setup ## show what trainings wrote to SUMMARIES_DIR, on http://127.0.0.1:6006
+tensorboard: setup ## start TensorBoard for SUMMARIES_DIR, on http://127.0.0.1:6006
 	$(BIN)/tensorboard --host 127.0.0.1 --port 6006 --logdir "$(or $(SUMMARIES_DIR),data/summaries)"
 
-nightly: setup ## what cron or systemd runs: train, and promote the model if it passes the gate
-	@$(BIN)/python -m tasks.nightly $(DATA) $(MODULE) $(HOW)
+nightly: setup ## train, and promote the model if it passes the gate; for cron or systemd
+	@$(BIN)/python -m tasks.nightly $(DATA) $(MODULE) $(RUN)
 
-rollback: setup ## go back to the model that was current before
+rollback: setup ## switch back to the previously promoted model
 	@$(BIN)/python -m pipeline.nightly.promotion --output-dir "$(OUT)"
 
-history: setup ## print what became of each night, and write the page with the trend
+history: setup ## print the history of nightly runs, and write its page
 	@$(BIN)/python -m pipeline.nightly.history_page --output-dir "$(OUT)"
 
-pages: setup ## show the output folder's pages on http://127.0.0.1:8083
+pages: setup ## serve the pages of the output folder on http://127.0.0.1:8083
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory "$(OUT)" 8083
 
-prune: setup ## say what earlier runs left that can go; DELETE=1 deletes it
+prune: setup ## list old results that can be deleted; DELETE=1 deletes them
 	@$(LUIGI) PruneRuns $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(DELETE),--delete) $(OPTIONS)
 
-lint: setup ## check style, types and the order of imports
+lint: setup ## check style, types and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-audit: .venv-audit/installed ## ask whether a locked version has a known fault; PyPI has to be reached
+audit: .venv-audit/installed ## check the locked versions for known vulnerabilities; needs access to PyPI
 	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 .venv-audit/installed:
@@ -115,42 +116,42 @@ audit: .venv-audit/installed ## ask whether a locked version has a known fault; 
 	.venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit
 	@touch $@
 
-test: setup ## run every test but those of make torture
+test: setup ## run all tests except those of make torture
 	$(BIN)/pytest -m "not torture"
 
-test-fast: setup ## run the tests that take no more than a few seconds each
+test-fast: setup ## run all tests except slow ones and those of make torture
 	$(BIN)/pytest -m "not slow and not torture"
 
-torture: setup ## kill, starve and mislead the pipeline for many minutes, and print what came of it
+torture: setup ## test kills, bad input and exhausted resources for many minutes, and print the results
 	$(BIN)/pytest -q -s tests/torture
 
-fortnight: setup ## simulate fourteen nights, with their mishaps, and print what became of them
+fortnight: setup ## simulate fourteen nights with failures, and print the history
 	$(BIN)/pytest -q -s tests/test_fortnight.py
 
-bench: setup bench-head ## measure the bottleneck stage and the head, on IMAGE_DIR or on photos made for it
+bench: setup bench-head ## measure the bottleneck stage and the head, on IMAGE_DIR or on generated photos
 	$(BIN)/python -m benchmarks.bottlenecks $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
-bench-augmentation: setup ## measure what distorted copies bring, on IMAGE_DIR or the sample photos
+bench-augmentation: setup ## measure what augmented copies gain and cost, on IMAGE_DIR or the sample photos
 	$(BIN)/python -m benchmarks.augmentation $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
 bench-head: setup ## measure the head against scikit-learn, and on a million rows
 	$(BIN)/python -m benchmarks.head $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
-bench-engine: setup ## measure local work, Luigi workers and Ray, on IMAGE_DIR or on photos made for it
+bench-engine: setup ## measure local work, Luigi workers and Ray, on IMAGE_DIR or on generated photos
 	$(BIN)/python -m benchmarks.engine $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
 bench-manifest: setup ## measure the manifest of up to a million photos
 	$(BIN)/python -m benchmarks.manifest
 
-bench-source: setup ## measure photos on disk, on S3 (a server on this machine), and in tar files
+bench-source: setup ## measure photos on disk, on a local S3 server and in tar files
 	$(BIN)/python -m benchmarks.source
 
-bench-export: setup ## measure each exported file: size, accuracy, speed
+bench-export: setup ## measure the size, accuracy and speed of each exported file
 	$(BIN)/python -m benchmarks.export $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
-bench-quality: setup ## plant faults into the photos of IMAGE_DIR, and see what is found of them
-	$(BIN)/python -m benchmarks.quality --image-dir "$(or $(IMAGE_DIR),$(error say which photos: make bench-quality IMAGE_DIR=folder))"
+bench-quality: setup ## insert known problems into the photos of IMAGE_DIR, and measure how many are found
+	$(BIN)/python -m benchmarks.quality --image-dir "$(or $(IMAGE_DIR),$(error set the photos: make bench-quality IMAGE_DIR=folder))"
 
-clean: ## delete what was computed from photos, the samples and the caches; keeps .venv
+clean: ## delete sample photos, all results in data/output and caches; keep .venv and downloads
 	rm -rf data/output data/digits data/summaries .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find pipeline tasks tests -name __pycache__ -type d -prune -exec rm -rf {} +
