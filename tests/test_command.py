@@ -329,4 +329,4 @@ def test_make_stops_where_luigi_cfg_does_not_say_where_results_are(tmp_path: Pat
     ended = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True)
     assert ended.returncode == 2
     assert "validation_percentage is 'abc'; it must be a number" in ended.stderr
-    assert "There is no model" not in ended.stdout
+    assert "No model in" not in ended.stdout
