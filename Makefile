@@ -81,6 +81,8 @@ demo: setup ## classify photos in the browser, on http://127.0.0.1:8000
 	@$(BIN)/python -m pipeline.prediction.demo --model "$(MODEL)"
 
 luigid: setup ## start Luigi's scheduler, with its page on http://127.0.0.1:8082
+	@$(BIN)/python -c "import prometheus_client, sqlalchemy" 2>/dev/null || { echo "luigi.cfg: record_task_history \
+	and metrics_collector need SQLAlchemy and prometheus-client; install them with: pip install 'retrain[luigid]'"; exit 1; }
 	@mkdir -p data/luigid
 	$(BIN)/luigid --address 127.0.0.1 --port 8082
 

@@ -57,3 +57,6 @@ logger.propagate = False  # TensorFlow adds a handler to the root logger
 # luigi.cfg asks for a local scheduler; a scheduler named on the command line takes precedence.
 if any(argument.startswith("--scheduler-") for argument in sys.argv):
     get_config().set("core", "local_scheduler", "false")
+
+# The metrics in luigi.cfg are for luigid; a local scheduler must not require prometheus-client.
+get_config().set("scheduler", "metrics_collector", "default")

@@ -15,6 +15,7 @@ from pipeline.evaluation.data_checks import checks
 from pipeline.export import tflite
 from pipeline.files import output_store, places
 from pipeline.files.output_store import OutputStore
+from pipeline.head import tensorboard
 from pipeline.head.settings import BALANCED, LBFGS, NONE, SGD, Settings, Sgd, parse_class_weights
 from pipeline.modules import signatures
 from pipeline.photos import datasets, split
@@ -283,6 +284,8 @@ class HeadOptions(BottleneckOptions):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.summaries_dir:
+            tensorboard.require()
         sgd = Sgd(**_values_for(self, Sgd))
         self.settings = Settings(
             l2=self.l2,

@@ -330,3 +330,37 @@ def test_make_stops_where_luigi_cfg_does_not_say_where_results_are(tmp_path: Pat
     assert ended.returncode == 2
     assert "validation_percentage is 'abc'; it must be a number" in ended.stderr
     assert "No model in" not in ended.stdout
+
+
+@pytest.mark.slow
+def test_training_works_without_the_packages_of_the_extras(
+    photo_dir: Path, tiny_module: Path, tmp_path: Path
+) -> None:
+    extras = ("prometheus_client", "sqlalchemy", "tensorboard", "tensorboardX", "tensorflow_hub")
+    words = ["--module", "tasks", "ExportModel", "--image-dir", str(photo_dir)]
+    words += ["--tfhub-module", str(tiny_module), "--output-dir", str(tmp_path / "out")]
+    program = (
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({extras}))\n"
+        f"import luigi.cmdline\nluigi.cmdline.luigi_run({words})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/current/model.json").exists()
+
+
+def test_luigid_without_its_extra_names_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "python").symlink_to(shutil.which("false") or "")
+    command = ["make", "--no-print-directory", "--assume-old=setup", "luigid", f"BIN={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout == (
+        "luigi.cfg: record_task_history and metrics_collector need SQLAlchemy and "
+        "prometheus-client; install them with: pip install 'retrain[luigid]'\n"
+    )

@@ -1,12 +1,28 @@
 """TensorBoard summaries of a training, written without TensorFlow."""
 
+import importlib.util
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from pipeline.errors import UserError
+
 TRAINING, VALIDATION = "train", "validation"  # names of the curves in retrain.py
+
+
+def require() -> None:
+    """Check that tensorboardX is installed.
+
+    Raises:
+        UserError: if it is not.
+    """
+    if not importlib.util.find_spec("tensorboardX"):
+        raise UserError(
+            "summaries_dir: tensorboardX, which writes the summaries, is not installed; "
+            "install it with: pip install 'retrain[tensorboard]'"
+        )
 
 
 class TensorBoardWriter:

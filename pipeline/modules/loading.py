@@ -89,6 +89,8 @@ def _load(directory: str, digest: str) -> Any:  # noqa: ARG001 (part of the cach
 
     try:
         return signatures.load(Path(directory))
+    except UserError:
+        raise
     except Exception as error:  # TensorFlow raises all kinds of exceptions for damaged files
         unknown = re.search(r"Op type not registered '(\w+)'", str(error))
         if unknown:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import UserError
+
 CALL = ""  # the name for calling the module itself instead of a signature
 UNIT, SIGNED, BYTE = "unit", "signed", "byte"
 RANGES = {UNIT: "[0, 1]", SIGNED: "[-1, 1]", BYTE: "[0, 255]"}
@@ -38,13 +40,24 @@ class Function:
 
 
 def load(directory: Path) -> Any:
-    """Load a SavedModel for inference. Raises the same exceptions as TensorFlow."""
+    """Load a SavedModel for inference.
+
+    Raises:
+        UserError: if the module needs tensorflow-hub, which is not installed. Otherwise, the same
+            exceptions as TensorFlow.
+    """
     import tensorflow as tf
 
     if (directory / "tfhub_module.pb").is_file():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pkg_resources, which the library imports
-            import tensorflow_hub
+            try:
+                import tensorflow_hub
+            except ImportError:
+                raise UserError(
+                    "tfhub_module: modules in the TensorFlow 1 Hub format need tensorflow-hub, "
+                    "which is not installed; install it with: pip install 'retrain[hub]'"
+                ) from None
 
         return tensorflow_hub.load(str(directory))
     tags = [list(graph.meta_info_def.tags) for graph in _proto(directory).meta_graphs]

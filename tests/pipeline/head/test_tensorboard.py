@@ -1,5 +1,6 @@
 """Summaries: what TensorBoard reads back."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.head import training
+from pipeline.errors import UserError
+from pipeline.head import tensorboard, training
 from pipeline.head.dataset import in_memory
 from pipeline.head.settings import Settings, Sgd
 from pipeline.head.tensorboard import TRAINING, VALIDATION, TensorBoardWriter
@@ -33,6 +35,16 @@ def test_figures_and_weights_are_read_back(tmp_path: Path) -> None:
     assert events.Tags()["scalars"] == ["loss"]
     assert sorted(events.Tags()["histograms"]) == ["biases", "weights"]
     assert events.Histograms("weights")[0].histogram_value.num == 9
+
+
+def test_missing_library_is_reported_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(UserError) as error:
+        tensorboard.require()
+    assert str(error.value) == (
+        "summaries_dir: tensorboardX, which writes the summaries, is not installed; "
+        "install it with: pip install 'retrain[tensorboard]'"
+    )
 
 
 def test_without_a_folder_nothing_is_written(

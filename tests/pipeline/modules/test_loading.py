@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -370,6 +371,16 @@ def test_a_module_in_the_format_of_tensorflow_1_works(tmp_path: Path) -> None:
     call, holder = loading.load(module)
     assert call(tf.ones([2, 8, 8, 3])).numpy().tolist() == [[3.0, 6.0, 9.0, 12.0]] * 2
     assert len(holder.variables) == 1
+
+
+def test_missing_tensorflow_hub_is_reported_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow_hub", None)
+    assert refusal(tf1_module(tmp_path / "m"), tmp_path) == (
+        "tfhub_module: modules in the TensorFlow 1 Hub format need tensorflow-hub, which is not "
+        "installed; install it with: pip install 'retrain[hub]'"
+    )
 
 
 def test_the_signature_for_feature_vectors_is_preferred(tmp_path: Path) -> None:
