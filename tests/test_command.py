@@ -318,7 +318,7 @@ def test_an_unknown_kind_of_tflite_is_one_line(tmp_path: Path) -> None:
     done = luigi("ExportModel", "--tflite", "int4", "--output-dir", tmp_path)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
-    assert "tflite is 'int4'; it can be none, or of float32, float16, int8" in done.stderr
+    assert "tflite is 'int4'; choose none, or any of float32, float16, int8" in done.stderr
 
 
 def test_make_stops_where_luigi_cfg_does_not_say_where_results_are(tmp_path: Path) -> None:

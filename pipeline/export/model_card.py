@@ -1,4 +1,4 @@
-"""The model card: what a model is, how good it is and what it is not for, for people."""
+"""The model card: what a model is, how accurate it is, and its limits, for people."""
 
 import json
 from dataclasses import asdict
@@ -12,32 +12,32 @@ from pipeline.export.parity import Parity
 from pipeline.photos.manifest import Summary
 
 LIMITS = (
-    "It knows the classes listed here and no others: whatever is on a photo, it names one of them.",
-    "It looks at one whole photo, squeezed to a square or to the module's input, and ignores EXIF "
-    "orientation: a photo must stand upright.",
-    "The figures hold for photos like those it was tested on. On others (another camera, light or "
-    "background) they must be measured anew.",
-    "Classes with few test photos have figures to match: a share of 5 photos moves in steps of "
-    "20 %.",
-    "It must not be the only ground for a decision about people.",
+    "It knows only the classes listed here: it assigns one of them to any photo.",
+    "It resizes the entire photo to the module's input, without keeping the aspect ratio, and "
+    "ignores the EXIF orientation: photos must be stored upright.",
+    "The metrics are valid for photos like the test photos. For others (different camera, light or "
+    "background), measure them again.",
+    "The metrics of classes with few test photos are uncertain: with 5 photos, a share changes in "
+    "steps of 20%.",
+    "It must not be the only basis for decisions about people.",
 )
 
 
-def write(directory: Path, recipe: Recipe, summary: Summary, answers: dict[str, Parity]) -> None:
+def write(directory: Path, recipe: Recipe, summary: Summary, results: dict[str, Parity]) -> None:
     """Write `model_card.json` and `model_card.md` beside a model's other files.
 
     Args:
-        directory: of the model, with `evaluation.json` and perhaps `calibration.json`.
-        recipe: how the vectors were made that the head was trained on.
-        summary: of the manifest.
-        answers: how each file answers.
+        directory: folder of the model, with `evaluation.json` and possibly `calibration.json`.
+        recipe: recipe of the vectors that the head was trained on.
+        summary: summary of the manifest.
+        results: parity results by file.
     """
     evaluation = json.loads((directory / "evaluation.json").read_text(encoding="utf-8"))
-    figures = {row["label"]: row for row in evaluation["classes"]}
+    metrics = {row["label"]: row for row in evaluation["classes"]}
     module = model_json.module_facts(recipe)
     card = {
         "exported": datetime.now(UTC).date().isoformat(),
-        "description": f"Tells {len(figures)} classes of photos apart: a softmax layer, trained on "
+        "description": f"Classifies photos into {len(metrics)} classes: a softmax layer on "
         f"feature vectors of the module {module['handle']}.",
         "module": module,
         "recipe": recipe.facts(),
@@ -50,15 +50,15 @@ def write(directory: Path, recipe: Recipe, summary: Summary, answers: dict[str, 
                     "training": c.training,
                     "validation": c.validation,
                     "testing": c.testing,
-                    "precision": figures[c.label]["precision"],
-                    "recall": figures[c.label]["recall"],
+                    "precision": metrics[c.label]["precision"],
+                    "recall": metrics[c.label]["recall"],
                 }
                 for c in summary.classes
-                if c.label in figures
+                if c.label in metrics
             },
         },
         "accuracy": {name: evaluation[name] for name in ("count", "top1", "top5")},
-        "answers": {name: asdict(answer) for name, answer in answers.items()},
+        "answers": {name: asdict(result) for name, result in results.items()},
         "calibration": model_json.calibration(directory),
         "limits": LIMITS,
         "versions": model_json.versions(),
@@ -70,22 +70,22 @@ def write(directory: Path, recipe: Recipe, summary: Summary, answers: dict[str, 
 
 
 def markdown(card: dict[str, Any]) -> str:
-    """The card as a person reads it, from what `model_card.json` holds."""
+    """Return the card as Markdown, from the content of `model_card.json`."""
     module, data, accuracy = card["module"], card["data"], card["accuracy"]
-    measured = (
+    accuracy_text = (
         f"Top-1 {_percent(accuracy['top1'])}, top-5 {_percent(accuracy['top5'])} of "
-        f"{accuracy['count']:,} test photos, which it had not seen in training."
+        f"{accuracy['count']:,} test photos, which were not used in training."
         if accuracy["count"]
-        else "There was no test photo, so nothing is known of its accuracy."
+        else "There were no test photos, so its accuracy is unknown."
     )
     sections = [
         "# Model card",
         f"{card['description']} Exported on {card['exported']}.",
         "## Accuracy",
-        measured,
-        "The files were asked about the same test photos:",
+        accuracy_text,
+        "Accuracy of the exported files on these test photos:",
         _table(
-            ["file", "photos", "top-1", "answers as evaluated"],
+            ["file", "photos", "top-1", "parity"],
             [
                 [name, f"{a['photos']:,}", _percent(a["top1"]), _percent(a["agreement"])]
                 for name, a in card["answers"].items()
@@ -93,8 +93,8 @@ def markdown(card: dict[str, Any]) -> str:
         ),
         *_calibration(card["calibration"]),
         "## Classes",
-        "Precision is the share of the test photos said to be of a class that are; recall the "
-        "share of its test photos that were found.",
+        "Precision is the share of the test photos predicted as a class that belong to it; recall "
+        "is the share of the test photos of a class that are predicted as such.",
         _table(
             ["class", "precision", "recall", "training", "validation", "test"],
             [
@@ -102,7 +102,7 @@ def markdown(card: dict[str, Any]) -> str:
                     label,
                     _percent(c["precision"]),
                     _percent(c["recall"]),
-                    *(f"{c[part]:,}" for part in ("training", "validation", "testing")),
+                    *(f"{c[name]:,}" for name in ("training", "validation", "testing")),
                 ]
                 for label, c in data["classes"].items()
             ],
@@ -113,9 +113,9 @@ def markdown(card: dict[str, Any]) -> str:
         "## Limits",
         "\n".join(f"- {limit}" for limit in card["limits"]),
         "## Module",
-        f"{module['handle']}, licence: {module['licence'] or 'not known'}. It takes "
-        f"{module['height']} x {module['width']} pixels and gives {module['features']:,} features. "
-        f"SHA-256 of its content: `{module['digest']}`.",
+        f"{module['handle']}, licence: {module['licence'] or 'unknown'}. It takes "
+        f"{module['height']} x {module['width']} pixels and returns {module['features']:,} "
+        f"features. SHA-256 of its content: `{module['digest']}`.",
         f"Feature vectors for training were computed in {card['recipe']['precision']} and stored "
         f"as {card['recipe']['vector_type']}. Exported with "
         + ", ".join(f"{name} {number}" for name, number in card["versions"].items())
@@ -144,13 +144,13 @@ def _calibration(calibration: dict[str, Any] | None) -> list[str]:
     rows = [
         [
             _percent(t["precision"]),
-            "none reaches it" if t["threshold"] is None else f"{t['threshold']:.3f}",
+            "none" if t["threshold"] is None else f"{t['threshold']:.3f}",
             _percent(t["coverage"]),
         ]
         for t in calibration["thresholds"]
     ]
-    lines.append("Answers at or above the score in the middle are right as often as it says:")
-    return [*lines, _table(["right", "score", "share of photos"], rows)]
+    lines.append("Answers with at least this score reach the precision:")
+    return [*lines, _table(["precision", "score", "coverage"], rows)]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -159,7 +159,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that cannot end its cell: labels are whatever folders are called."""
+    """Escape a text for a table cell: labels may contain any character."""
     return text.replace("|", "\\|").replace("\n", " ")
 
 

@@ -1,4 +1,14 @@
-"""The folder of an exported model."""
+"""The folder of an exported model, with everything others need to use it without this project.
+
+saved_model/            for TensorFlow Serving: `saved_model.py`
+output_graph.pb         frozen graph, as in retrain.py: `saved_model.py`
+output_labels.txt       one label per line, in the order of the outputs
+model-*.tflite          for phones, optional: `tflite.py`
+model.onnx              for other runtimes, optional: `onnx.py`
+model.json              inputs and outputs of these files, for programs: `model_json.py`
+model_card.md, .json    the model card, for people: `model_card.py`
+head.npz, recipe.json   the head, and how its input vectors are made
+"""
 
 import shutil
 from dataclasses import dataclass
@@ -17,12 +27,12 @@ FORMAT_VERSION = 3  # raise it when the exported files change
 
 @dataclass(frozen=True)
 class Options:
-    """Which files are wanted, besides the SavedModel.
+    """The files to write besides the SavedModel.
 
     Attributes:
         final_tensor_name: name of the frozen graph's output, float32 [batch, classes].
-        tflite: of `tflite.KINDS`.
-        onnx: whether an ONNX file is.
+        tflite: TFLite files, of `tflite.KINDS`.
+        onnx: whether to write an ONNX file.
     """
 
     final_tensor_name: str = "final_result"
@@ -32,13 +42,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Source:
-    """What a model is made of.
+    """What a model is made from.
 
     Attributes:
-        head, evaluation: folders whose files go with the model.
-        recipe: how the vectors were made that the head was trained on.
-        manifest: of the photos.
-        image_dir: folder that the paths of photos are relative to.
+        head, evaluation: folders of the head and its evaluation, whose files are included.
+        recipe: recipe of the vectors that the head was trained on.
+        manifest: manifest of the photos.
+        image_dir: folder that the photos' paths are relative to.
     """
 
     head: Path
@@ -49,11 +59,11 @@ class Source:
 
 
 def write(source: Source, options: Options, directory: Path) -> None:
-    """Put a finished model into `directory`; one that is there already is kept.
+    """Write the folder of a model atomically, unless it exists already.
 
     Raises:
-        UserError: as `export`; where a package for a wanted file is missing; or where a photo is
-            no longer there.
+        UserError: as `saved_model.write`; or if a package for an optional file is missing, or a
+            photo does not exist any more.
     """
     if directory.is_dir():
         return
@@ -70,7 +80,7 @@ def write(source: Source, options: Options, directory: Path) -> None:
             tflite.write(temporary, kind, head.labels, size, source.image_dir, photos)
         if options.onnx:
             onnx.write(temporary, tensors, head.labels)
-        answers = parity.measure(temporary, source.image_dir, size, tensors)
+        results = parity.measure(temporary, source.image_dir, size, tensors)
         summary = manifest.read_summary(source.manifest)
-        model_card.write(temporary, source.recipe, summary, answers)
-        model_json.write(temporary, source.recipe, head.labels, tensors, answers)
+        model_card.write(temporary, source.recipe, summary, results)
+        model_json.write(temporary, source.recipe, head.labels, tensors, results)

@@ -1,4 +1,4 @@
-"""`model.json`: what an exported model takes and gives, for programs."""
+"""model.json: the inputs and outputs of an exported model, for programs."""
 
 import hashlib
 import json
@@ -22,22 +22,22 @@ def write(
     recipe: Recipe,
     labels: tuple[str, ...],
     tensors: tuple[str, str],
-    measured: dict[str, Parity],
+    results: dict[str, Parity],
 ) -> None:
-    """Describe the model in `directory`, of which all other files are there.
+    """Write `model.json` into the folder of a model, whose other files exist already.
 
     Args:
-        directory: the model's.
-        recipe: how the vectors were made that the head was trained on.
-        labels: of the outputs, in order.
+        directory: folder of the model.
+        recipe: recipe of the vectors that the head was trained on.
+        labels: labels of the outputs, in order.
         tensors: names of the frozen graph's input and output.
-        measured: how each file answers.
+        results: parity results by file.
     """
     height, width = recipe.module.height, recipe.module.width
     pixels = {"dtype": "float32", "shape": [None, height, width, 3]}
     probabilities = {"dtype": "float32", "shape": [None, len(labels)]}
     ranked = {"classes": {"dtype": "string", "shape": [None, len(labels)]}, "scores": probabilities}
-    described = {
+    description = {
         "format_version": FORMAT_VERSION,
         "labels": labels,
         "input": {
@@ -59,25 +59,25 @@ def write(
             "inputs": {tensors[0]: pixels},
             "outputs": {tensors[1]: probabilities},
         },
-        "answers": {name: asdict(answer) for name, answer in measured.items()},
+        "answers": {name: asdict(result) for name, result in results.items()},
         "calibration": calibration(directory),
         "recipe": recipe.facts(),
         "module": module_facts(recipe),
         "versions": versions(),
         "files": files(directory),
     }
-    text = json.dumps(described, indent=2, ensure_ascii=False)
+    text = json.dumps(description, indent=2, ensure_ascii=False)
     (directory / NAME).write_text(text + "\n", encoding="utf-8")
 
 
 def read(model: Path) -> dict[str, Any]:
-    """Read what `write` wrote into a model's folder.
+    """Read the `model.json` of a model.
 
     Raises:
-        UserError: where there is none.
+        UserError: if there is none, or it is damaged.
     """
     try:
-        described: dict[str, Any] = json.loads((model / NAME).read_text(encoding="utf-8"))
+        description: dict[str, Any] = json.loads((model / NAME).read_text(encoding="utf-8"))
     except OSError:
         raise UserError(
             f"there is no model in {model} yet; train one first with: make train"
@@ -86,37 +86,37 @@ def read(model: Path) -> dict[str, Any]:
         raise UserError(
             f"{model / NAME} is damaged; delete the model's folder and train again with: make train"
         ) from None
-    return described
+    return description
 
 
 def parity_results(model: Path) -> dict[str, Parity]:
-    """How each file of a model answers."""
-    return {name: Parity(**answer) for name, answer in read(model)["answers"].items()}
+    """Return the parity results of a model, by file."""
+    return {name: Parity(**result) for name, result in read(model)["answers"].items()}
 
 
 def calibration(directory: Path) -> dict[str, Any] | None:
-    """How far the probabilities can be trusted, and from where on, if that was measured."""
+    """Return the content of `calibration.json`, or None if there is none."""
     path = directory / "calibration.json"
-    measured: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-    return measured
+    content: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    return content
 
 
 def module_facts(recipe: Recipe) -> dict[str, Any]:
-    """What is known of the module, but where it lay on the machine that trained."""
+    """Return the description of the module without its local path."""
     return {name: value for name, value in asdict(recipe.module).items() if name != "directory"}
 
 
 def versions() -> dict[str, str]:
-    """Of what the model was exported with."""
+    """Return the versions of Python and key packages at export."""
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def files(directory: Path) -> dict[str, dict[str, object]]:
-    """Size in bytes and SHA-256 of each of a model's files, by its path in the folder."""
-    found = {}
+    """Return the size in bytes and the SHA-256 of each file of a model, by relative path."""
+    facts = {}
     for path in sorted(p for p in directory.rglob("*") if p.is_file()):
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         name = path.relative_to(directory).as_posix()
-        found[name] = {"bytes": path.stat().st_size, "sha256": digest}
-    return found
+        facts[name] = {"bytes": path.stat().st_size, "sha256": digest}
+    return facts

@@ -1,4 +1,4 @@
-"""The model for ONNX runtimes, converted from the frozen graph by tf2onnx."""
+"""ONNX file, converted from the frozen graph by tf2onnx."""
 
 import json
 from pathlib import Path
@@ -10,15 +10,15 @@ NAME = "model.onnx"
 
 
 def write(directory: Path, tensors: tuple[str, str], labels: tuple[str, ...]) -> None:
-    """Write `model.onnx` beside a model's frozen graph; its metadata holds the labels, as JSON.
+    """Write `model.onnx` beside a model's frozen graph, with the labels as JSON in its metadata.
 
     Args:
-        directory: of the model.
-        tensors: names of the frozen graph's input and output; the ONNX file's carry `:0` behind.
-        labels: of the outputs, in order.
+        directory: folder of the model.
+        tensors: names of the frozen graph's input and output; in ONNX, `:0` is appended.
+        labels: labels of the outputs, in order.
 
     Raises:
-        UserError: where the converter is not installed.
+        UserError: if the converter is not installed.
     """
     tensorflow_import.import_tensorflow()
     try:
@@ -34,7 +34,7 @@ def write(directory: Path, tensors: tuple[str, str], labels: tuple[str, ...]) ->
     graph.ParseFromString((directory / "output_graph.pb").read_bytes())
     names = [f"{name}:0" for name in tensors]
     logger, level = tf.get_logger(), tf.get_logger().level
-    logger.setLevel("ERROR")  # it warns of its own deprecations
+    logger.setLevel("ERROR")  # suppresses deprecation warnings of the converter
     try:
         model, _ = tf2onnx.convert.from_graph_def(graph, None, names[:1], names[1:])
     finally:

@@ -1,4 +1,4 @@
-"""Whether the exported files answer as the head did that was evaluated."""
+"""Parity: whether the exported files agree with the evaluated head."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ import pyarrow.parquet as pq
 
 from pipeline.bottlenecks import extraction
 from pipeline.export import runtimes
-from pipeline.export.runtimes import Answering
+from pipeline.export.runtimes import Classifier
 from pipeline.files.places import Place
 
-MOST_PHOTOS = 500  # enough to tell a difference of a point or two, in two or three seconds a file
-LEAST_AGREEMENT = 0.98
+MAX_PHOTOS = 500  # shows differences of one or two points, in two or three seconds per file
+MIN_AGREEMENT = 0.98
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How one exported file answers on test photos; shares are None where there are none.
+    """The answers of an exported file on test photos; shares are None without photos.
 
     Attributes:
-        photos: test photos that it was asked about.
-        top1: share of them whose class is its best answer.
-        agreement: share of them for which its best answer is that of the evaluation.
+        photos: number of test photos.
+        top1: its accuracy.
+        agreement: share of photos on which it agrees with the evaluated head.
     """
 
     photos: int
@@ -34,69 +34,69 @@ class Parity:
 def measure(
     directory: Path, image_dir: Place, size: tuple[int, int], tensors: tuple[str, str]
 ) -> dict[str, Parity]:
-    """Ask each exported file in a model's folder about its test photos, `MOST_PHOTOS` at most.
+    """Run each exported file of a model on its test photos, MAX_PHOTOS at most.
 
-    The evaluation measures the head on vectors as they were computed for training, with bfloat16
-    products perhaps, and stored; the exported files compute everything anew.
+    The evaluation uses stored vectors, possibly computed in bfloat16; the exported files start from
+    the photos and compute in float32.
 
     Args:
-        directory: of the model, with `predictions.parquet` of its evaluation.
+        directory: folder of the model, with the `predictions.parquet` of its evaluation.
         image_dir: folder that the paths in it are relative to.
-        size: height and width of the input, in pixels.
+        size: height and width of the input in pixels.
         tensors: names of the frozen graph's input and output.
 
     Returns:
-        By the name of the file or folder.
+        The results by name of the file or folder.
 
     Raises:
-        UserError: where a photo is no longer there, or a runtime is not installed.
+        UserError: if a photo does not exist any more, or a runtime is not installed.
     """
     rows = pq.read_table(directory / "predictions.parquet").to_pandas()
-    rows = rows.sort_values("digest").head(MOST_PHOTOS)  # in the order of digests is at random
+    rows = rows.sort_values("digest").head(MAX_PHOTOS)  # digests are in random order
     labels = (directory / "output_labels.txt").read_text(encoding="utf-8").split("\n")[:-1]
-    answering = _files(directory, tensors)
-    answers: dict[str, list[np.ndarray]] = {name: [] for name in answering}
+    classifiers = _files(directory, tensors)
+    answers: dict[str, list[np.ndarray]] = {name: [] for name in classifiers}
     indices: list[np.ndarray] = []
-    for part in extraction.decode([image_dir / path for path in rows["path"]], *size):
-        if not len(part.indices):
+    for batch in extraction.decode([image_dir / path for path in rows["path"]], *size):
+        if not len(batch.indices):
             continue
-        pixels = part.pixels[: len(part.indices)]
-        indices.append(part.indices)
-        for name, answer in answering.items():
-            answers[name].append(answer(pixels).argmax(1))
-    seen = rows.iloc[np.concatenate(indices)] if indices else rows
-    evaluated = seen["labels"].str[0].to_numpy()
+        pixels = batch.pixels[: len(batch.indices)]
+        indices.append(batch.indices)
+        for name, classify in classifiers.items():
+            answers[name].append(classify(pixels).argmax(1))
+    decoded = rows.iloc[np.concatenate(indices)] if indices else rows
+    evaluated = decoded["labels"].str[0].to_numpy()
     return {
-        name: _compare(np.array(labels, object)[np.concatenate(best)], seen["label"], evaluated)
+        name: _compare(np.array(labels, object)[np.concatenate(best)], decoded["label"], evaluated)
         if best
         else Parity(0, None, None)
         for name, best in answers.items()
     }
 
 
-def summary_lines(answers: dict[str, Parity], precision: str) -> Iterator[str]:
-    """What a user should know of files that answer otherwise than was evaluated: one line each."""
-    for name, answer in answers.items():
-        if answer.agreement is None or answer.agreement >= LEAST_AGREEMENT:
+def summary_lines(results: dict[str, Parity], precision: str) -> Iterator[str]:
+    """Yield one line for each file that does not agree with the evaluated head."""
+    for name, result in results.items():
+        if result.agreement is None or result.agreement >= MIN_AGREEMENT:
             continue
         remedy = (
-            "for the two to agree, train with --precision float32"
+            "to make them agree, train with --precision float32"
             if precision != extraction.FLOAT32 and not name.endswith(".tflite")
-            else "do without it, or count on its own accuracy"
+            else "do not use it, or rely on its own accuracy"
         )
         yield (
-            f"{name} gives the answer that was evaluated for only {answer.agreement:.1%} of "
-            f"{answer.photos} test photos, and is right for {answer.top1:.1%}; {remedy}"
+            f"{name} agrees with the evaluated head on only {result.agreement:.1%} of "
+            f"{result.photos} test photos (its own accuracy: {result.top1:.1%}); {remedy}"
         )
 
 
-def _files(directory: Path, tensors: tuple[str, str]) -> dict[str, Answering]:
-    found = {
+def _files(directory: Path, tensors: tuple[str, str]) -> dict[str, Classifier]:
+    classifiers = {
         "saved_model": runtimes.saved_model(directory / "saved_model"),
         "output_graph.pb": runtimes.frozen_graph(directory / "output_graph.pb", *tensors),
     }
-    found |= {p.name: runtimes.tflite(p) for p in sorted(directory.glob("*.tflite"))}
-    return found | {p.name: runtimes.onnx(p) for p in directory.glob("*.onnx")}
+    classifiers |= {p.name: runtimes.tflite(p) for p in sorted(directory.glob("*.tflite"))}
+    return classifiers | {p.name: runtimes.onnx(p) for p in directory.glob("*.onnx")}
 
 
 def _compare(best: np.ndarray, labels: np.ndarray, evaluated: np.ndarray) -> Parity:

@@ -1,4 +1,4 @@
-"""The exported files as functions: each run by the runtime that it is made for."""
+"""Runtimes: load an exported file with the runtime that it is made for."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,27 +9,27 @@ import numpy as np
 from pipeline import tensorflow_import
 from pipeline.errors import UserError
 
-# float32 [n, height, width, 3] in [0, 1] -> probabilities, float32 [n, classes].
-Answering = Callable[[Any], np.ndarray]
+# From float32 [n, height, width, 3] in [0, 1] to probabilities, float32 [n, classes].
+Classifier = Callable[[Any], np.ndarray]
 
 
-def saved_model(directory: Path) -> Answering:
-    """The `pixels` signature of a SavedModel."""
+def saved_model(directory: Path) -> Classifier:
+    """Load the `pixels` signature of a SavedModel."""
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(directory))
     call = loaded.signatures["pixels"]
 
-    def answer(pixels: Any, _kept: Any = loaded) -> np.ndarray:
+    def classify(pixels: Any, _kept: Any = loaded) -> np.ndarray:
         probabilities: np.ndarray = call(image=tf.convert_to_tensor(pixels))["prediction"].numpy()
         return probabilities
 
-    return answer
+    return classify
 
 
-def frozen_graph(path: Path, input_tensor: str, output_tensor: str) -> Answering:
-    """A frozen graph."""
+def frozen_graph(path: Path, input_tensor: str, output_tensor: str) -> Classifier:
+    """Load a frozen graph."""
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
@@ -42,54 +42,54 @@ def frozen_graph(path: Path, input_tensor: str, output_tensor: str) -> Answering
         graph.get_tensor_by_name(f"{output_tensor}:0"),
     )
 
-    def answer(pixels: Any) -> np.ndarray:
+    def classify(pixels: Any) -> np.ndarray:
         probabilities: np.ndarray = pruned(tf.convert_to_tensor(pixels)).numpy()
         return probabilities
 
-    return answer
+    return classify
 
 
-def tflite(path: Path, threads: int | None = None) -> Answering:
-    """A TFLite file in the LiteRT interpreter, a photo at a time, as on a phone.
+def tflite(path: Path, threads: int | None = None) -> Classifier:
+    """Load a TFLite file into the LiteRT interpreter, for one photo at a time, as on a phone.
 
     Raises:
-        UserError: where the interpreter is not installed.
+        UserError: if the interpreter is not installed.
     """
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         raise UserError(
-            "tflite: the LiteRT interpreter, which measures the file, is not installed; "
+            "tflite: the LiteRT interpreter, which checks the file, is not installed; "
             "install it with: pip install 'retrain[tflite]'"
         ) from None
     run = Interpreter(str(path), num_threads=threads).get_signature_runner("pixels")
 
-    def answer(pixels: Any) -> np.ndarray:
+    def classify(pixels: Any) -> np.ndarray:
         each = [run(image=one[None])["prediction"] for one in np.asarray(pixels)]
         return np.concatenate(each)
 
-    return answer
+    return classify
 
 
-def onnx(path: Path) -> Answering:
-    """An ONNX file in ONNX Runtime.
+def onnx(path: Path) -> Classifier:
+    """Load an ONNX file into ONNX Runtime.
 
     Raises:
-        UserError: where that is not installed.
+        UserError: if it is not installed.
     """
     try:
         from onnxruntime import InferenceSession
     except ImportError:
         raise UserError(
-            "onnx: ONNX Runtime, which measures the file, is not installed; "
+            "onnx: ONNX Runtime, which checks the file, is not installed; "
             "install it with: pip install 'retrain[onnx]'"
         ) from None
     session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (given,), (wanted,) = session.get_inputs(), session.get_outputs()
+    (image,), (prediction,) = session.get_inputs(), session.get_outputs()
 
-    def answer(pixels: Any) -> np.ndarray:
-        (probabilities,) = session.run([wanted.name], {given.name: np.asarray(pixels)})
-        found: np.ndarray = probabilities
-        return found
+    def classify(pixels: Any) -> np.ndarray:
+        (probabilities,) = session.run([prediction.name], {image.name: np.asarray(pixels)})
+        array: np.ndarray = probabilities
+        return array
 
-    return answer
+    return classify

@@ -1,13 +1,7 @@
-"""The finished model as files that others can use without this project.
+"""The SavedModel, and the frozen graph with its labels as retrain.py wrote them.
 
-saved_model/        TensorFlow Serving: `serving_default` takes files, `pixels` takes pixels
-output_graph.pb     frozen graph, from `Placeholder` to `final_result`, as retrain.py wrote it
-output_labels.txt   one label a line, in the order of the outputs
-model-*.tflite      for phones, where asked for: `tflite.py`
-model.onnx          for other runtimes, where asked for: `onnx.py`
-model.json          what all of these take and give: `contract.py`
-model_card.md, .json    the same for people: `model_card.py`
-head.npz, recipe.json   the head, and how the vectors that it takes are made
+The SavedModel has two signatures: `serving_default` takes encoded image files, and `pixels` takes
+pixels. The frozen graph leads from `Placeholder` to `final_result`.
 """
 
 import re
@@ -29,21 +23,21 @@ def write(head: Head, module: Module, directory: Path, final_tensor_name: str) -
 
     Args:
         head: the trained softmax layer.
-        module: that makes its features.
-        directory: a folder that is there.
+        module: the feature extractor.
+        directory: an existing folder.
         final_tensor_name: name of the frozen graph's output, float32 [batch, classes].
 
     Raises:
-        UserError: where the tensor's name is not one, or the module cannot be loaded.
+        UserError: if the tensor's name is invalid, or the module cannot be loaded.
     """
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
-    named = re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.]*", final_tensor_name)
-    if not named or final_tensor_name == INPUT_TENSOR:
+    valid = re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.]*", final_tensor_name)
+    if not valid or final_tensor_name == INPUT_TENSOR:
         raise UserError(
-            f"final_tensor_name is {final_tensor_name!r}; it must be of letters, digits, dots and "
-            f"underscores, and not {INPUT_TENSOR}, which is the input"
+            f"final_tensor_name is {final_tensor_name!r}; it must consist of letters, digits, dots "
+            f"and underscores, and not be {INPUT_TENSOR}, which is the input"
         )
     features, loaded = loading.load(module)
     model = tf.Module()
@@ -58,20 +52,20 @@ def write(head: Head, module: Module, directory: Path, final_tensor_name: str) -
 
     @tf.function(input_signature=[tf.TensorSpec(size, tf.float32, name="image")], autograph=False)
     def from_pixels(image: Any) -> dict[str, Any]:
-        """[batch, height, width, 3] in [0, 1] -> probabilities [batch, classes]."""
+        """Classify pixels, [batch, height, width, 3] in [0, 1]: probabilities [batch, classes]."""
         return {"prediction": tf.nn.softmax(logits(image))}
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False
     )
     def from_bytes(image_bytes: Any) -> dict[str, Any]:
-        """Encoded photos [batch] -> classes and scores, best first, and all probabilities.
+        """Classify encoded photos, [batch]: classes and scores, best first, and probabilities.
 
-        A photo that cannot be decoded gets empty classes, and 0 everywhere else.
+        For a photo that cannot be decoded, all classes are empty and all numbers are 0.
         """
         pixels, readable = decoding.decode_batch(image_bytes, module.height, module.width)
-        answered = from_pixels(pixels)["prediction"]
-        probabilities = tf.where(readable[:, None], answered, 0.0)
+        predicted = from_pixels(pixels)["prediction"]
+        probabilities = tf.where(readable[:, None], predicted, 0.0)
         scores, best = tf.math.top_k(probabilities, len(head.labels))
         classes = tf.where(readable[:, None], tf.gather(model.labels, best), "")
         return {"classes": classes, "scores": scores, "probabilities": probabilities}
@@ -85,7 +79,7 @@ def write(head: Head, module: Module, directory: Path, final_tensor_name: str) -
 
 
 def _frozen(logits: Any, size: list[int | None], final_tensor_name: str) -> Any:
-    """The graph from pixels to probabilities, its variables turned into constants."""
+    """Return the graph from pixels to probabilities, with constants instead of variables."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,

@@ -1,4 +1,4 @@
-"""The model for phones: TFLite files, in three precisions, with the labels inside."""
+"""TFLite files for phones, in three precisions and with embedded labels."""
 
 import io
 import warnings
@@ -16,24 +16,24 @@ from pipeline.export import tflite_metadata
 from pipeline.files.places import Place
 from pipeline.photos import inspection, split
 
-# Weights as they are; weights as float16; weights and layers as int8, input and output float32.
+# float32: unchanged; float16: weights only; int8: weights and layers, with float32 in- and output.
 KINDS = ("float32", "float16", "int8")
 NONE = "none"
-LABELS = "labels.txt"  # in the ZIP archive at the file's end
+LABELS = "labels.txt"  # in the ZIP archive at the end of the file
 _FLOAT_LAYERS = ["MEAN", "FULLY_CONNECTED", "SOFTMAX"]
-_REPRESENTATIVE = 200  # training photos that show int8 how large the layers' values get
+_REPRESENTATIVE = 200  # training photos that determine the value ranges of int8 layers
 
 
 def parse(text: str) -> tuple[str, ...]:
-    """The kinds named in an option's value, with commas between; `none` names none.
+    """Parse kinds separated by commas; `none` means no file.
 
     Raises:
-        UserError: for any other name.
+        UserError: if there is no such kind.
     """
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:
         if name not in (*KINDS, NONE):
-            raise UserError(f"tflite is {text!r}; it can be {NONE}, or of {', '.join(KINDS)}")
+            raise UserError(f"tflite is {text!r}; choose {NONE}, or any of {', '.join(KINDS)}")
     return tuple(name for name in names if name != NONE)
 
 
@@ -48,15 +48,15 @@ def write(
     """Write `model-<kind>.tflite` beside a model's SavedModel, from its `pixels` signature.
 
     Args:
-        directory: of the model.
+        directory: folder of the model.
         kind: one of `KINDS`.
-        labels: of the outputs, in order.
-        size: height and width of the input, in pixels.
+        labels: labels of the outputs, in order.
+        size: height and width of the input in pixels.
         image_dir: folder that the manifest's paths are relative to.
-        manifest: rows of all photos; int8 takes some of the training ones.
+        manifest: rows of all photos; int8 uses some of the training photos.
 
     Raises:
-        UserError: where a training photo is no longer there.
+        UserError: if a training photo does not exist any more.
     """
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
@@ -72,11 +72,11 @@ def write(
         usable = manifest[
             (manifest["split"] == split.TRAINING) & (manifest["status"] == inspection.OK)
         ]
-        # The order of digests is at random, and the same wherever the photos lie.
-        some = usable.sort_values("digest").head(_REPRESENTATIVE)
-        paths = [image_dir / path for path in some["path"]]
+        # A random sample that does not depend on the location of the photos.
+        sample = usable.sort_values("digest").head(_REPRESENTATIVE)
+        paths = [image_dir / path for path in sample["path"]]
         converter.representative_dataset = lambda: _representative(paths, size)
-    with warnings.catch_warnings():  # of the converter's own doings
+    with warnings.catch_warnings():  # about the converter's own code
         warnings.simplefilter("ignore")
         model = _quantized(converter) if kind == "int8" else converter.convert()
     model = tflite_metadata.add(model, labels, LABELS)
@@ -84,10 +84,10 @@ def write(
 
 
 def _quantized(converter: Any) -> Any:
-    """An int8 model, but for the layers from the last mean on.
+    """Return an int8 model in which the layers after the last mean stay in float32.
 
-    A head may give a feature that hardly ever varied a weight a thousand times as large as the
-    others, which would all be rounded to nothing beside it.
+    A feature that hardly varies may have a weight a thousand times larger than those of the others,
+    which int8 would then round to zero.
     """
     import tensorflow as tf
 
@@ -97,15 +97,15 @@ def _quantized(converter: Any) -> Any:
 
 
 def _representative(paths: list[Place], size: tuple[int, int]) -> Iterator[tuple[str, Any]]:
-    for part in extraction.decode(paths, *size):
-        for pixels in part.pixels[: len(part.indices)]:
+    for batch in extraction.decode(paths, *size):
+        for pixels in batch.pixels[: len(batch.indices)]:
             yield "pixels", {"image": pixels[None]}
 
 
 def _archive(labels: tuple[str, ...]) -> bytes:
-    """A ZIP archive with the labels: readers look for one at the end of the file."""
+    """Return a ZIP archive with the labels, which readers expect at the end of the file."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
-        # A fixed time, so that equal labels give equal bytes.
+        # With a fixed time, for reproducible bytes.
         archive.writestr(zipfile.ZipInfo(LABELS), "\n".join(labels) + "\n")
     return content.getvalue()

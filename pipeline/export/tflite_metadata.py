@@ -1,30 +1,30 @@
-"""What a TFLite file says of its input and output, so that apps need not be told.
+"""TFLite metadata: a description of the input and output inside the file, for apps.
 
-The fields are those of TensorFlow Lite's metadata_schema.fbs, by their numbers there: no package
-that writes them works with this Python and protobuf.
+Fields have the numbers of TensorFlow Lite's metadata_schema.fbs: no package that writes them works
+with current versions of Python and protobuf.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 _IDENTIFIER = b"M001"  # of this schema
-_NAME = "TFLITE_METADATA"  # under which readers look for it
+_NAME = "TFLITE_METADATA"  # name under which readers find it
 _MIN_PARSER = "1.0.0"
 _AXIS_LABELS = 2  # AssociatedFileType.TENSOR_AXIS_LABELS
 _RGB = 1  # ColorSpaceType.RGB
 _FEATURE, _IMAGE = 1, 2  # ContentProperties: FeatureProperties, ImageProperties
 _NORMALIZATION = 1  # ProcessUnitOptions.NormalizationOptions
 
-Field = Callable[[], None]  # writes one field of the table that is being written
+Field = Callable[[], None]  # writes one field of the current table
 
 
 def add(model: bytes, labels: tuple[str, ...], labels_file: str) -> bytes:
-    """The bytes of a TFLite model, with metadata.
+    """Add metadata to a TFLite model.
 
     Args:
-        model: as the converter gives it.
-        labels: of the outputs, in order.
-        labels_file: name of the file with the labels, in the archive that will follow the model.
+        model: bytes of the model from the converter.
+        labels: labels of the outputs, in order.
+        labels_file: name of the labels file in the archive that will follow the model.
     """
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
@@ -40,11 +40,11 @@ def add(model: bytes, labels: tuple[str, ...], labels_file: str) -> bytes:
 
 
 def describe(classes: int, labels_file: str) -> bytes:
-    """The metadata alone: a flatbuffer of the table ModelMetadata."""
+    """Return the metadata: a flatbuffer of the table ModelMetadata."""
     import flatbuffers
 
     b = flatbuffers.Builder(1024)
-    # Layers of a table are written from the inside out.
+    # Nested tables are written from the inside out.
     to_unit = _table(b, _floats(b, 0, [0.0]), _floats(b, 1, [255.0]))  # mean, std of 0..255
     unit = _table(b, _byte(b, 0, _NORMALIZATION), _reference(b, 1, to_unit))
     colours = _table(b, _byte(b, 0, _RGB))
@@ -52,7 +52,7 @@ def describe(classes: int, labels_file: str) -> bytes:
     image = _table(
         b,
         _text(b, 0, "image"),
-        _text(b, 1, "The whole photo, squeezed to the input's size, RGB from 0 to 1."),
+        _text(b, 1, "The entire photo, resized to the input size, RGB from 0 to 1."),
         _reference(b, 3, photo),
         _references(b, 4, [unit]),
         _reference(b, 5, _table(b, _floats(b, 0, [1.0]), _floats(b, 1, [0.0]))),  # max, min
@@ -60,7 +60,7 @@ def describe(classes: int, labels_file: str) -> bytes:
     file = _table(
         b,
         _text(b, 0, labels_file),
-        _text(b, 1, "One label a line, in the order of the outputs."),
+        _text(b, 1, "One label per line, in the order of the outputs."),
         _byte(b, 2, _AXIS_LABELS),
     )
     feature = _table(b, _byte(b, 0, _FEATURE), _reference(b, 1, _table(b)))
@@ -76,7 +76,7 @@ def describe(classes: int, labels_file: str) -> bytes:
     model = _table(
         b,
         _text(b, 0, "image classifier"),
-        _text(b, 1, f"Tells {classes} classes of photos apart."),
+        _text(b, 1, f"Classifies photos into {classes} classes."),
         _references(b, 3, [graph]),
         _text(b, 7, _MIN_PARSER),
     )
@@ -85,8 +85,8 @@ def describe(classes: int, labels_file: str) -> bytes:
 
 
 def _table(b: Any, *fields: Field) -> int:
-    """Write a table, whose fields' texts, vectors and tables stand in the buffer already."""
-    b.StartObject(8)  # no table here has more fields
+    """Write a table whose texts, vectors and nested tables are in the buffer already."""
+    b.StartObject(8)  # maximum number of fields of the tables here
     for field in fields:
         field()
     return int(b.EndObject())

@@ -1,7 +1,7 @@
-"""What happened in each night: one SQLite file with a row a night, and one a promotion.
+"""The history: a SQLite file with one row per night, and one per promotion.
 
-SQLite because a night and the promotion that it led to are written together or not at all, also
-when the machine dies meanwhile, and because anything can read it.
+SQLite writes a night and its promotion together or not at all, even if the machine crashes, and any
+tool can read it.
 """
 
 import datetime
@@ -14,8 +14,8 @@ from pathlib import Path
 
 FILE = "history.sqlite"  # in the output folder
 PROMOTED, UNCHANGED, REFUSED, FAILED = "promoted", "unchanged", "refused", "failed"
-ALARM = 0.01  # how seldom chance alone may raise a flag
-COMPARED = 28  # earlier nights that an accuracy is compared with
+ALARM = 0.01  # p-value below which a flag is raised
+COMPARED = 28  # number of earlier nights with which the accuracy is compared
 
 _TABLES = """
 create table if not exists nights (
@@ -33,23 +33,24 @@ create table if not exists promotions (
 
 @dataclass(frozen=True)
 class Night:
-    """One row of the history. None, and empty text, stand where a night did not get so far.
+    """A row of the history; values that a night did not reach are None or empty.
 
     Attributes:
-        date: ISO date, in the machine's time zone, on which the night was started.
-        key: digest of the date, the model and the gate; a night with the same key is done.
-        outcome: promoted, unchanged, refused or failed.
-        reason: one sentence.
-        photos, classes: usable photos, and their classes.
-        arrived, gone, relabelled: photos, against the night before.
-        test_photos, correct: what the evaluation of tonight's model counted.
-        fixed, broken: test photos right only with tonight's model, or only with the current one.
-        drift: p-value of the new photos' looks; small where they look unlike the earlier ones.
-        flags: what somebody should look at, a sentence each.
-        seconds: time by stage, as far as the stages had work.
-        disk_bytes: of everything in the output folder.
+        date: local ISO date on which the night started.
+        key: digest of the date, the model and the gate; each key is decided once.
+        outcome: promoted, unchanged, refused (by the gate) or failed.
+        reason: reason of the outcome.
+        photos, classes: number of usable photos and their classes.
+        arrived, gone, relabelled: numbers of photos added, removed and relabelled since the night
+            before.
+        test_photos, correct: number of test photos, and of those predicted correctly.
+        fixed, broken: number of fixes and regressions relative to the current model.
+        drift: p-value of the drift of new photos; small if they differ from earlier ones.
+        flags: warnings that need attention.
+        seconds: time by step, for steps that had work.
+        disk_bytes: size of the output folder.
         model, evaluation, head, manifest: names of the results.
-        finished: ISO time with its offset; set by `add`.
+        finished: ISO time with offset; set by `add`.
     """
 
     date: str
@@ -77,7 +78,7 @@ class Night:
 
     @property
     def top1(self) -> float | None:
-        """Share of the test photos that tonight's model names rightly."""
+        """Top-1 accuracy of tonight's model on the test photos."""
         if self.correct is None or not self.test_photos:
             return None
         return self.correct / self.test_photos
@@ -85,7 +86,7 @@ class Night:
 
 @dataclass(frozen=True)
 class Promotion:
-    """One move of `current`: to `model`, `how` (nightly, by hand, rollback), from `instead_of`."""
+    """A move of `current` from `instead_of` to `model`; `how` is nightly, by hand or rollback."""
 
     at: str
     model: str
@@ -94,7 +95,7 @@ class Promotion:
 
 
 def now() -> str:
-    """The time, in the machine's time zone, to the second."""
+    """Return the local time in ISO format, to the second."""
     return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
 
 
@@ -110,14 +111,14 @@ def add(output_dir: Path, night: Night | None = None, promotion: Promotion | Non
 
 
 def nights(output_dir: Path) -> list[Night]:
-    """All nights, the latest last."""
+    """Return all nights, oldest first."""
     with _open(output_dir) as database:
         rows = database.execute(f"select {', '.join(_NIGHT)} from nights order by number")
         return [_night(dict(zip(_NIGHT, row, strict=True))) for row in rows]
 
 
 def promotions(output_dir: Path) -> list[Promotion]:
-    """All moves of `current`, the latest last."""
+    """Return all moves of `current`, oldest first."""
     with _open(output_dir) as database:
         columns = ", ".join(f.name for f in fields(Promotion))
         rows = database.execute(f"select {columns} from promotions order by number")
@@ -125,21 +126,19 @@ def promotions(output_dir: Path) -> list[Promotion]:
 
 
 def is_recorded(output_dir: Path, key: str) -> bool:
-    """Whether a night of this key is in the history."""
+    """Return whether the history has a night with this key."""
     if not (output_dir / FILE).exists():
         return False
     return any(night.key == key for night in nights(output_dir))
 
 
 def accuracy_drop(earlier: list[Night], correct: int, count: int) -> str | None:
-    """A sentence where tonight's accuracy lies below the earlier ones' by more than chance.
+    """Return a warning if tonight's accuracy is significantly below that of earlier nights.
 
-    What is usual is the night with the median accuracy, of the last ones whose model was promoted
-    or stayed; its share of right answers is taken by Laplace's rule of succession, (right + 1) /
-    (photos + 2), since a night without an error does not promise that none will ever come. If that
-    share still held, so few right answers would come up with a probability below `ALARM`: a
-    one-sided binomial test. It sees what slides away over weeks, which no comparison with the
-    night before does.
+    The reference is the median accuracy of the last COMPARED nights whose model was promoted or
+    stayed, estimated by Laplace's rule of succession, (correct + 1) / (photos + 2), because a night
+    without errors does not imply that there will never be any. A one-sided binomial test with the
+    level ALARM detects a slow decline over weeks, which comparisons with the night before miss.
     """
     from scipy.stats import binom
 
@@ -148,25 +147,28 @@ def accuracy_drop(earlier: list[Night], correct: int, count: int) -> str | None:
         return None
     latest = sorted(good[-COMPARED:], key=lambda night: night.top1 or 0)
     median = latest[len(latest) // 2]
-    usual = ((median.correct or 0) + 1) / ((median.test_photos or 0) + 2)
-    if binom.cdf(correct, count, usual) >= ALARM:
+    expected = ((median.correct or 0) + 1) / ((median.test_photos or 0) + 2)
+    if binom.cdf(correct, count, expected) >= ALARM:
         return None
-    return f"accuracy {correct / count:.1%}, usually {median.top1:.1%}: more than chance explains"
-
-
-def lines(of: list[Night]) -> Iterator[str]:
-    """The history as text for a terminal, a line a night."""
-    yield (
-        f"{'night':10}  {'photos':>8} {'new':>6} {'gone':>6} {'moved':>6} {'top-1':>7} "
-        f"{'minutes':>7} {'MB':>6}  what became of it"
+    return (
+        f"Accuracy dropped to {correct / count:.1%} (median of the last {len(latest)} runs: "
+        f"{median.top1:.1%}, p < {ALARM})"
     )
-    for night in of:
+
+
+def lines(nights: list[Night]) -> Iterator[str]:
+    """Yield the history as text for a terminal, one line per night."""
+    yield (
+        f"{'night':10}  {'photos':>8} {'added':>6} {'removed':>7} {'relabelled':>10} {'top-1':>7} "
+        f"{'minutes':>7} {'MB':>6}  outcome"
+    )
+    for night in nights:
         top1 = "" if night.top1 is None else f"{night.top1:.1%}"
         disk = "" if night.disk_bytes is None else f"{night.disk_bytes / 1e6:,.0f}"
         counts = (night.photos, night.arrived, night.gone, night.relabelled)
-        photos, new, gone, moved = ("" if n is None else f"{n:,}" for n in counts)
+        photos, added, removed, relabelled = ("" if n is None else f"{n:,}" for n in counts)
         yield (
-            f"{night.date:10}  {photos:>8} {new:>6} {gone:>6} {moved:>6} {top1:>7} "
+            f"{night.date:10}  {photos:>8} {added:>6} {removed:>7} {relabelled:>10} {top1:>7} "
             f"{sum(night.seconds.values()) / 60:7.1f} {disk:>6}  {night.outcome}: {night.reason}"
         )
         for flag in night.flags:

@@ -1,4 +1,4 @@
-"""The history as text and as a page.
+"""The history as text, and as a page with the trend of the accuracy.
 
 python -m pipeline.nightly.history_page --output-dir data/output
 """
@@ -22,8 +22,8 @@ class Point:
     """A night in the chart.
 
     Attributes:
-        night: of the history.
-        x, y: where it stands, from the upper left corner.
+        night: row of the history.
+        x, y: position relative to the upper left corner.
     """
 
     night: Night
@@ -32,9 +32,9 @@ class Point:
 
 
 def chart(nights: list[Night]) -> tuple[list[Point], list[tuple[float, float]]]:
-    """Where the nights stand in the chart, and its levels: share and y, the lowest first.
+    """Return the points of the chart, and its grid lines (share and y), lowest first.
 
-    The axis ends at 100 % and begins at the ten per cent below the lowest accuracy.
+    The axis ends at 100%, and begins at the multiple of 10% below the lowest accuracy.
     """
     measured = [(night, night.top1) for night in nights if night.top1 is not None]
     floor = min([int(top1 * 10) / 10 for _, top1 in measured if top1 < 1], default=0.9)
@@ -43,21 +43,21 @@ def chart(nights: list[Night]) -> tuple[list[Point], list[tuple[float, float]]]:
     def y(share: float) -> float:
         return round(MARGIN + (1 - share) / (1 - floor) * (HEIGHT - 2 * MARGIN), 1)
 
-    marks = [Point(n, round(MARGIN + i * step, 1), y(t)) for i, (n, t) in enumerate(measured)]
+    points = [Point(n, round(MARGIN + i * step, 1), y(t)) for i, (n, t) in enumerate(measured)]
     levels = [floor + (1 - floor) * i / 2 for i in range(3)]
-    return marks, [(level, y(level)) for level in levels]
+    return points, [(level, y(level)) for level in levels]
 
 
 def write(output_dir: Path) -> Path:
-    """Write the page with the trend over all nights."""
+    """Write the page, and return its path."""
     nights = history.nights(output_dir)
-    marks, levels = chart(nights)
+    points, levels = chart(nights)
     page = html.render(
         "history.html",
         nights=nights[::-1],
-        marks=marks,
+        points=points,
         levels=levels,
-        line=[mark for mark in marks if mark.night.outcome != history.REFUSED],
+        line=[point for point in points if point.night.outcome != history.REFUSED],
         width=WIDTH,
         height=HEIGHT,
         margin=MARGIN,
@@ -69,7 +69,7 @@ def write(output_dir: Path) -> Path:
 
 def main() -> None:
     """Print the history, and write the page."""
-    parser = argparse.ArgumentParser(description="Print what became of each night.")
+    parser = argparse.ArgumentParser(description="Print the outcome of each night.")
     parser.add_argument("--output-dir", default="data/output")
     try:
         output_dir = output_store.local_folder(parser.parse_args().output_dir)
@@ -77,10 +77,10 @@ def main() -> None:
     except UserError as error:
         sys.exit(str(error))
     if not (output_dir / history.FILE).exists():
-        sys.exit(f"{output_dir} has no history yet; it begins with the first make nightly")
+        sys.exit(f"{output_dir} has no history yet; start one with: make nightly")
     for line in history.lines(history.nights(output_dir)):
         print(line)
-    print(f"The page with the trend is {write(output_dir)}")
+    print(f"Page with the trend: {write(output_dir)}")
 
 
 if __name__ == "__main__":

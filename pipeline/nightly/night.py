@@ -1,4 +1,4 @@
-"""The end of a night: tonight's model against the current one, and a row in the history."""
+"""A night: compare its model with the current one, decide, and record the decision."""
 
 import datetime
 import json
@@ -19,19 +19,19 @@ from pipeline.nightly.history import Night
 from pipeline.nightly.promotion_gate import Gate
 from pipeline.photos import changes, manifest, split
 
-DRIFT_DAYS = 7  # photos that arrived within so many days are compared with those before
+DRIFT_DAYS = 7  # photos added within this period are compared with earlier ones
 
 
 @dataclass(frozen=True)
 class Results:
-    """What the steps of a night have made.
+    """The results of a night's steps.
 
     Attributes:
-        image_dir, output_dir: as the options of these names.
-        manifest: file.
+        image_dir, output_dir: the options of these names.
+        manifest: file of the manifest.
         classes: folders of all classes' bottlenecks.
-        recipe: that made these.
-        head, evaluation, model: folders.
+        recipe: recipe of the bottlenecks.
+        head, evaluation, model: folders of these results.
     """
 
     image_dir: Place
@@ -45,7 +45,7 @@ class Results:
 
 
 def key(date: datetime.date, model: Path, gate: Gate) -> str:
-    """Digest of what makes a night's decision: with the same key it is not taken again."""
+    """Return a digest of what determines the decision: with the same key, it is made only once."""
     return naming.digest(date.isoformat(), model.name, gate.least_accuracy, gate.tolerance)
 
 
@@ -56,10 +56,10 @@ def is_decided(output_dir: Path, key: str) -> bool:
 
 
 def decide(results: Results, date: datetime.date, gate: Gate) -> Night:
-    """Promote tonight's model or keep the current one, and write down which and why.
+    """Promote tonight's model or keep the current one, and record the decision and its reason.
 
-    A run that was killed in here is repaired by the next one: `current` moves in one step, and
-    what was not written down yet is found out again.
+    If a run is killed in here, the next one completes it: `current` moves in one step, and what is
+    not recorded yet is computed again.
     """
     with locks.exclusive(results.output_dir / locks.PROMOTION):  # the compared model stays current
         night = _decide(results, date, gate)
@@ -73,37 +73,37 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
     earlier = history.nights(out)
     manifests = [out / "manifests" / n.manifest for n in earlier[-2 * DRIFT_DAYS :] if n.manifest]
     output_store.open_store(out).fetch(manifests)
-    now, before = current_model.get(out), promotion.recorded_model(out)
-    same = now == results.model.resolve() and now == before
+    current, recorded = current_model.get(out), promotion.recorded_model(out)
+    is_current = current == results.model.resolve()
     move = None
-    if same:
-        outcome, reason, measured = history.UNCHANGED, "nothing changed, the model stays", None
+    if is_current and current == recorded:
+        outcome, reason, measured = history.UNCHANGED, "nothing changed; the model stays", None
     else:
-        against = before if now == results.model.resolve() else now
+        opponent = recorded if is_current else current
         verdict = promotion_gate.evaluate(
             results.model,
-            against,
+            opponent,
             SplitReader(results.classes, split.TESTING),
             results.image_dir,
             results.recipe,
             gate,
         )
-        objections, measured = verdict.objections, verdict.comparison
+        reasons, measured = verdict.reasons, verdict.comparison
         if promotion.was_rolled_back(out, results.model):
-            objections += ("somebody went back from this very model (make rollback)",)
-        if objections:
-            outcome, reason = history.REFUSED, "; ".join(objections)
+            reasons += ("this model was rolled back earlier",)
+        if reasons:
+            outcome, reason = history.REFUSED, "; ".join(reasons)
         else:
             move = promotion.promote(out, results.model, promotion.NIGHTLY)
             outcome = history.PROMOTED
-            reason = _figures(measured) if measured else "the first model"
+            reason = _describe(measured) if measured else "the first model"
     table = manifest.read(results.manifest)
     last = _latest(out, earlier)
-    known = manifest.read(out / "manifests" / last.manifest) if last else None
-    change = changes.compare(known, table)
-    figures = json.loads((results.model / "evaluation.json").read_text(encoding="utf-8"))
-    count = figures["count"]
-    correct = round(figures["top1"] * count) if count else 0
+    previous = manifest.read(out / "manifests" / last.manifest) if last else None
+    change = changes.compare(previous, table)
+    evaluation = json.loads((results.model / "evaluation.json").read_text(encoding="utf-8"))
+    count = evaluation["count"]
+    correct = round(evaluation["top1"] * count) if count else 0
     drifted, since = _drift(results, date, earlier) if change.added else (None, "")
     night = Night(
         date=date.isoformat(),
@@ -137,51 +137,50 @@ def _flags(drop: str | None, drifted: float | None, since: str) -> Iterator[str]
         yield drop
     if drifted is not None and drifted < history.ALARM:
         yield (
-            f"the photos that came since {since} look unlike the earlier ones of their classes "
+            f"Drift: photos added since {since} differ from earlier photos of the same classes "
             f"(p = {drifted:.3f})"
         )
 
 
-def _figures(measured: Comparison) -> str:
+def _describe(measured: Comparison) -> str:
     return (
-        f"of {measured.count} test photos, {measured.fixed} are right that were wrong, "
-        f"{measured.broken} the other way round"
+        f"{measured.fixed} fixes and {measured.broken} regressions on {measured.count} test photos"
     )
 
 
 def _latest(output_dir: Path, nights: list[Night]) -> Night | None:
-    """The latest of some nights whose manifest is there still."""
+    """Return the latest night whose manifest still exists, or None."""
     manifests = output_dir / "manifests"
-    there = [n for n in nights if n.manifest and (manifests / n.manifest).exists()]
-    return there[-1] if there else None
+    usable = [n for n in nights if n.manifest and (manifests / n.manifest).exists()]
+    return usable[-1] if usable else None
 
 
 def _drift(results: Results, date: datetime.date, earlier: list[Night]) -> tuple[float | None, str]:
-    """The looks of the photos that last week's manifest does not have, and that week's date.
+    """Return the p-value of the drift of photos that are not in last week's manifest, and its date.
 
-    In the first week, the oldest night stands for it.
+    In the first week, the oldest night serves as reference.
     """
     week_ago = (date - datetime.timedelta(days=DRIFT_DAYS)).isoformat()
     reference = _latest(results.output_dir, [n for n in earlier if n.date <= week_ago])
     reference = reference or next((n for n in earlier if _latest(results.output_dir, [n])), None)
     if reference is None:
         return None, ""
-    known = manifest.read(results.output_dir / "manifests" / reference.manifest)
-    digests, labels = set(known["digest"]), tuple(known["label"].unique())
+    earlier_photos = manifest.read(results.output_dir / "manifests" / reference.manifest)
+    digests, labels = set(earlier_photos["digest"]), tuple(earlier_photos["label"].unique())
 
     def photos(old: bool, labels: tuple[str, ...]) -> Iterator[Bottlenecks]:
-        for part in split.SPLITS:
-            for batch in SplitReader(results.classes, part).batches():
+        for name in split.SPLITS:
+            for batch in SplitReader(results.classes, name).batches():
                 is_old = np.array([digest in digests for digest in batch.digests], bool)
                 yield batch.where(is_old == old).with_labels(labels)
 
-    new = reader.sample_by_digest(photos(False, labels), drift.MOST_NEW)
-    old = new and reader.sample_by_digest(photos(True, tuple(set(new.labels))), drift.MOST_OLD)
+    new = reader.sample_by_digest(photos(False, labels), drift.MAX_NEW)
+    old = new and reader.sample_by_digest(photos(True, tuple(set(new.labels))), drift.MAX_OLD)
     return (drift.p_value(new, old) if new and old else None), reference.date
 
 
 def _seconds(results: Results, earlier: list[Night]) -> dict[str, float]:
-    """Time by stage that tonight's results took, since the last night in the history."""
+    """Return the time by step that tonight's results took, since the last night in the history."""
     since = earlier[-1].finished if earlier else "0001-01-01T00:00:00+00:00"
     begin = datetime.datetime.fromisoformat(since)
     targets = {
@@ -191,9 +190,9 @@ def _seconds(results: Results, earlier: list[Night]) -> dict[str, float]:
         f"models/{results.model.name}",
         str(results.classes[0].parent.relative_to(results.output_dir)),
     }
-    took: dict[str, float] = {}
-    for timed in timings.read(results.output_dir):
-        ours = timed.target in targets or timed.target.startswith("modules/")
-        if ours and datetime.datetime.fromisoformat(timed.finished) >= begin:
-            took[timed.step] = round(took.get(timed.step, 0) + timed.seconds, 2)
-    return took
+    seconds: dict[str, float] = {}
+    for timing in timings.read(results.output_dir):
+        is_ours = timing.target in targets or timing.target.startswith("modules/")
+        if is_ours and datetime.datetime.fromisoformat(timing.finished) >= begin:
+            seconds[timing.step] = round(seconds.get(timing.step, 0) + timing.seconds, 2)
+    return seconds

@@ -17,16 +17,16 @@ from pipeline.evaluation.statistics import sign_test_p_value
 from pipeline.files.places import Place
 from pipeline.head import softmax_head
 
-CHANCE = 0.05  # how often a model that is as good may be refused
+SIGNIFICANCE = 0.05  # probability of rejecting a model that is equally good
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What a model must reach.
+    """The requirements for a model.
 
     Attributes:
-        least_accuracy: top-1 on the test photos, from 0 to 1.
-        tolerance: how far its top-1 may lie below the current model's, from 0 to 1.
+        least_accuracy: minimum top-1 accuracy on the test photos, from 0 to 1.
+        tolerance: how far its accuracy may be below the current model's, from 0 to 1.
     """
 
     least_accuracy: float
@@ -37,23 +37,23 @@ class Gate:
             ("assert_accuracy_at_least", self.least_accuracy),
             ("tolerance", self.tolerance),
         ):
-            if not 0 <= share <= 1:  # not a number is neither, and would let everything through
+            if not 0 <= share <= 1:  # NaN is not, either; it would accept everything
                 raise UserError(
-                    f"{option} is out of its range; assert_accuracy_at_least goes from 0 to 1, "
+                    f"{option} is out of range; assert_accuracy_at_least must be from 0 to 1, "
                     "tolerance from 0 to 100 points"
                 )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of a model: why it is refused, or nothing; and the comparison behind it.
+    """The decision of the gate.
 
     Attributes:
-        objections: a sentence each; none means that the model may be promoted.
-        comparison: with the current model on all test photos; None without a current model.
+        reasons: why the model is rejected; empty if it may be promoted.
+        comparison: comparison with the current model on all test photos; None without one.
     """
 
-    objections: tuple[str, ...]
+    reasons: tuple[str, ...]
     comparison: Comparison | None
 
 
@@ -67,79 +67,78 @@ def evaluate(
 ) -> Verdict:
     """Decide whether a model may replace the current one.
 
-    Both are asked about the same photos, of the classes that both know, twice: with the labels of
-    today, and with those that the photos had when the current model was measured. The second
-    keeps wrong labels from hiding in the test split: labels that were changed or added for the
-    worse make a model that was trained on them look good on their likes, but not on the photos
-    and labels of before.
+    Both models are compared on the same photos, of the classes that both know, twice: with today's
+    labels, and with the labels from the evaluation of the current model. The second comparison
+    reveals wrong labels: a model that was trained on labels changed for the worse looks good on
+    test photos with such labels, but not on the earlier photos and labels.
 
     Args:
-        model: its folder.
-        current: folder of the model to compare with; None for the first.
+        model: folder of the model.
+        current: folder of the current model; None if there is none.
         test: today's test split, with vectors of `recipe`.
-        image_dir: that the paths of the photos are relative to.
-        recipe: that made the vectors.
-        gate: what is asked.
+        image_dir: folder that the photos' paths are relative to.
+        recipe: recipe of the vectors.
+        gate: the requirements.
     """
-    objections = list(_absolute(model, gate))
+    reasons = list(_check_accuracy(model, gate))
     if current is None:
-        return Verdict(tuple(objections), None)
+        return Verdict(tuple(reasons), None)
     old, new = softmax_head.read(current).labels, softmax_head.read(model).labels
     lost = sorted(set(old) - set(new))
     if lost:
-        objections.append(f"classes of the current model are missing: {', '.join(lost[:5])}")
-    said = [comparison.score(each, test, image_dir, recipe) for each in (current, model)]
-    common = [each[each["label"].isin(set(old) & set(new))] for each in said if each is not None]
+        reasons.append(f"classes of the current model are missing: {', '.join(lost[:5])}")
+    scores = [comparison.score(m, test, image_dir, recipe) for m in (current, model)]
+    common = [s[s["label"].isin(set(old) & set(new))] for s in scores if s is not None]
     if len(common) < 2 or common[0].empty:
-        objections.append("the current model cannot be measured on today's test photos")
-        return Verdict(tuple(objections), None)
+        reasons.append("the current model cannot be evaluated on today's test photos")
+        return Verdict(tuple(reasons), None)
     before, after = common
     measured = comparison.compare(before, after)
-    objections += _worse(measured, gate.tolerance, "with today's labels")
-    then = _labels(current)
-    before, after = _as_labelled(before, then), _as_labelled(after, then)
+    reasons += _check_regression(measured, gate.tolerance, "with today's labels")
+    earlier_labels = _labels(current)
+    before, after = _relabel(before, earlier_labels), _relabel(after, earlier_labels)
     if len(before):
-        again = comparison.compare(before, after)
-        objections += _worse(again, gate.tolerance, "with the labels that it was measured with")
-    return Verdict(tuple(objections), measured)
+        with_earlier = comparison.compare(before, after)
+        reasons += _check_regression(with_earlier, gate.tolerance, "with the earlier labels")
+    return Verdict(tuple(reasons), measured)
 
 
-def _absolute(model: Path, gate: Gate) -> Iterator[str]:
-    """Objections to a model by itself."""
-    figures = json.loads((model / "evaluation.json").read_text(encoding="utf-8"))
-    if not figures["count"]:
-        yield "there is no test photo to measure it on; add photos or raise testing_percentage"
-    elif figures["top1"] < gate.least_accuracy:
+def _check_accuracy(model: Path, gate: Gate) -> Iterator[str]:
+    """Yield reasons for rejecting a model that do not depend on another one."""
+    evaluation = json.loads((model / "evaluation.json").read_text(encoding="utf-8"))
+    if not evaluation["count"]:
+        yield "there are no test photos; add photos or raise testing_percentage"
+    elif evaluation["top1"] < gate.least_accuracy:
         yield (
-            f"accuracy {figures['top1']:.1%} is below assert_accuracy_at_least, "
+            f"accuracy {evaluation['top1']:.1%} is below assert_accuracy_at_least, "
             f"{gate.least_accuracy:.1%}"
         )
 
 
-def _worse(measured: Comparison, tolerance: float, how: str) -> Iterator[str]:
-    """The rule: worse by more than the tolerance, and by more than chance explains.
+def _check_regression(measured: Comparison, tolerance: float, basis: str) -> Iterator[str]:
+    """Reject a model that is significantly worse, by more than the tolerance.
 
-    If both models were equally good, each photo that only one of them names rightly would be on
-    either side with the same probability: the one-sided exact test of signs.
+    If both models are equally good, regressions and fixes are equally likely: a one-sided exact
+    sign test.
     """
-    chance = sign_test_p_value(measured.broken, measured.fixed)
+    p_value = sign_test_p_value(measured.broken, measured.fixed)
     fall = (measured.broken - measured.fixed) / measured.count
-    if fall > tolerance and chance < CHANCE:
+    if fall > tolerance and p_value < SIGNIFICANCE:
         yield (
-            f"worse than the current model {how}: of {measured.count} test photos, "
-            f"{measured.broken} are wrong that were right, {measured.fixed} the other way round"
+            f"worse than the current model {basis}: {measured.broken} regressions and "
+            f"{measured.fixed} fixes on {measured.count} test photos"
         )
 
 
 def _labels(model: Path) -> dict[str, str]:
-    """The labels of the photos that a model was measured on, by digest."""
+    """Return the labels of a model's own test photos, by digest."""
     measured = pd.read_parquet(model / "predictions.parquet", columns=["digest", "label"])
     return dict(zip(measured["digest"], measured["label"], strict=True))
 
 
-def _as_labelled(said: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
-    """What a model said of the photos whose digest has a label, held against this label."""
-    kept = said[said["digest"].isin(labels)]
-    then = [labels[digest] for digest in kept["digest"]]
-    right = [best[0] == label for best, label in zip(kept["labels"], then, strict=True)]
-    return kept.assign(label=then, correct=np.array(right, bool))
+def _relabel(predictions: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
+    """Return the predictions for photos in `labels`, compared with these labels."""
+    rows = predictions[predictions["digest"].isin(labels)]
+    truth = [labels[digest] for digest in rows["digest"]]
+    correct = [best[0] == label for best, label in zip(rows["labels"], truth, strict=True)]
+    return rows.assign(label=truth, correct=np.array(correct, bool))

@@ -1,4 +1,4 @@
-"""A page on this machine on which one drops a photo and sees its classes."""
+"""The demo page: drop a photo and see its classes. It is served on this machine only."""
 
 import argparse
 import sys
@@ -11,18 +11,18 @@ from pipeline.nightly import shared_state
 from pipeline.photos.inspection import MAX_BYTES
 from pipeline.prediction import single
 
-HOST = "127.0.0.1"  # nobody else is meant to see it
+HOST = "127.0.0.1"  # not reachable from other machines
 PORT = 8000
 
 
 def application(model: Path) -> Any:
-    """The page as a WSGI application: `GET /`, and `POST /classify` with a photo's bytes.
+    """Create the WSGI application: `GET /`, and `POST /classify` with a photo's bytes.
 
     Args:
-        model: an exported model's folder.
+        model: folder of an exported model.
 
     Raises:
-        UserError: where there is no such model, or Flask is not installed.
+        UserError: if there is no such model, or Flask is not installed.
     """
     try:
         from flask import Flask, jsonify, render_template, request
@@ -33,7 +33,7 @@ def application(model: Path) -> Any:
         ) from None
     labels = model_json.read(model)["labels"]
     classify = single.load(model)
-    app = Flask(__name__)
+    app = Flask("pipeline")  # the package with the templates
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
 
     @app.get("/")
@@ -42,16 +42,14 @@ def application(model: Path) -> Any:
 
     @app.post("/classify")
     def answer() -> Any:
-        found = classify(request.get_data())
-        if not found:
-            return jsonify(
-                error="This is no JPEG, PNG, GIF, BMP or WebP file that can be read."
-            ), 415
-        return jsonify(answers=[{"label": label, "score": score} for label, score in found])
+        answers = classify(request.get_data())
+        if not answers:
+            return jsonify(error="Not a readable JPEG, PNG, GIF, BMP or WebP file."), 415
+        return jsonify(answers=[{"label": label, "score": score} for label, score in answers])
 
     @app.after_request
     def only_from_here(response: Any) -> Any:
-        """The browser is to load nothing from elsewhere."""
+        """Forbid the browser to load anything from elsewhere."""
         response.headers["Content-Security-Policy"] = (
             "default-src 'self'; img-src blob: data:; style-src 'unsafe-inline'; "
             "script-src 'unsafe-inline'"
@@ -63,14 +61,14 @@ def application(model: Path) -> Any:
 
 def main() -> None:
     """Serve the page until it is interrupted."""
-    parser = argparse.ArgumentParser(description="Show a page that tells what is on a photo.")
+    parser = argparse.ArgumentParser(description="Serve a page that classifies photos.")
     parser.add_argument(
         "--model",
         default="data/output/current",
         help="folder of an exported model, or its URL (default: %(default)s)",
     )
     parser.add_argument(
-        "--port", type=int, default=PORT, help="0 takes a free one (default: %(default)s)"
+        "--port", type=int, default=PORT, help="0: any free port (default: %(default)s)"
     )
     arguments = parser.parse_args()
     try:
@@ -78,7 +76,7 @@ def main() -> None:
         server = _server(app, arguments.port)
     except UserError as error:
         sys.exit(str(error))
-    print(f"Drop a photo on http://{HOST}:{server.server_port} (Ctrl-C ends it)", flush=True)
+    print(f"Drop a photo on http://{HOST}:{server.server_port} (press Ctrl-C to stop)", flush=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:
@@ -90,12 +88,12 @@ def _server(app: Any, port: int) -> Any:
 
     class Quiet(WSGIRequestHandler):
         def log_request(self, *_: object) -> None:
-            """Say nothing of each request."""
+            """Do not log requests."""
 
     try:
         return make_server(HOST, port, app, threaded=True, request_handler=Quiet)
     except (OSError, SystemExit):
-        raise UserError(f"port {port} is in use; take another one: --port {port + 1}") from None
+        raise UserError(f"port {port} is in use; choose another one: --port {port + 1}") from None
 
 
 if __name__ == "__main__":

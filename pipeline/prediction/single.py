@@ -1,4 +1,7 @@
-"""Ask an exported model what is on one photo: `python -m pipeline.prediction.single PHOTO`."""
+"""Single prediction: classify one photo with an exported model.
+
+python -m pipeline.prediction.single PHOTO
+"""
 
 import argparse
 import sys
@@ -13,21 +16,21 @@ from pipeline.files.places import Place
 from pipeline.nightly import shared_state
 from pipeline.photos import sources
 
-TOP = 5
+TOP = 5  # labels
 
-# A photo's bytes -> labels and their probabilities, best first; none where it cannot be decoded.
+# From a photo's bytes to labels and probabilities, best first; empty if it cannot be decoded.
 Classify = Callable[[bytes], list[tuple[str, float]]]
 
 
 def load(model: Path, top: int = TOP) -> Classify:
-    """An exported model as a function.
+    """Load an exported model as a function.
 
     Args:
-        model: its folder.
-        top: how many labels to give.
+        model: folder of the model.
+        top: number of labels to return.
 
     Raises:
-        UserError: where there is no such model.
+        UserError: if there is no such model.
     """
     model_json.read(model)
     tensorflow_import.import_tensorflow()
@@ -37,25 +40,25 @@ def load(model: Path, top: int = TOP) -> Classify:
     signature = loaded.signatures["serving_default"]
 
     def classify(encoded: bytes, _kept: object = loaded) -> list[tuple[str, float]]:
-        found = signature(image_bytes=tf.constant([encoded]))
-        labels = [label.decode() for label in found["classes"].numpy()[0, :top]]
+        outputs = signature(image_bytes=tf.constant([encoded]))
+        labels = [label.decode() for label in outputs["classes"].numpy()[0, :top]]
         if not labels[0]:
             return []
-        return list(zip(labels, found["scores"].numpy()[0, :top].tolist(), strict=True))
+        return list(zip(labels, outputs["scores"].numpy()[0, :top].tolist(), strict=True))
 
     return classify
 
 
 def predict(image: Place, model: Path, top: int = TOP) -> list[tuple[str, float]]:
-    """The best labels for one photo, and their probabilities, best first.
+    """Return the best labels of a photo and their probabilities, best first.
 
     Args:
-        image: a photo, on this machine or in a store.
-        model: an exported model's folder.
-        top: how many labels.
+        image: path or URL of the photo.
+        model: folder of an exported model.
+        top: number of labels.
 
     Raises:
-        UserError: where there is no such model, or no such photo, or it cannot be decoded.
+        UserError: if there is no such model or photo, or the photo cannot be decoded.
     """
     model_json.read(model)
     if isinstance(image, Path) and image.is_dir():
@@ -69,14 +72,14 @@ def predict(image: Place, model: Path, top: int = TOP) -> list[tuple[str, float]
     answers = load(model, top)(encoded)
     if not answers:
         raise UserError(
-            f"image: {image} is not a JPEG, PNG, GIF, BMP or WebP file that can be decoded"
+            f"image: {image} is not a readable JPEG, PNG, GIF, BMP or WebP file; check the file"
         )
     return answers
 
 
 def main() -> None:
-    """Print the best labels, one a line, with their probabilities."""
-    parser = argparse.ArgumentParser(description="Print the five best labels for a photo.")
+    """Print the best labels, one per line, with their probabilities."""
+    parser = argparse.ArgumentParser(description="Print the five best labels of a photo.")
     parser.add_argument("image", help="a JPEG, PNG, GIF, BMP or WebP file, or its URL")
     parser.add_argument(
         "--model",

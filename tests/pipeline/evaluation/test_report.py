@@ -144,8 +144,8 @@ def test_without_test_photos_and_without_a_model_there_is_a_page(tmp_path: Path)
     written = write(tmp_path / "report", labels, ["c/1.jpg", "c/2.jpg"], [0, 1], nowhere)
     assert written.figures["top1"] is None
     assert written.figures["comparison"] is None
-    assert "nothing is known of the accuracy" in written.page
-    assert "no earlier model" in written.page
+    assert "There are no test photos, so the accuracy is unknown" in written.page
+    assert "There is no current model" in written.page
 
 
 def test_the_page_is_one_file_that_loads_nothing(nasty: Written) -> None:

@@ -45,7 +45,7 @@ def test_shares_are_of_the_truth_and_of_what_was_evaluated(
 def test_no_more_than_some_hundreds_are_asked_about(
     colours: Path, make_photo: PhotoMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parity, "MOST_PHOTOS", 2)
+    monkeypatch.setattr(parity, "MAX_PHOTOS", 2)
     make_photo(tmp_path / "0.jpg", 0)
     exported = model(colours, tmp_path / "model", [("0.jpg", "red", "red")] * 5)
     answers = parity.measure(exported, tmp_path, (8, 8), TENSORS)
@@ -65,7 +65,7 @@ def test_a_file_that_answers_otherwise_is_named_with_a_remedy() -> None:
         "model-float32.tflite": Parity(178, 0.9, 0.99),
     }
     first, second = parity.summary_lines(answers, "bfloat16")
-    assert first.startswith("saved_model gives the answer that was evaluated for only 96.0% of 178")
+    assert first.startswith("saved_model agrees with the evaluated head on only 96.0% of 178")
     assert first.endswith("train with --precision float32")
     assert second.startswith("model-int8.tflite")
-    assert second.endswith("count on its own accuracy")
+    assert second.endswith("or rely on its own accuracy")

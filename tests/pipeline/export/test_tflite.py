@@ -30,7 +30,7 @@ def test_kinds_are_read_from_an_option(text: str, kinds: tuple[str, ...]) -> Non
 
 
 def test_another_kind_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UserError, match=r"'int4'; it can be none, or of float32, float16, int8"):
+    with pytest.raises(UserError, match=r"'int4'; choose none, or any of float32, float16, int8"):
         tflite.parse("int4")
 
 

@@ -55,7 +55,7 @@ def test_a_drop_beyond_chance_is_flagged_and_noise_is_not() -> None:
     assert history.accuracy_drop(usual, 187, 200) is None
     assert history.accuracy_drop(usual, 199, 200) is None
     flagged = history.accuracy_drop(usual, 178, 200)
-    assert flagged == "accuracy 89.0%, usually 95.0%: more than chance explains"
+    assert flagged == "Accuracy dropped to 89.0% (median of the last 4 runs: 95.0%, p < 0.01)"
 
 
 def test_one_error_after_nights_without_any_is_noise() -> None:

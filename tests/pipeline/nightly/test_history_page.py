@@ -39,7 +39,7 @@ def test_the_page_holds_every_night_and_no_text_breaks_it(tmp_path: Path) -> Non
 
 
 def test_a_page_without_any_night(tmp_path: Path) -> None:
-    assert "No night yet" in history_page.write(tmp_path).read_text()
+    assert "There are no nights yet" in history_page.write(tmp_path).read_text()
 
 
 def test_without_a_history_the_command_says_so(

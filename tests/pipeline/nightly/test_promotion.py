@@ -53,7 +53,7 @@ def model(out: Path, name: str, head: Head, test: Bottlenecks) -> Path:
 
 
 def judge(new: Path, current: Path | None, test: Bottlenecks, gate: Gate = GATE) -> tuple[str, ...]:
-    return promotion_gate.evaluate(new, current, test, Path(), RECIPE, gate).objections
+    return promotion_gate.evaluate(new, current, test, Path(), RECIPE, gate).reasons
 
 
 GOOD = says("abc")
@@ -71,7 +71,7 @@ def test_a_first_model_needs_no_more_than_the_accuracy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan"), float("inf")])
 def test_a_gate_that_would_let_everything_or_nothing_through_is_refused(share: float) -> None:
     for shares in ((share, 0.0), (0.0, share)):
-        with pytest.raises(UserError, match="out of its range"):
+        with pytest.raises(UserError, match="is out of range"):
             Gate(*shares)
 
 
@@ -84,7 +84,7 @@ def test_a_model_that_nothing_is_known_of_is_refused(tmp_path: Path) -> None:
 def test_a_model_as_good_passes_and_is_compared(tmp_path: Path) -> None:
     current, new = (model(tmp_path, name, GOOD, TEST) for name in ("m1", "m2"))
     verdict = promotion_gate.evaluate(new, current, TEST, Path(), RECIPE, GATE)
-    assert verdict.objections == ()
+    assert verdict.reasons == ()
     assert verdict.comparison is not None
     assert (verdict.comparison.count, verdict.comparison.broken) == (30, 0)
 
@@ -93,8 +93,8 @@ def test_a_model_that_breaks_a_class_is_refused(tmp_path: Path) -> None:
     current = model(tmp_path, "m1", GOOD, TEST)
     new = model(tmp_path, "m2", says("aba"), TEST)
     objections = judge(new, current, TEST)
-    assert "with today's labels: of 30 test photos, 10 are wrong that were right" in objections[0]
-    assert "with the labels that it was measured with" in objections[1]
+    assert "with today's labels: 10 regressions and 0 fixes on 30 test photos" in objections[0]
+    assert "with the earlier labels: 10 regressions" in objections[1]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_worse_means_beyond_the_tolerance_and_beyond_chance(
     count: int, broken: int, fixed: int, refused: bool
 ) -> None:
     measured = Comparison(count, 0.9, 0.9, fixed, broken, (), (), 1, (), (), ())
-    assert bool(list(promotion_gate._worse(measured, 0.01, ""))) == refused
+    assert bool(list(promotion_gate._check_regression(measured, 0.01, ""))) == refused
 
 
 def test_a_model_that_lost_a_class_is_refused(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_new_class_is_not_held_against_the_current_model(tmp_path: Path) -> No
     current = model(tmp_path, "m1", says("abb", ("a", "b")), TEST)
     new = model(tmp_path, "m2", GOOD, TEST)
     verdict = promotion_gate.evaluate(new, current, TEST, Path(), RECIPE, GATE)
-    assert verdict.objections == ()
+    assert verdict.reasons == ()
     assert verdict.comparison is not None
     assert (verdict.comparison.count, verdict.comparison.fixed) == (20, 0)
 
@@ -139,7 +139,7 @@ def test_labels_that_were_swapped_everywhere_do_not_pass(tmp_path: Path) -> None
     poisoned = Bottlenecks(TEST.vectors, poisoned.labels, TEST.paths, TEST.digests)
     new = model(tmp_path, "m2", says("bac"), poisoned)
     (objection,) = judge(new, current, poisoned)
-    assert "with the labels that it was measured with: of 30 test photos, 20 are" in objection
+    assert "with the earlier labels: 20 regressions and 0 fixes on 30 test photos" in objection
 
 
 def test_new_photos_in_the_wrong_folder_cannot_outvote_the_old_ones(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_new_photos_in_the_wrong_folder_cannot_outvote_the_old_ones(tmp_path: Pa
     )
     new = model(tmp_path, "m2", says("bbc"), both)
     (objection,) = judge(new, current, both)
-    assert "10 are wrong that were right" in objection
+    assert "10 regressions and 0 fixes" in objection
 
 
 def names(out: Path) -> str:

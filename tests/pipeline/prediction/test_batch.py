@@ -53,7 +53,7 @@ def test_bad_photos_have_no_labels_but_a_reason(
     (photos / "note.jpg").write_text("no photo")
     counts = batch.write(colours, batch.find(str(photos)), tmp_path / "out")
     assert counts.photos == 11
-    assert {Path(p).name: why.split(":")[0] for p, why in counts.bad.items()} == {
+    assert {Path(p).name: why.split(":")[0] for p, why in counts.unusable.items()} == {
         "cut.png": "truncated PNG",
         "note.jpg": "not an image that can be read; replace or delete it",
     }
@@ -69,7 +69,7 @@ def test_without_one_usable_photo_it_fails_and_leaves_nothing(
     colours: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "note.jpg").write_text("no photo")
-    with pytest.raises(UserError, match=r"none of 1 can be used; .*note\.jpg: not an image"):
+    with pytest.raises(UserError, match=r"none of 1 photos is usable; .*note\.jpg: not an image"):
         batch.write(colours, batch.find(str(tmp_path)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -85,7 +85,7 @@ def test_photos_are_a_folder_a_pattern_or_a_file(photos: Path, images: str, coun
 @pytest.mark.parametrize("images", ["none", "*.tif", "empty"])
 def test_no_photo_is_a_mistake(photos: Path, images: str) -> None:
     (photos / "empty").mkdir()
-    with pytest.raises(UserError, match=r"images: no photo at .*give a folder, or a pattern"):
+    with pytest.raises(UserError, match=r"images: no photos at .*pass a folder, or a quoted"):
         batch.find(str(photos / images))
 
 
@@ -106,7 +106,7 @@ def test_the_key_changes_with_the_photos_and_the_model(
 def test_a_run_that_was_stopped_goes_on_where_it_was(
     colours: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "PART", 2)
+    monkeypatch.setattr(batch, "JOURNAL_ROWS", 2)
     found = batch.find(str(photos))
 
     def stop(done: int, *_: object) -> None:
@@ -119,7 +119,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     asked = []
     load = runtimes.saved_model
 
-    def counting(directory: Path) -> runtimes.Answering:
+    def counting(directory: Path) -> runtimes.Classifier:
         answer = load(directory)
         return lambda pixels: (asked.append(len(pixels)), answer(pixels))[1]
 

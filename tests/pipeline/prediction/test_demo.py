@@ -41,11 +41,13 @@ def test_a_photo_is_answered_best_class_first(
 def test_what_is_no_photo_is_refused(client: Any, content: bytes) -> None:
     answered = client.post("/classify", data=content)
     assert answered.status_code == 415
-    assert "no JPEG" in answered.json["error"]
+    assert "Not a readable JPEG" in answered.json["error"]
 
 
 def test_the_page_loads_nothing_from_elsewhere(client: Any) -> None:
     page = client.get("/")
+    assert page.status_code == 200
+    assert "red" in page.text
     assert "https://" not in page.text
     assert "http://" not in page.text
     assert page.headers["Content-Security-Policy"].startswith("default-src 'self'")
@@ -141,5 +143,5 @@ def test_a_dropped_photo_shows_its_classes_and_what_is_none_a_message(
     from selenium.webdriver.support.wait import WebDriverWait
 
     message = browser.find_element("id", "message")
-    WebDriverWait(browser, 20).until(lambda _: "no JPEG" in message.text)
+    WebDriverWait(browser, 20).until(lambda _: "Not a readable JPEG" in message.text)
     assert not browser.find_elements("css selector", "#answers li")

@@ -49,7 +49,7 @@ def test_a_missing_photo_is_named(colours: Path, tmp_path: Path) -> None:
 
 def test_what_is_no_photo_is_named(colours: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no photo")
-    with pytest.raises(UserError, match=r"notes\.txt is not a JPEG"):
+    with pytest.raises(UserError, match=r"notes\.txt is not a readable JPEG"):
         single.predict(tmp_path / "notes.txt", colours)
 
 
