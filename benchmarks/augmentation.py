@@ -1,7 +1,7 @@
-"""What distorted copies bring and cost: `make bench-augmentation`, or with --image-dir.
+"""Gain and cost of data augmentation: `make bench-augmentation IMAGE_DIR=photos`.
 
-Trains with 0, 1 and 4 copies of each training photo, on all training photos and on five a class,
-where copies should matter most. The test photos are the same throughout.
+Trains with 0, 1 and 4 augmented copies of each training photo, on all training photos and on five
+per class, where copies should help most. The test photos are always the same.
 """
 
 import argparse
@@ -20,8 +20,8 @@ DISTORTIONS = ("--flip-left-right", "--random-crop", "10", "--random-scale", "10
 DISTORTIONS += ("--random-brightness", "10", "--random-rotation", "10")
 
 
-def thinned(image_dir: Path, directory: Path, most: int) -> Path:
-    """The photos of `image_dir`, but no more than so many of each class for training."""
+def sample_classes(image_dir: Path, directory: Path, most: int) -> Path:
+    """Copy `image_dir`, with at most `most` training photos per class."""
     rule, taken = split.SplitRule(), defaultdict[str, int](int)
     for row in manifest.list_photos(image_dir).photos.itertuples():
         if split.assign(rule, row.path) == split.TRAINING:
@@ -35,7 +35,7 @@ def thinned(image_dir: Path, directory: Path, most: int) -> Path:
 
 
 def measure(image_dir: Path, name: str, copies: int, scratch: Path) -> dict[str, Any]:
-    """One row of the table: a whole run, in which only the copies are new."""
+    """Measure one run that computes only the augmented copies; return a row of the table."""
     options = ("--augmentations", str(copies), *DISTORTIONS) if copies else ()
     seconds, _ = pipeline_run(image_dir, scratch / name, "ExportModel", *options)
     figures = json.loads((scratch / name / "current/evaluation.json").read_text())
@@ -50,13 +50,13 @@ def measure(image_dir: Path, name: str, copies: int, scratch: Path) -> dict[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure augmentation.")
-    parser.add_argument("--image-dir", type=Path, help="photos, else the sample digits")
+    parser.add_argument("--image-dir", type=Path, help="photos (default: the sample digits)")
     parser.add_argument("--copies", type=int, nargs="*", default=[0, 1, 4])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         image_dir = arguments.image_dir or data.tiny(scratch / "digits")
-        sets = {"all": image_dir, "5 a class": thinned(image_dir, scratch / "thinned", 5)}
+        sets = {"all": image_dir, "5 a class": sample_classes(image_dir, scratch / "thinned", 5)}
         show([measure(d, n, k, scratch) for n, d in sets.items() for k in arguments.copies])
 
 

@@ -1,9 +1,9 @@
-"""How fast bottlenecks are computed: `make bench`, or `python -m benchmarks.bottlenecks --help`.
+"""Speed of the bottleneck stage: `make bench`, or `python -m benchmarks.bottlenecks --help`.
 
-Compares, in one run and on the same photos, (a) retrain.py's way of working, written here for
-reference, (b) our stage, and (c) the limits of this machine: decoding alone, the forward pass
-alone, and what the two allow when they share the processor, 1 / (1/decode + 1/forward). Then runs
-the whole pipeline on 1,000 and 10,000 photos. Each figure comes from a process of its own.
+Compares, in one run and on the same photos, (a) a reference implementation of retrain.py's method,
+(b) this project's stage, and (c) the limits of the machine: decoding alone, the forward pass alone,
+and both sharing the processor, 1 / (1/decode + 1/forward). Then runs the entire pipeline on 1,000
+and 10,000 photos. Each measurement runs in a new process.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from pipeline.photos.split import SplitRule
 
 MODULE = "efficientnet-lite0"
 T = TypeVar("T")
-SECONDS = 8.0  # for measurements that could go on for ever
+SECONDS = 8.0  # limit for measurements without an end of their own
 
 
 def photo_paths(image_dir: Path) -> list[Path]:
@@ -39,7 +39,7 @@ def photo_paths(image_dir: Path) -> list[Path]:
 
 
 def reference(image_dir: Path, module: Module, scratch: Path) -> float:
-    """(a) One photo at a time: decode, resize, forward at batch 1 in float32, a text file each."""
+    """(a) Decode, resize and forward one photo at a time, in float32, into one text file each."""
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
@@ -59,9 +59,9 @@ def reference(image_dir: Path, module: Module, scratch: Path) -> float:
 
 
 def stage(image_dir: Path, module: Module, scratch: Path, precision: str) -> tuple[float, float]:
-    """(b) Our stage, from a fresh store to finished Parquet, without TensorFlow's start.
+    """(b) Run the stage from an empty cache to complete Parquet files, without TensorFlow's start.
 
-    Also the same without the first batch, before which the module is loaded and traced.
+    Also return the speed after the first batch, which includes loading and tracing the module.
     """
     table = manifest.build(manifest.list_photos(image_dir), image_dir, SplitRule())
     manifest.write(table, scratch / "manifest.parquet")
@@ -84,7 +84,7 @@ def stage(image_dir: Path, module: Module, scratch: Path, precision: str) -> tup
 
 
 def decode(image_dir: Path, module: Module, _scratch: Path) -> float:
-    """(c) Reading, decoding and resizing alone."""
+    """(c) Only read, decode and resize."""
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
@@ -99,7 +99,7 @@ def decode(image_dir: Path, module: Module, _scratch: Path) -> float:
 
 
 def forward(_image_dir: Path, module: Module, _scratch: Path, precision: str) -> float:
-    """(c) The forward pass alone, on batches that are there already."""
+    """(c) Run only the forward pass, on batches in memory."""
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
@@ -112,7 +112,7 @@ def forward(_image_dir: Path, module: Module, _scratch: Path, precision: str) ->
 
 
 def rate(steps: list[Callable[[], Any]], for_ever: bool = False) -> float:
-    """Steps a second, over all of them or as many as there is time for; the first is warm-up."""
+    """Return steps per second, until the end or the time limit, after one step of warm-up."""
     steps[0]()
     start, done = time.perf_counter(), 0
     while time.perf_counter() - start < SECONDS and (for_ever or done < len(steps)):
@@ -122,13 +122,13 @@ def rate(steps: list[Callable[[], Any]], for_ever: bool = False) -> float:
 
 
 def alone(measure: Callable[..., T], *arguments: object) -> T:
-    """Run a measurement in a process of its own."""
+    """Run a measurement in a new process."""
     with get_context("spawn").Pool(1) as pool:
         return pool.apply(measure, arguments)
 
 
 def speeds(image_dir: Path, module: Module, scratch: Path, precision: str) -> dict[str, float]:
-    """Photos a second of all that is compared, each once."""
+    """Measure each variant once, in photos per second."""
     ours, after_start = alone(stage, image_dir, module, scratch, precision)
     return {
         "retrain.py's way": alone(reference, image_dir, module, scratch / "text"),
@@ -143,7 +143,7 @@ def speeds(image_dir: Path, module: Module, scratch: Path, precision: str) -> di
 def compare(
     name: str, image_dir: Path, module: Module, scratch: Path, rounds: int
 ) -> dict[str, Any]:
-    """One row of the table of speeds: the best of some rounds, as other load only ever slows."""
+    """Return one row of speeds: the best of several rounds, as other load only slows down."""
     scratch.mkdir()
     precision = extraction.resolve_precision("auto")
     taken = [speeds(image_dir, module, scratch, precision) for _ in range(rounds)]
@@ -162,7 +162,7 @@ def compare(
 def pipeline_run(
     image_dir: Path, output_dir: Path, task: str, *options: str
 ) -> tuple[float, float]:
-    """Wall seconds, and peak memory in GB, of a `luigi` command."""
+    """Return the wall time, in seconds, and peak memory, in GB, of a `luigi` command."""
     command = [Path(sys.executable).parent / "luigi", "--module", "tasks", task]
     command += ["--image-dir", image_dir, "--output-dir", output_dir, *options]
     start = time.perf_counter()
@@ -172,7 +172,7 @@ def pipeline_run(
 
 
 def grow(image_dir: Path, count: int, scratch: Path) -> dict[str, Any]:
-    """One row of the table of whole runs."""
+    """Return one row of the table of entire runs."""
     folder = data.variations(image_dir, scratch / "photos", count)
     first, memory = alone(pipeline_run, folder, scratch / "out", "ExportModel")
     store = sum(p.stat().st_size for p in (scratch / "out").glob("bottlenecks/**/*.parquet"))
@@ -193,7 +193,7 @@ def grow(image_dir: Path, count: int, scratch: Path) -> dict[str, Any]:
 
 
 def start_up(image_dir: Path, module: Module) -> dict[str, float]:
-    """Seconds from the start of a process to its first batch of vectors, one step after another."""
+    """Return the seconds that each step takes from the start of a process to its first batch."""
     paths = photo_paths(image_dir)[:BATCH]
     steps = {
         "Python, Luigi, pandas, the tasks": lambda: subprocess.run(
@@ -222,9 +222,9 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the bottleneck stage.")
-    parser.add_argument("--image-dir", type=Path, help="photos, else crops of a few photographs")
+    parser.add_argument("--image-dir", type=Path, help="photos (default: crops of two photographs)")
     parser.add_argument("--counts", type=int, nargs="*", default=[1_000, 10_000])
-    parser.add_argument("--rounds", type=int, default=3, help="of which the best count")
+    parser.add_argument("--rounds", type=int, default=3, help="the best one counts")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

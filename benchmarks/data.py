@@ -1,4 +1,4 @@
-"""Photos to measure with, all made from what is on this machine."""
+"""Photos for the benchmarks, generated from files of installed packages."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from pipeline.photos import manifest, samples
 
 
 def crops(directory: Path, count: int = 400) -> Path:
-    """Photographs of 500 x 375 pixels: crops of those that scikit-image brings with it."""
+    """Write photographs of 500 x 375 pixels: crops of two photographs of scikit-image."""
     import skimage
 
     folder = Path(skimage.__file__).parent / "data"
@@ -29,13 +29,13 @@ def crops(directory: Path, count: int = 400) -> Path:
 
 
 def tiny(directory: Path) -> Path:
-    """The sample digits, 64 x 64 pixels."""
+    """Write the sample digits, 64 x 64 pixels."""
     samples.write_digits(directory)
     return directory
 
 
 def enlarged(image_dir: Path, directory: Path, count: int = 200, pixels: float = 12e6) -> Path:
-    """Some photos of `image_dir`, evenly chosen, scaled up to 12 megapixels."""
+    """Write an even sample of the photos of `image_dir`, scaled up to 12 megapixels."""
     paths = list(manifest.list_photos(image_dir).photos["path"])
     for path in paths[:: max(1, len(paths) // count)][:count]:
         with Image.open(image_dir / path) as photo:
@@ -48,7 +48,7 @@ def enlarged(image_dir: Path, directory: Path, count: int = 200, pixels: float =
 
 
 def variations(image_dir: Path, directory: Path, count: int) -> Path:
-    """So many photos from those of `image_dir`, no two alike: margins differ by a few pixels."""
+    """Write `count` different photos, made by cropping those of `image_dir` by a few pixels."""
     listing = manifest.list_photos(image_dir).photos
     for number in range(count):
         row = listing.iloc[number % len(listing)]

@@ -1,12 +1,12 @@
-"""What dividing the work costs: `make bench-engine`, or `python -m benchmarks.engine --help`.
+"""Cost of distributing the work: `make bench-engine`, or `python -m benchmarks.engine --help`.
 
-Each engine computes the bottlenecks of few photos and of many, as the command that users run, from
-the start of the process to finished classes. The difference gives its photos a second once it
-runs, the rest what it costs to start. Then the parts that grow with the data set, on synthetic
-rows, in processor time: dividing it, putting classes together from shards, and luigid's work for a
+Each engine computes the bottlenecks of few and of many photos, with the users' command, from the
+start of the process to complete classes. The difference yields the speed of the running engine, and
+the rest its start-up time. Then the processor time of the parts that grow with the data set is
+measured on synthetic rows: planning shards, assembling classes from shards, and luigid's work per
 task.
 
-Ray listens on all addresses; in a network of its own, it reaches nobody:
+Ray listens on all addresses; a separate network namespace isolates it:
 
     unshare -rn sh -c 'ip link set lo up && make bench-engine'
 """
@@ -37,12 +37,12 @@ from pipeline.photos import manifest
 from pipeline.photos.manifest import ClassSummary
 
 BIN = Path(sys.executable).parent
-SHARD = 500  # photos: small, so that two workers end at about the same time
+SHARD = 500  # photos: small, so that two workers finish at about the same time
 
 
 @contextmanager
 def luigid() -> Iterator[str]:
-    """A luigid on a free port of this machine; gives its address."""
+    """Run luigid on a free port, on 127.0.0.1 only; yield its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -62,7 +62,7 @@ def luigid() -> Iterator[str]:
 
 
 def run(image_dir: Path, out: Path, processes: int, command: list[str], *options: str) -> float:
-    """Seconds that some equal processes take for the bottlenecks, the photos being listed."""
+    """Return the seconds that `count` equal processes take for the bottlenecks."""
     given = ["--image-dir", image_dir, "--output-dir", out, *options]
     for task in ("SplitDataset", "PrepareModule"):
         chosen = given[:4] if task == "SplitDataset" else given[2:4]
@@ -81,7 +81,7 @@ def run(image_dir: Path, out: Path, processes: int, command: list[str], *options
 
 
 def engines(sets: list[Path], scratch: Path, rounds: int) -> list[dict[str, Any]]:
-    """The table of engines: the best of some rounds, as other load only ever slows."""
+    """Print the table of engines: the best of several rounds, as other load only slows down."""
     once = [str(BIN / "luigi"), "--module", "tasks"]
     with luigid() as url:
         worker = [sys.executable, "-m", "tasks.worker"]
@@ -98,7 +98,7 @@ def engines(sets: list[Path], scratch: Path, rounds: int) -> list[dict[str, Any]
         for number in range(rounds):
             for kind, (processes, command, options) in kinds.items():
                 for i, folder in enumerate(sets):
-                    out = scratch / f"out {number} {kind} {i}"  # as luigid knows the tasks
+                    out = scratch / f"out {number} {kind} {i}"  # a new one: luigid remembers tasks
                     seconds = run(folder, out, processes, command, *options)
                     shutil.rmtree(out)
                     taken[kind][i] = min(taken[kind][i], seconds)
@@ -116,7 +116,7 @@ def engines(sets: list[Path], scratch: Path, rounds: int) -> list[dict[str, Any]
 
 
 def growth(count: int, scratch: Path) -> dict[str, float]:
-    """What dividing and putting together cost, on synthetic photos of 100 classes."""
+    """Measure planning and assembling, on synthetic photos of 100 classes."""
     module = preparation.prepare(MODULE, scratch / "modules")
     recipe = Recipe(module, extraction.FLOAT32, "float16")
     generator = np.random.default_rng(0)
@@ -135,7 +135,7 @@ def growth(count: int, scratch: Path) -> dict[str, float]:
     for number, listed in enumerate(sorted(shards.todo(directory).iterdir())):
         todo = pd.read_parquet(listed)
         made = generator.gamma(1, 0.3, (len(todo), module.features)).astype(np.float16)
-        made[generator.random(made.shape) < 0.4] = 0  # about as well compressed as real ones
+        made[generator.random(made.shape) < 0.4] = 0  # compresses about as well as real vectors
         keys = todo["digest"].to_numpy(object), todo["variant"].to_numpy(np.int8)
         cache.write(shards.file(directory, number), *keys, made, recipe)
     start = time.process_time()
@@ -157,7 +157,7 @@ def growth(count: int, scratch: Path) -> dict[str, float]:
 
 
 def tasks(count: int) -> dict[str, float]:
-    """What luigid computes for a task, where there are many: adding it, and giving it out."""
+    """Measure luigid's processor time for adding and assigning one of many tasks."""
     scheduler = Scheduler(record_task_history=False)
     names = [f"ComputeShard_{number}" for number in range(count)]
     start = time.process_time()
@@ -178,11 +178,11 @@ def tasks(count: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the engines of the bottleneck stage.")
-    parser.add_argument("--image-dir", type=Path, help="photos, else crops of a few photographs")
+    parser.add_argument("--image-dir", type=Path, help="photos (default: crops of two photographs)")
     parser.add_argument("--counts", type=int, nargs=2, default=[1_000, 5_000])
     parser.add_argument("--rows", type=int, default=200_000, help="synthetic photos")
     parser.add_argument("--tasks", type=int, nargs="*", default=[1_000, 10_000])
-    parser.add_argument("--rounds", type=int, default=2, help="of which the best count")
+    parser.add_argument("--rounds", type=int, default=2, help="the best one counts")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

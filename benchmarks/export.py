@@ -1,8 +1,7 @@
-"""What each exported file weighs, how right it is and how fast: `make bench-export`.
+"""Size, accuracy and speed of each exported file: `make bench-export`.
 
-Runs the pipeline on the photos given (else on photos made for it), exports once without and once
-with all kinds of files, each in a process of its own, and then asks each file about one photo and
-about 32 at a time.
+Runs the pipeline on the given photos (default: generated ones), exports without and with all
+optional files, each in a new process, and classifies one photo and batches of 32 with each file.
 """
 
 import argparse
@@ -26,12 +25,12 @@ from pipeline.photos import discovery
 from pipeline.prediction import single
 
 BATCH = 32
-SECONDS = 5.0  # a measurement
+SECONDS = 5.0  # per measurement
 ALL = ("--tflite", "float32,float16,int8", "--onnx")
 
 
 def run(task: str, image_dir: Path, out: Path, *more: str) -> float:
-    """Run the pipeline as far as a task, in a process of its own; seconds that task took."""
+    """Run the pipeline up to a task, in a new process; return the seconds of that task."""
     luigi = str(Path(sys.executable).with_name("luigi"))
     options = ["--image-dir", str(image_dir), "--output-dir", str(out), *more]
     command = [luigi, "--module", "tasks", task, *options]
@@ -41,7 +40,7 @@ def run(task: str, image_dir: Path, out: Path, *more: str) -> float:
 
 
 def milliseconds(call: Callable[[], object]) -> float:
-    """Median of one call's time, after a few that warm it up."""
+    """Return the median time of a call, in milliseconds, after a few calls of warm-up."""
     for _ in range(3):
         call()
     times, end = [], time.perf_counter() + SECONDS
@@ -53,7 +52,7 @@ def milliseconds(call: Callable[[], object]) -> float:
 
 
 def bytes_in(directory: Path) -> Callable[[list[bytes]], Any]:
-    """The SavedModel's signature that takes files: it decodes them too."""
+    """Load the SavedModel's signature for encoded images, which decodes them too."""
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
@@ -63,13 +62,13 @@ def bytes_in(directory: Path) -> Callable[[list[bytes]], Any]:
 
 
 def size(path: Path) -> float:
-    """MB of a file or a folder."""
+    """Return the size of a file or folder, in MB."""
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
     return sum(p.stat().st_size for p in files) / 1e6
 
 
 def answering(model: Path, name: str) -> Answering:
-    """The file of that name, by the runtime it is made for."""
+    """Load a file with the runtime it is made for."""
     path = model / name
     if name == "saved_model":
         return runtimes.saved_model(path)
@@ -88,7 +87,7 @@ def line(name: str, megabytes: float, answer: Parity, *times: float) -> str:
 
 
 def cold(model: Path, photo: Path) -> float:
-    """Seconds of `make predict`, Python's start and all; best of three."""
+    """Return the seconds of `make predict`, including Python's start; best of three."""
     command = [
         sys.executable,
         "-m",
@@ -106,9 +105,9 @@ def cold(model: Path, photo: Path) -> float:
 
 
 def main() -> None:
-    """Print a table of the files, and the times of the export and of a prediction."""
+    """Print a table of the files, and the times of the export and a prediction."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--image-dir", type=Path, help="folder with a folder a class")
+    parser.add_argument("--image-dir", type=Path, help="folder with one folder per class")
     with tempfile.TemporaryDirectory() as scratch:
         image_dir = parser.parse_args().image_dir or data.crops(Path(scratch) / "photos")
         out = Path(scratch) / "out"
@@ -120,7 +119,7 @@ def main() -> None:
         given = model_json.read(model)["input"]
         (part, *_) = extraction.decode(some, given["height"], given["width"])
         answers = model_json.parity_results(model)
-        print("| file | MB | top-1 | as evaluated | 1 photo, ms | 32 photos, ms |")
+        print("| file | MB | top-1 | parity | 1 photo, ms | 32 photos, ms |")
         print("|---|---|---|---|---|---|")
         signature, files = bytes_in(model / "saved_model"), [path.read_bytes() for path in some]
         print(
@@ -138,9 +137,7 @@ def main() -> None:
             many = milliseconds(lambda ask=ask, pixels=pixels: ask(pixels))
             print(line(name, size(model / name), answer, one, many))
         count = answers["saved_model"].photos
-        print(
-            f"\nAccuracies on {count} test photos; times without decoding but for the first line."
-        )
+        print(f"\nAccuracy on {count} test photos; only the first line includes decoding.")
         print(f"Export: {plain:.1f} s; with TFLite and ONNX {everything:.1f} s.")
         classify = single.load(model)
         print(f"One photo: {cold(model, some[0]):.1f} s from a cold start, then", end=" ")

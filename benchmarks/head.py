@@ -1,11 +1,11 @@
-"""How fast and how good the head is: `make bench-head`, or `python -m benchmarks.head --help`.
+"""Speed and accuracy of the head: `make bench-head`, or `python -m benchmarks.head --help`.
 
-Compares our training with scikit-learn's LogisticRegression over the same L2 strengths, on the same
-matrices in memory; then trains alone on very many rows, streamed from Parquet; and, with photos,
-on their bottlenecks. Each figure comes from a process of its own.
+Compares this project's training with scikit-learn's LogisticRegression, with the same L2 strengths
+on the same matrices in memory. Then trains on very many rows, streamed from Parquet, and, with
+--image-dir, on the bottlenecks of photos. Each measurement runs in a new process.
 
-scikit-learn gets the best of it: its accuracy is that of the strength which does best on the test
-rows, or of this strength trained on the validation rows as well, whichever is higher.
+The comparison favours scikit-learn: its accuracy is the highest on the test rows, over all
+strengths, and with or without the validation rows.
 """
 
 import argparse
@@ -43,7 +43,7 @@ PARTS = {"training": 0, "validation": 1, "testing": 2}  # seeds of the draws
 
 
 def features(n: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that look like bottlenecks: correlated, never negative, of classes that overlap."""
+    """Generate rows like bottlenecks: correlated, non-negative, with overlapping classes."""
     world = np.random.default_rng(classes)
     directions = np.arange(1, 201)[:, None] ** -0.5 * world.normal(size=(200, FEATURES))
     directions = directions.astype(np.float32)
@@ -60,7 +60,7 @@ def features(n: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def three_splits(n: int, classes: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Training, validation and test rows."""
+    """Generate the rows of all splits."""
     counts = (n, n // 10, TEST_ROWS)
     return [features(c, classes, seed) for c, seed in zip(counts, PARTS.values(), strict=True)]
 
@@ -91,7 +91,7 @@ def scikit_learns(n: int, classes: int) -> dict[str, Any]:
     test_vectors, test_labels = (test[0] - mean) / deviation, test[1].astype(str)
 
     def fit(l2: float, data: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
-        """Accuracy, and seconds that the fit took."""
+        """Return the accuracy, and the seconds of the fit."""
         vectors, labels = (np.concatenate(column) for column in zip(*data, strict=True))
         model = LogisticRegression(C=1 / (l2 * len(labels)), class_weight="balanced", max_iter=300)
         start = time.perf_counter()
@@ -111,7 +111,7 @@ def scikit_learns(n: int, classes: int) -> dict[str, Any]:
 
 
 def compare(n: int, classes: int) -> dict[str, Any]:
-    """One row of the table."""
+    """Return one row of the table."""
     mine, theirs = alone(ours, n, classes), alone(scikit_learns, n, classes)
     return {
         "rows": f"{n:,}",
@@ -124,7 +124,7 @@ def compare(n: int, classes: int) -> dict[str, Any]:
 
 
 def grow(directory: Path, n: int, classes: int) -> None:
-    """So many rows as the bottleneck stage writes them, a folder a class; those there are kept."""
+    """Write `n` rows as the bottleneck stage does, one folder per class; keep existing ones."""
     files = [f"part-{number:05}.parquet" for number in range(-(-n // FILE_ROWS))]
     missing = [i for i, name in enumerate(files) if not list(directory.glob(f"*/{name}"))]
     with get_context("spawn").Pool() as pool:
@@ -132,7 +132,7 @@ def grow(directory: Path, n: int, classes: int) -> None:
 
 
 def write_files(directory: Path, number: int, classes: int) -> None:
-    """FILE_ROWS rows, a file a class."""
+    """Write FILE_ROWS rows, one file per class."""
     settings = {"compression": "zstd", "row_group_size": 1024, "write_page_checksum": True}
     vectors, labels = features(FILE_ROWS, classes, 100 + number)
     splits = np.array(["training"] * 18 + ["validation", "testing"])[np.arange(FILE_ROWS) % 20]
@@ -157,7 +157,7 @@ def write_files(directory: Path, number: int, classes: int) -> None:
 
 
 def from_parquet(directory: Path, checks: bool = True) -> dict[str, Any]:
-    """Train, test, and check the data if asked to, on finished bottlenecks."""
+    """Train, evaluate and, with `checks`, check the data, on complete bottlenecks."""
     classes = sorted(path for path in directory.iterdir() if list(path.glob("*.parquet")))
     classes = [path for path in classes if path.name != "partial"]
     record, validation, testing = parts = [SplitReader(classes, name) for name in split.SPLITS]
@@ -190,7 +190,7 @@ def from_parquet(directory: Path, checks: bool = True) -> dict[str, Any]:
 
 
 def accuracy(trained: Head, vectors: np.ndarray, labels: np.ndarray) -> float:
-    """Share of right answers, from 0 to 1."""
+    """Return the accuracy, from 0 to 1."""
     answers = np.array(trained.labels)[trained.probabilities(vectors).argmax(1)]
     return float((answers == labels).mean())
 
@@ -215,9 +215,9 @@ def main() -> None:
         "--streamed", nargs="*", default=["1000000x100"], help="rows x classes from Parquet"
     )
     parser.add_argument(
-        "--no-checks", dest="checks", action="store_false", help="leave out the checks of the data"
+        "--no-checks", dest="checks", action="store_false", help="skip the data checks"
     )
-    parser.add_argument("--image-dir", type=Path, help="photos whose head is trained as well")
+    parser.add_argument("--image-dir", type=Path, help="photos to train on as well")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     results: dict[str, Any] = {"compared": [], "from Parquet": []}

@@ -1,7 +1,7 @@
-"""Time and memory of the manifest of very many photos: `python -m benchmarks.manifest`.
+"""Time and memory of a manifest of very many photos: `python -m benchmarks.manifest`.
 
-The photos are not there: the rows say that they were all seen before, as on every night but the
-first, which is when deciding what to do should cost next to nothing.
+The photos do not exist: an earlier manifest lists them all, as on every night but the first. Then
+deciding what to do must be fast.
 """
 
 import argparse
@@ -22,7 +22,7 @@ CLASSES = 1000
 
 
 def synthetic(count: int) -> tuple[Listing, pd.DataFrame]:
-    """A listing of `count` photos, and the rows of an earlier manifest of the same photos."""
+    """Return a listing of `count` photos, and the rows of an earlier manifest of them."""
     labels = [f"class {number * CLASSES // count:04}" for number in range(count)]
     paths = [f"{label}/{number:07}.jpg" for number, label in enumerate(labels)]
     stat = {"path": paths, "size": 50_000, "mtime_ns": np.arange(count), "ctime_ns": 0}
@@ -35,12 +35,12 @@ def synthetic(count: int) -> tuple[Listing, pd.DataFrame]:
 
 
 def peak() -> float:
-    """Peak memory of this process, in GB."""
+    """Return the peak memory of the process, in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def measure(count: int) -> dict[str, float]:
-    """One row of the table; its memory includes that of the rows it starts from."""
+    """Return one row of the table; the memory includes the rows of the input."""
     listing, known = synthetic(count)
     start = time.perf_counter()
     table = manifest.build(listing, Path(), SplitRule(), known)

@@ -1,4 +1,4 @@
-"""What a built-in module costs, to prepare, to load and a photo: python -m benchmarks.modules."""
+"""Time and memory of a built-in module: `python -m benchmarks.modules`."""
 
 import argparse
 import resource
@@ -14,7 +14,7 @@ _BATCHES = 4
 
 
 def main() -> None:
-    """Prepare and load a module, and send photos of noise through it; the best of five times."""
+    """Prepare and load a module, and run it on photos of noise; the best of five times counts."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     names = list(efficientnet_lite.VARIANTS)
     parser.add_argument("name", nargs="?", choices=names, default=names[0])
@@ -32,7 +32,7 @@ def main() -> None:
         call, _ = loading.load(module)
         loaded = time.perf_counter() - start
         size = sum(p.stat().st_size for p in Path(module.directory).rglob("*") if p.is_file())
-        print(f"{name}: prepared in {prepared:.2f} s, {memory} MB at the peak, TensorFlow included")
+        print(f"{name}: prepared in {prepared:.2f} s, {memory} MB peak memory including TensorFlow")
         print(f"loaded in {loaded:.2f} s, {size / 2**20:.1f} MB on disk")
         shape = [extraction.BATCH, module.height, module.width, 3]
         photos = tf.random.stateless_uniform(shape, [0, 0])
@@ -41,7 +41,7 @@ def main() -> None:
                 forward = tf.function(call, input_signature=[tf.TensorSpec(shape)])
                 forward(photos).numpy()
                 best = min(_seconds(forward, photos) for _ in range(5))
-            print(f"{precision}: {_BATCHES * extraction.BATCH / best:.0f} photos a second")
+            print(f"{precision}: {_BATCHES * extraction.BATCH / best:.0f} photos per second")
 
 
 def _seconds(forward: object, photos: object) -> float:

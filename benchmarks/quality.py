@@ -1,11 +1,10 @@
-"""Faults planted into photos, and what the checks find of them.
+"""Precision and recall of the data checks, on problems inserted into photos.
 
     python -m benchmarks.quality --image-dir photos
 
-5 % of the labels are flipped, 20 photos are saved anew (other size and quality) into another part
-of the split, 10 files are broken, and 10 photographs of
-something else are put in. What the checks
-find is compared with what they find in the photos as they are: these are not counted as false.
+5% of the labels are changed, 20 photos are saved again with another size and quality into another
+split, 10 files are truncated, and 10 photographs of something else are added. Findings that the
+checks report for the original photos as well do not count as false.
 """
 
 import argparse
@@ -27,7 +26,7 @@ from pipeline.photos import manifest, split
 from pipeline.photos.split import SplitRule
 
 _FLIPPED, _COPIES, _BROKEN = 0.05, 20, 10
-# Photographs that scikit-image brings with it.
+# Photographs of scikit-image.
 _FOREIGN = (
     "brick",
     "camera",
@@ -60,10 +59,10 @@ def main() -> None:
         )
         found, seconds, count = _check(work / "photos", recipe, work)
     print(f"{count:,} photos checked in {seconds:.1f} s, seed {arguments.seed}")
-    print("\n| planted | as | number | found | precision | recall |\n|---|---|---|---|---|---|")
+    print("\n| problem | finding | number | found | precision | recall |\n" + "|---" * 6 + "|")
     for (name, kind), paths in planted.items():
         named = set(found["path"][found["kind"] == kind]) - (known[kind] - paths)
-        if kind == duplicates.LEAK:  # a finding names both photos: the copies are counted
+        if kind == duplicates.LEAK:  # a finding lists both photos: count the inserted ones
             groups = found[found["kind"] == kind].groupby("finding")["path"].agg(set)
             named = {min(g & paths, default=min(g)) for g in groups if not g <= known[kind]}
         right = len(named & paths)
@@ -74,7 +73,7 @@ def main() -> None:
 def _plant(
     source: Path, target: Path, generator: np.random.Generator
 ) -> dict[tuple[str, str], set[str]]:
-    """Copy the photos with faults put in: (fault, kind of finding) -> paths."""
+    """Copy the photos and insert problems; return the paths by (problem, kind of finding)."""
     shutil.copytree(source, target)
     paths = manifest.list_photos(source).photos["path"].to_numpy(str)
     names = sorted({path.split("/")[0] for path in paths})
@@ -92,7 +91,7 @@ def _plant(
             to = f"{other}/{generator.integers(1e9)}.jpg"
         (target / path).rename(target / to)
         moved.add(to)
-    planted["labels flipped", labels.LABEL] = moved
+    planted["wrong labels", labels.LABEL] = moved
     copies = set()
     for path in copied:
         to = path
@@ -104,12 +103,12 @@ def _plant(
             changed = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
         changed.save(target / to, quality=int(generator.integers(40, 96)))
         copies.add(to)
-    planted["copies saved anew, in another part", duplicates.LEAK] = copies
+    planted["saved again, in another split", duplicates.LEAK] = copies
     for number, path in enumerate(broken):
         content = (source / path).read_bytes()
         ways = (content[: len(content) // 2], b"", b"<html>", content[:200] + bytes(500))
         (target / path).write_bytes(ways[number % len(ways)])
-    planted["broken files", files.UNREADABLE] = set(broken)
+    planted["truncated and invalid files", files.UNREADABLE] = set(broken)
     foreign = set()
     for number, name in enumerate(_FOREIGN):
         to = f"{names[number % len(names)]}/foreign-{name}.jpg"

@@ -1,9 +1,9 @@
-"""What it costs where photos lie: `make bench-source`, or `python -m benchmarks.source --help`.
+"""Cost of each image source: `make bench-source`, or `python -m benchmarks.source --help`.
 
-Looks at the same photos, and computes their vectors, from files on disk, from S3, from tar shards
-on disk and from tar shards on S3, in one run. S3 is moto's server on this machine: it shares the
-processor with the pipeline and is written in Python, so that its seconds are shown, and the speed
-is no more than a lower bound for a store elsewhere.
+Inspects the same photos, and computes their vectors, from files on disk, from S3, from tar files on
+disk and from tar files on S3, in one run. S3 is a local moto server: written in Python, it shares
+the processor with the pipeline. Its processor time is shown, and the speed is only a lower bound
+for a remote object store.
 """
 
 import argparse
@@ -28,14 +28,14 @@ from tests.support.tars import pack_folder
 
 
 def look(image_dir: Place) -> float:
-    """Photos a second that are listed, read and inspected."""
+    """Return the photos per second that are listed, read and inspected."""
     start = time.perf_counter()
     table = manifest.build(manifest.list_photos(image_dir), image_dir, SplitRule())
     return len(table) / (time.perf_counter() - start)
 
 
 class Server:
-    """What moto's server has done so far."""
+    """The resources that the moto server has used so far."""
 
     def __init__(self, log: Path) -> None:
         self.log = log
@@ -55,7 +55,7 @@ class Server:
         return self.log.read_text().count("GET /bucket")
 
     def seconds(self) -> float:
-        """Of the processor, in all."""
+        """Return its processor time, in seconds."""
         times = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
         return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 
@@ -63,11 +63,11 @@ class Server:
 def measure(
     place: Place, module: Module, scratch: Path, server: Server, count: int
 ) -> dict[str, float]:
-    """One round of one row of the table."""
+    """Measure one round of one row of the table."""
     looked = alone(look, place)
     requests, seconds = server.requests(), server.seconds()
     precision = extraction.resolve_precision("auto")
-    # It looks at the photos first, which its clock leaves out.
+    # The inspection of the photos comes first, and is not timed.
     whole, later = alone(stage, place, module, scratch, precision)
     return {
         "looked at, a second": looked,
@@ -79,9 +79,9 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure photos on disk, on S3, and in shards.")
+    parser = argparse.ArgumentParser(description="Measure photos on disk, on S3, and in tar files.")
     parser.add_argument("--count", type=int, default=1500, help="photos")
-    parser.add_argument("--rounds", type=int, default=3, help="of which the best count")
+    parser.add_argument("--rounds", type=int, default=3, help="the best one counts")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary, moto(Path(temporary)) as url:
@@ -94,8 +94,8 @@ def main() -> None:
         photos_by_place = {
             "files on disk": disk,
             "files on S3": places.parse(bucket.put_folder(disk, "photos")),
-            "shards on disk": packed,
-            "shards on S3": places.parse(bucket.put_folder(packed, "packed")),
+            "tar files on disk": packed,
+            "tar files on S3": places.parse(bucket.put_folder(packed, "packed")),
         }
         server = Server(scratch / "moto.log")
         module = preparation.prepare(MODULE, scratch / "modules")
@@ -103,7 +103,7 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for name, place in photos_by_place.items():
                 taken[name].append(measure(place, module, scratch, server, arguments.count))
-    # The best of each, as other load only ever slows; requests are the same in all.
+    # The best of each, as other load only slows down; requests are the same in all rounds.
     rows: list[dict[str, Any]] = [
         {"photos": name}
         | {figure: max(round_[figure] for round_ in rounds) for figure in rounds[0]}
