@@ -16,8 +16,10 @@ from benchmarks import data
 from benchmarks.bottlenecks import pipeline_run, show
 from pipeline.photos import manifest, split
 
-DISTORTIONS = ("--flip-left-right", "--random-crop", "10", "--random-scale", "10")
-DISTORTIONS += ("--random-brightness", "10", "--random-rotation", "10")
+OPTIONS = (
+    *("--flip-left-right", "--random-crop", "10", "--random-scale", "10"),
+    *("--random-brightness", "10", "--random-rotation", "10"),
+)
 
 
 def sample_classes(image_dir: Path, directory: Path, most: int) -> Path:
@@ -36,7 +38,7 @@ def sample_classes(image_dir: Path, directory: Path, most: int) -> Path:
 
 def measure(image_dir: Path, name: str, copies: int, scratch: Path) -> dict[str, Any]:
     """Measure one run that computes only the augmented copies; return a row of the table."""
-    options = ("--augmentations", str(copies), *DISTORTIONS) if copies else ()
+    options = ("--augmentations", str(copies), *OPTIONS) if copies else ()
     seconds, _ = pipeline_run(image_dir, scratch / name, "ExportModel", *options)
     figures = json.loads((scratch / name / "current/evaluation.json").read_text())
     return {

@@ -20,7 +20,7 @@ from pipeline import tensorflow_import
 from pipeline.bottlenecks import extraction
 from pipeline.export import model_json, runtimes
 from pipeline.export.parity import Parity
-from pipeline.export.runtimes import Answering
+from pipeline.export.runtimes import Classifier
 from pipeline.photos import discovery
 from pipeline.prediction import single
 
@@ -67,7 +67,7 @@ def size(path: Path) -> float:
     return sum(p.stat().st_size for p in files) / 1e6
 
 
-def answering(model: Path, name: str) -> Answering:
+def load(model: Path, name: str) -> Classifier:
     """Load a file with the runtime it is made for."""
     path = model / name
     if name == "saved_model":
@@ -132,7 +132,7 @@ def main() -> None:
             )
         )
         for name, answer in answers.items():
-            ask, pixels = answering(model, name), part.pixels.numpy()
+            ask, pixels = load(model, name), part.pixels.numpy()
             one = milliseconds(lambda ask=ask, pixels=pixels: ask(pixels[:1]))
             many = milliseconds(lambda ask=ask, pixels=pixels: ask(pixels))
             print(line(name, size(model / name), answer, one, many))

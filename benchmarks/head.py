@@ -29,7 +29,7 @@ from benchmarks.bottlenecks import alone, show
 from benchmarks.manifest import peak
 from pipeline.bottlenecks.reader import SplitReader
 from pipeline.evaluation import metrics
-from pipeline.evaluation.data_checks import context
+from pipeline.evaluation.data_checks import checks, context
 from pipeline.head import l2_path, training
 from pipeline.head.dataset import in_memory
 from pipeline.head.softmax_head import Head
@@ -66,9 +66,9 @@ def three_splits(n: int, classes: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def ours(n: int, classes: int) -> dict[str, Any]:
-    record, validation, test = three_splits(n, classes)
+    rows, validation, test = three_splits(n, classes)
     start = time.perf_counter()
-    trained, record = training.train(in_memory(*record), in_memory(*validation))
+    trained, record = training.train(in_memory(*rows), in_memory(*validation))
     seconds = time.perf_counter() - start
     return {
         "accuracy, %": 100 * accuracy(trained, *test),
@@ -156,13 +156,13 @@ def write_files(directory: Path, number: int, classes: int) -> None:
         pq.write_table(table, path, use_dictionary=["label", "split"], **settings)
 
 
-def from_parquet(directory: Path, checks: bool = True) -> dict[str, Any]:
-    """Train, evaluate and, with `checks`, check the data, on complete bottlenecks."""
+def from_parquet(directory: Path, with_checks: bool = True) -> dict[str, Any]:
+    """Train, evaluate and, `with_checks`, check the data, on complete bottlenecks."""
     classes = sorted(path for path in directory.iterdir() if list(path.glob("*.parquet")))
     classes = [path for path in classes if path.name != "partial"]
-    record, validation, testing = parts = [SplitReader(classes, name) for name in split.SPLITS]
+    rows, validation, testing = parts = [SplitReader(classes, name) for name in split.SPLITS]
     start = time.perf_counter()
-    trained, record = training.train(record.labelled, validation.labelled)
+    trained, record = training.train(rows.labelled, validation.labelled)
     at_trained, memory = time.perf_counter(), peak()
     result, _ = metrics.evaluate(trained, testing)
     at_tested, with_test = time.perf_counter(), peak()
@@ -178,7 +178,7 @@ def from_parquet(directory: Path, checks: bool = True) -> dict[str, Any]:
         "testing, s": at_tested - at_trained,
         "peak with it, GB": with_test,
     }
-    if checks:
+    if with_checks:
         listed = pd.concat([part.texts() for part in parts], ignore_index=True)
         facts = {"width": 500, "height": 500, "format": "JPEG", "grey": False, "split": ""}
         listed = listed.assign(**facts, status=inspection.OK)

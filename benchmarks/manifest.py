@@ -28,10 +28,11 @@ def synthetic(count: int) -> tuple[Listing, pd.DataFrame]:
     stat = {"path": paths, "size": 50_000, "mtime_ns": np.arange(count), "ctime_ns": 0}
     inspected = {
         **{"digest": [f"{number:064x}" for number in range(count)], "width": 500, "height": 375},
-        **{"format": "JPEG", "grey": False, "status": inspection.OK},
+        **{"format": "JPEG", "grey": False, "status": inspection.OK, "problem": ""},
     }
-    frame = pd.DataFrame({"label": labels, **stat, "problem": ""})
-    return Listing(frame, tuple(sorted(set(labels))), "x"), pd.DataFrame({**stat, **inspected})
+    frame = pd.DataFrame({"label": labels, **stat, "unusable": ""})
+    listing = Listing(frame, frame[:0], tuple(sorted(set(labels))), 0, "x")
+    return listing, pd.DataFrame({**stat, **inspected})
 
 
 def peak() -> float:
