@@ -95,7 +95,7 @@ FILES = {
     "JPEG named .png": JPEG,
     "progressive JPEG": encoded("JPEG", progressive=True),
     "arithmetic-coded JPEG": base64.b64decode(_ARITHMETIC),
-    "JPEG that EXIF says to turn": rotated(),
+    "JPEG with an EXIF rotation": rotated(),
     "CMYK JPEG": encoded("JPEG", "CMYK"),
     "YCCK JPEG": ycck(),
     "grey JPEG": encoded("JPEG", "L"),

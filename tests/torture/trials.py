@@ -39,7 +39,7 @@ def fate(image_dir: Path, path: str) -> str:
     listing = manifest.list_photos(image_dir)
     rows = manifest.build(listing, image_dir, SplitRule()).to_pandas().set_index("path")
     if path not in rows.index:
-        return "passed over"
+        return "ignored"
     status = rows["status"][path]
     return "used" if status == inspection.OK else f"set aside: {status}"
 
@@ -53,7 +53,7 @@ def classes(image_dir: Path, *labels: str) -> str:
     names = [writer.class_name(summary.by_label[label], Augmentation()) for label in labels]
     assert len({name.lower() for name in names}) == len(labels)
     named = any(all(ascii(label) in line for label in labels) for line in remarks(table, image_dir))
-    return "two classes" + (", and named as looking the same" if named else "")
+    return "two classes" + (", and reported as looking the same" if named else "")
 
 
 def remarks(table: object, image_dir: Path) -> list[str]:
@@ -87,14 +87,14 @@ def as_nobody(image_dir: Path) -> Iterator[Path]:
             os.seteuid(user)
 
 
-@trial("photo that may not be read")
+@trial("photo without read permission")
 def _(store: Store, make_photo: PhotoMaker) -> str:
     make_photo(store.image_dir / "red_rose/x.jpg").chmod(0)
     with as_nobody(store.image_dir) as image_dir:
         return fate(image_dir, "red_rose/x.jpg")
 
 
-@trial("folder that may not be read")
+@trial("folder without read permission")
 def _(store: Store, make_photo: PhotoMaker) -> str:
     make_photo(store.image_dir / "red_rose/shut/x.jpg")
     (store.image_dir / "red_rose/shut").chmod(0)
@@ -108,21 +108,21 @@ def _(store: Store, _make_photo: PhotoMaker) -> str:
     return fate(store.image_dir, "red_rose/x.jpg")
 
 
-@trial("link to nothing")
+@trial("broken link")
 def _(store: Store, _make_photo: PhotoMaker) -> str:
     (store.image_dir / "red_rose/x.jpg").symlink_to("nothing.jpg")
     return fate(store.image_dir, "red_rose/x.jpg")
 
 
-@trial("link to a folder above it")
+@trial("link to a parent folder")
 def _(store: Store, make_photo: PhotoMaker) -> str:
     make_photo(store.image_dir / "red_rose/deep/1.jpg")
     (store.image_dir / "red_rose/deep/loop").symlink_to("..")
     (store.image_dir / "red_rose/deep/there").symlink_to("back")
     (store.image_dir / "red_rose/deep/back").symlink_to("there")
-    found = [f.path for f in discovery.find(store.image_dir) if "deep" in f.path and not f.problem]
+    found = [f.path for f in discovery.find(store.image_dir) if "deep" in f.path and not f.unusable]
     assert found == ["red_rose/deep/1.jpg"]
-    return "passed over: each folder is read once"
+    return "ignored: each folder is read once"
 
 
 @trial("pipe or socket")
@@ -143,7 +143,7 @@ def _(store: Store, make_photo: PhotoMaker) -> str:
     return " or ".join(fates)
 
 
-@trial("photo in a folder of a class's folder")
+@trial("photo in a subfolder of a class")
 def _(store: Store, make_photo: PhotoMaker) -> str:
     make_photo(store.image_dir / "red_rose/summer/1.jpg")
     (found,) = (f for f in discovery.find(store.image_dir) if "summer" in f.path)
@@ -196,14 +196,14 @@ def _(store: Store, make_photo: PhotoMaker) -> str:
     return fate(store.image_dir, "\\udcff/1.jpg")
 
 
-@trial("labels that differ in case alone")
+@trial("labels that differ only in case")
 def _(store: Store, make_photo: PhotoMaker) -> str:
     for label in ("Rose", "rose"):
         make_photo(store.image_dir / label / "1.jpg")
     return classes(store.image_dir, "Rose", "rose")
 
 
-@trial("labels that are one in lower case (Cat-1, cat_1)")
+@trial("labels with the same simplified name (Cat-1, cat_1)")
 def _(store: Store, make_photo: PhotoMaker) -> str:
     for label in ("Cat-1", "cat_1"):
         make_photo(store.image_dir / label / "1.jpg")
@@ -226,7 +226,7 @@ def _(store: Store, make_photo: PhotoMaker) -> str:
     assert sorted(set(store.frame()["label"])) == ["green leaf", "red_rose"]
     table = manifest.build(manifest.list_photos(store.image_dir), store.image_dir, SplitRule())
     (named,) = (line for line in remarks(table, store.image_dir) if "weed" in line)
-    return "left out, and named" if "is left out" in named else named
+    return "left out, and reported" if "is left out" in named else named
 
 
 @trial("photo that vanishes before it is read")
@@ -253,7 +253,7 @@ def _during_a_run(store: Store, happens: Callable[[Path], object]) -> str:
     return ended
 
 
-@trial("photo that vanishes after that")
+@trial("photo that vanishes after it was read")
 def _(store: Store, _make_photo: PhotoMaker) -> str:
     return _during_a_run(store, Path.unlink)
 
@@ -266,7 +266,7 @@ def _(store: Store, make_photo: PhotoMaker) -> str:
 @trial("percentages that sum to 100 or more")
 def _(_store: Store, _make_photo: PhotoMaker) -> str:
     for value in (90, 100, 101, float("inf"), float("nan")):
-        assert "must stay below 100" in stopped(lambda value=value: SplitRule(value, 10))
+        assert "must be below 100" in stopped(lambda value=value: SplitRule(value, 10))
     return stopped(lambda: SplitRule(10, 90))
 
 
@@ -287,12 +287,12 @@ def _run(store: Store, *options: object, settings: str = "") -> str:
     return ("" if list(here.glob("out/manifests/*")) else "the run stops: ") + done.stderr
 
 
-@trial("percentage that is no number")
+@trial("percentage that is not a number")
 def _(store: Store, _make_photo: PhotoMaker) -> str:
     return _run(store, "--testing-percentage", "ten")
 
 
-@trial("percentage in luigi.cfg that is no number")
+@trial("percentage in luigi.cfg that is not a number")
 def _(store: Store, _make_photo: PhotoMaker) -> str:
     return _run(store, settings="[data]\ntesting_percentage = ten\n")
 
@@ -307,17 +307,17 @@ def _(store: Store, _make_photo: PhotoMaker) -> str:
     return _run(store, settings="[bottleneck]\nprecision = float32\n")
 
 
-@trial("option that Luigi does not have")
+@trial("option unknown to Luigi")
 def _(store: Store, _make_photo: PhotoMaker) -> str:
     said = _run(store, settings="[worker]\nkeep_alvie = true\n")
     return (
-        "named, and ignored"
+        "reported, and ignored"
         if "'keep_alvie' with value 'true' that is not consumed" in said
         else said
     )
 
 
-@trial("section that neither this nor Luigi has")
+@trial("section unknown to Luigi and this project")
 def _(store: Store, _make_photo: PhotoMaker) -> str:
     said = _run(store, settings="[weather]\nrain = true\n")
-    return "named, and ignored" if "ignoring unknown section [weather]" in said else said
+    return "reported, and ignored" if "ignoring unknown section [weather]" in said else said
