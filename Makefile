@@ -118,11 +118,14 @@ audit: .venv-audit/installed ## check the locked versions for known vulnerabilit
 	.venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit
 	@touch $@
 
+# One process per core, but no more than memory allows: each loads TensorFlow.
+PYTEST = $(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
+
 test: setup ## run all tests except those of make torture
-	$(BIN)/pytest -m "not torture"
+	$(PYTEST) -m "not torture"
 
 test-fast: setup ## run all tests except slow ones and those of make torture
-	$(BIN)/pytest -m "not slow and not torture"
+	$(PYTEST) -m "not slow and not torture"
 
 torture: setup ## test kills, bad input and exhausted resources for many minutes, and print the results
 	$(BIN)/pytest -q -s tests/torture
