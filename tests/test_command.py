@@ -355,8 +355,13 @@ def test_training_works_without_the_packages_of_the_extras(
     words = ["--module", "tasks", "ExportModel", "--image-dir", str(photo_dir)]
     words += ["--tfhub-module", str(tiny_module), "--output-dir", str(tmp_path / "out")]
     program = (
-        "import sys\n"
+        "import importlib.metadata, sys\n"
         f"sys.modules.update(dict.fromkeys({extras}))\n"
+        "def version(name, installed=importlib.metadata.version):\n"
+        f"    if name.replace('-', '_') in {extras}:\n"
+        "        raise importlib.metadata.PackageNotFoundError(name)\n"
+        "    return installed(name)\n"
+        "importlib.metadata.version = version\n"
         f"import luigi.cmdline\nluigi.cmdline.luigi_run({words})\n"
     )
     done = subprocess.run(

@@ -9,9 +9,10 @@ report.html           the page
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -130,12 +131,18 @@ def _figures(
             "precision": run.recipe.precision,
             "settings": dict(run.settings),
             "timings": [asdict(timing) for timing in run.timings],
-            "versions": {
-                "python": platform.python_version(),
-                **{package: version(package) for package in _PACKAGES},
-            },
+            "versions": _versions(),
         },
     }
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of Python and of those of `_PACKAGES` that are installed."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
 
 
 def _comparison(run: Run, compared: Comparison) -> dict[str, Any]:

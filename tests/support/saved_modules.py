@@ -81,7 +81,7 @@ def slow_module(directory: Path) -> Path:
             features = tf.reshape(tf.nn.avg_pool2d(images, 4, 4, "VALID"), [-1, 12])
             identity = tf.eye(512)
             product = identity * features[0, 0]  # depends on the images, or TensorFlow caches it
-            for _ in tf.range(30):
+            for _ in tf.range(20):
                 product = product @ identity
             return features + 0 * product[0, 0]
 

@@ -54,7 +54,7 @@ def test_a_gate_fails_each_time_and_keeps_the_findings(
     assert run(EvaluateModel(**options))
     for _ in range(2):
         assert not run(EvaluateModel(**options, fail_on="conflict"))
-        assert errors[-1].startswith("fail_on: the photos have faults that may not be: ")
+        assert errors[-1].startswith("fail_on: data checks failed: ")
         assert "green leaf/rose.jpg and red_rose/3.jpg" in errors[-1]
     assert len(errors) == 2
     assert len(list((options["output_dir"] / "checks").glob("*.parquet"))) == 1

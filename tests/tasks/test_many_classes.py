@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from pyarrow import dataset
 
-from pipeline.modules import loading
+from pipeline.modules import loading, preparation
 from tasks import ComputeBottlenecks, TrainHead
 from tests.support.commands import run
 
@@ -53,7 +53,7 @@ def test_work_grows_with_the_classes_and_not_with_their_square(
     many: dict[str, Any], count: Counter
 ) -> None:
     picked, looked_up = count(pd.DataFrame, "take"), count(luigi.Parameter, "__get__")
-    asked = [count(loading, "stamp"), count(loading, "read")]
+    asked = [count(preparation, "fingerprint"), count(loading, "read")]
     found = count(pd.Index, "get_indexer")  # whose cost grows with all that there is to find
     groups = count(pq.ParquetFile, "read_row_group")
     run(ComputeBottlenecks(**many))

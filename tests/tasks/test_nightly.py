@@ -171,7 +171,7 @@ def test_a_damaged_file_does_not_cost_the_night(
     part.write_bytes(content)
     make_photo(photo_dir / "green leaf/new.jpg", 0, 100)
     code, said = site.run("--date", "2026-11-02", "--retries", 1)
-    assert f"{part} is damaged" in said
+    assert f"deleted {part}, which was damaged" in said
     assert code == 0, said
     assert site.outcomes()[0] == "promoted"
     assert len(site.outcomes()) == 2
@@ -199,7 +199,7 @@ def test_without_a_scheduler_the_run_fails_and_says_why(site: Site) -> None:
     ("option", "value", "reason"),
     [
         ("--tolerance", "much", "could not convert string to float: 'much'"),
-        ("--testing-percentage", 95, "together they must stay below 100"),
+        ("--testing-percentage", 95, "together they must be below 100"),
     ],
 )
 def test_a_wrong_option_is_one_line(site: Site, option: str, value: object, reason: str) -> None:
@@ -240,6 +240,6 @@ def test_a_process_that_dies_is_started_again(site: Site) -> None:
 
 def test_an_attempt_says_what_failed_or_what_its_code_means() -> None:
     assert str(Attempt(30, ("TrainHead: OSError: disk full",))) == "TrainHead: OSError: disk full"
-    assert str(Attempt(25, ())) == "the scheduler lost sight of the run"
+    assert str(Attempt(25, ())) == "the scheduler denied the run"
     assert str(Attempt(-9, ())) == "killed by SIGKILL"
     assert str(Attempt(35, ())) == "exit code 35"

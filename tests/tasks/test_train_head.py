@@ -92,8 +92,8 @@ def test_a_killed_training_goes_on_and_ends_as_an_undisturbed_one(
         ("learning_rate", 0.0, "learning_rate is 0; it must be a positive number"),
         ("label_smoothing", 1.0, "label_smoothing is 1; it must be at least 0 and below 1"),
         ("class_weights", "rose=2", "it must map labels to positive numbers"),
-        ("testing_percentage", 95.0, "together they must stay below 100"),
-        ("fail_on", "leaks", "fail_on: there is no kind 'leaks'"),
+        ("testing_percentage", 95.0, "together they must be below 100"),
+        ("fail_on", "leaks", "fail_on: unknown kind 'leaks'"),
     ],
 )
 def test_an_impossible_value_is_heard_before_any_work(name: str, value: Any, message: str) -> None:
