@@ -14,7 +14,8 @@ from typing import Any
 
 from benchmarks import data
 from benchmarks.bottlenecks import pipeline_run, show
-from pipeline.photos import manifest, split
+from pipeline.photos import split
+from pipeline.photos.listing import list_photos
 
 OPTIONS = (
     *("--flip-left-right", "--random-crop", "10", "--random-scale", "10"),
@@ -25,7 +26,7 @@ OPTIONS = (
 def sample_classes(image_dir: Path, directory: Path, most: int) -> Path:
     """Copy `image_dir`, with at most `most` training photos per class."""
     rule, taken = split.SplitRule(), defaultdict[str, int](int)
-    for row in manifest.list_photos(image_dir).photos.itertuples():
+    for row in list_photos(image_dir).photos.itertuples():
         if split.assign(rule, row.path) == split.TRAINING:
             taken[row.label] += 1
             if taken[row.label] > most:

@@ -27,6 +27,7 @@ from pipeline.bottlenecks.recipe import Recipe
 from pipeline.modules import frozen_graph, loading, preparation
 from pipeline.modules.loading import Module
 from pipeline.photos import decoding, inspection, manifest
+from pipeline.photos.listing import list_photos
 from pipeline.photos.split import SplitRule
 
 MODULE = "efficientnet-lite0"
@@ -35,7 +36,7 @@ SECONDS = 8.0  # limit for measurements without an end of their own
 
 
 def photo_paths(image_dir: Path) -> list[Path]:
-    return [image_dir / path for path in manifest.list_photos(image_dir).photos["path"]]
+    return [image_dir / path for path in list_photos(image_dir).photos["path"]]
 
 
 def reference(image_dir: Path, module: Module, scratch: Path) -> float:
@@ -63,7 +64,7 @@ def stage(image_dir: Path, module: Module, scratch: Path, precision: str) -> tup
 
     Also return the speed after the first batch, which includes loading and tracing the module.
     """
-    table = manifest.build(manifest.list_photos(image_dir), image_dir, SplitRule())
+    table = manifest.build(list_photos(image_dir), image_dir, SplitRule())
     manifest.write(table, scratch / "manifest.parquet")
     rows = manifest.read(scratch / "manifest.parquet")
     rows = rows[rows["status"] == inspection.OK]

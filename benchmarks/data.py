@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.photos import manifest, samples
+from pipeline.photos import samples
+from pipeline.photos.listing import list_photos
 
 
 def crops(directory: Path, count: int = 400) -> Path:
@@ -36,7 +37,7 @@ def tiny(directory: Path) -> Path:
 
 def enlarged(image_dir: Path, directory: Path, count: int = 200, pixels: float = 12e6) -> Path:
     """Write an even sample of the photos of `image_dir`, scaled up to 12 megapixels."""
-    paths = list(manifest.list_photos(image_dir).photos["path"])
+    paths = list(list_photos(image_dir).photos["path"])
     for path in paths[:: max(1, len(paths) // count)][:count]:
         with Image.open(image_dir / path) as photo:
             scale = (pixels / (photo.width * photo.height)) ** 0.5
@@ -49,7 +50,7 @@ def enlarged(image_dir: Path, directory: Path, count: int = 200, pixels: float =
 
 def variations(image_dir: Path, directory: Path, count: int) -> Path:
     """Write `count` different photos, made by cropping those of `image_dir` by a few pixels."""
-    listing = manifest.list_photos(image_dir).photos
+    listing = list_photos(image_dir).photos
     for number in range(count):
         row = listing.iloc[number % len(listing)]
         margin = number // len(listing)

@@ -33,7 +33,7 @@ from benchmarks.bottlenecks import MODULE, alone, show
 from pipeline.bottlenecks import cache, extraction, shards, writer
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.modules import preparation
-from pipeline.photos import manifest
+from pipeline.photos.listing import list_photos
 from pipeline.photos.manifest import ClassSummary
 
 BIN = Path(sys.executable).parent
@@ -102,7 +102,7 @@ def engines(sets: list[Path], scratch: Path, rounds: int) -> list[dict[str, Any]
                     seconds = run(folder, out, processes, command, *options)
                     shutil.rmtree(out)
                     taken[kind][i] = min(taken[kind][i], seconds)
-    few, many = (len(manifest.list_photos(folder).photos) for folder in sets)
+    few, many = (len(list_photos(folder).photos) for folder in sets)
     rows = []
     for kind, (short, long) in taken.items():
         rate = (many - few) / (long - short)

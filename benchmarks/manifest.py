@@ -15,7 +15,7 @@ import pandas as pd
 
 from benchmarks.bottlenecks import alone, show
 from pipeline.photos import inspection, manifest
-from pipeline.photos.manifest import Listing
+from pipeline.photos.listing import Listing
 from pipeline.photos.split import SplitRule
 
 CLASSES = 1000

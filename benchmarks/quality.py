@@ -23,6 +23,7 @@ from pipeline.bottlenecks.recipe import Recipe
 from pipeline.evaluation.data_checks import checks, context, duplicates, files, labels, outliers
 from pipeline.modules import preparation
 from pipeline.photos import manifest, split
+from pipeline.photos.listing import list_photos
 from pipeline.photos.split import SplitRule
 
 _FLIPPED, _COPIES, _BROKEN = 0.05, 20, 10
@@ -75,7 +76,7 @@ def _plant(
 ) -> dict[tuple[str, str], set[str]]:
     """Copy the photos and insert problems; return the paths by (problem, kind of finding)."""
     shutil.copytree(source, target)
-    paths = manifest.list_photos(source).photos["path"].to_numpy(str)
+    paths = list_photos(source).photos["path"].to_numpy(str)
     names = sorted({path.split("/")[0] for path in paths})
     chosen = generator.permutation(paths)
     count = round(len(paths) * _FLIPPED)
@@ -120,7 +121,7 @@ def _plant(
 
 
 def _check(image_dir: Path, recipe: Recipe, work: Path) -> tuple[pd.DataFrame, float, int]:
-    table = manifest.build(manifest.list_photos(image_dir), image_dir, SplitRule())
+    table = manifest.build(list_photos(image_dir), image_dir, SplitRule())
     manifest.write(table, work / "manifest.parquet")
     listed = manifest.read(work / "manifest.parquet")
     classes = [c for c in manifest.read_summary(work / "manifest.parquet").classes if c.usable]

@@ -22,6 +22,7 @@ from pipeline.files.places import Place
 from pipeline.modules import preparation
 from pipeline.modules.loading import Module
 from pipeline.photos import manifest
+from pipeline.photos.listing import list_photos
 from pipeline.photos.split import SplitRule
 from tests.support.objects import Objects, environment, moto
 from tests.support.tars import pack_folder
@@ -30,7 +31,7 @@ from tests.support.tars import pack_folder
 def look(image_dir: Place) -> float:
     """Return the photos per second that are listed, read and inspected."""
     start = time.perf_counter()
-    table = manifest.build(manifest.list_photos(image_dir), image_dir, SplitRule())
+    table = manifest.build(list_photos(image_dir), image_dir, SplitRule())
     return len(table) / (time.perf_counter() - start)
 
 

@@ -9,6 +9,7 @@ from pipeline.errors import UserError
 from pipeline.files import naming, places
 from pipeline.files.damage import UNREADABLE
 from pipeline.photos import manifest, split
+from pipeline.photos.listing import Listing, list_photos
 from tasks.fetch_dataset import FetchDataset
 from tasks.messages import logger
 from tasks.options import SAMPLE_DIR, DataOptions
@@ -16,7 +17,7 @@ from tasks.sample_photos import SamplePhotos
 from tasks.step import Pending, Result, Step, fetch, local_path
 
 # A run uses the folder as it was at its start, however often Luigi asks for a target.
-_list_photos = functools.cache(manifest.list_photos)
+_list_photos = functools.cache(list_photos)
 _read_summary = functools.cache(manifest.read_summary)
 _digest_lists = functools.cache(split.digest_lists)
 
@@ -95,7 +96,7 @@ class SplitDataset(DataOptions, Step):
             for line in split.summary_lines(rule.predefined, manifest.unpacked(paths)):
                 logger.warning(line)
 
-    def _listing(self) -> manifest.Listing:
+    def _listing(self) -> Listing:
         return _list_photos(self.image_dir)
 
     def _rule(self) -> split.SplitRule:

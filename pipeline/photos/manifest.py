@@ -1,6 +1,5 @@
 """The manifest: one Parquet table of all photos, with content digest, split and status."""
 
-import hashlib
 import json
 import unicodedata
 from collections import Counter
@@ -19,8 +18,9 @@ from pipeline.errors import UserError
 from pipeline.files import atomic, naming, places
 from pipeline.files.damage import UNREADABLE, reraise_system_errors
 from pipeline.files.places import Place
-from pipeline.photos import discovery, inspection, sources, split, tar_inspection, tars
+from pipeline.photos import inspection, sources, split, tar_inspection, tars
 from pipeline.photos.inspection import Problem
+from pipeline.photos.listing import STAT, Listing
 from pipeline.photos.split import SplitRule
 from pipeline.progress import Progress, silent
 
@@ -45,31 +45,10 @@ SCHEMA = pa.schema(
         ("problem", pa.string()),  # the same as a value of `Problem`; empty if ok
     ]
 )
-_STAT = ["path", "size", "mtime_ns", "ctime_ns"]
 _INSPECTION = ["digest", "width", "height", "format", "grey", "status", "problem"]
 _METADATA_KEY = b"retrain"
 UNLISTED = "on no list of the given split (split_file)"  # status
 _CHUNK = 1024  # photos inspected between two reports of progress
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The image folder at one moment, before any photo is opened.
-
-    Attributes:
-        photos: one row per file: label, path, size, mtime_ns, ctime_ns, unusable.
-        tar_files: the same for tar files, which `build` opens; the label is empty where they
-            contain the labels.
-        labels: the class folders, sorted.
-        stray: number of photos beside the class folders.
-        digest: digest of all but the stray photos; if it is unchanged, so is every photo.
-    """
-
-    photos: pd.DataFrame
-    tar_files: pd.DataFrame
-    labels: tuple[str, ...]
-    stray: int
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -114,37 +93,6 @@ class Summary:
         return f"Photos of {len(self.classes)} classes: {', '.join(counts)}, {aside:,} set aside"
 
 
-def list_photos(image_dir: Place) -> Listing:
-    """List the image folder without opening any photo.
-
-    Raises:
-        UserError: if there is no such folder, or it contains no class folder or no photo.
-    """
-    columns: dict[str, list[object]] = {name: [] for name in ["label", *_STAT, "unusable"]}
-    hasher = hashlib.sha256()
-    contents = sources.contents(image_dir)
-    for photo in contents.found:
-        row = (photo.label, photo.path, photo.size, photo.mtime_ns, photo.ctime_ns, photo.unusable)
-        hasher.update(repr(row).encode())
-        for column, value in zip(columns.values(), row, strict=True):
-            column.append(value)
-    hasher.update(repr(contents.labels).encode())
-    frame = pd.DataFrame(columns)
-    if frame.empty:
-        raise UserError(
-            f"image_dir: the class folders of {image_dir} contain no photos; "
-            "put JPEG, PNG, GIF, BMP or WebP files into them"
-        )
-    is_tar = frame["path"].map(discovery.is_tar)
-    return Listing(
-        photos=frame[~is_tar].reset_index(drop=True),
-        tar_files=frame[is_tar].reset_index(drop=True),
-        labels=contents.labels,
-        stray=contents.stray,
-        digest=hasher.hexdigest(),
-    )
-
-
 def build(
     listing: Listing,
     image_dir: Place,
@@ -173,12 +121,12 @@ def build(
     """
     rows = listing.photos
     if previous is None:
-        previous = pd.DataFrame(columns=["label", *_STAT, *_INSPECTION])
+        previous = pd.DataFrame(columns=["label", *STAT, *_INSPECTION])
     # Whether a photo is on a list depends on the rule, not on its inspection.
     previous = previous.replace(
         {"status": {UNLISTED: inspection.OK}, "problem": {Problem.UNLISTED.value: ""}}
     )
-    rows = rows.merge(previous[_STAT + _INSPECTION], how="left", on=_STAT)
+    rows = rows.merge(previous[STAT + _INSPECTION], how="left", on=STAT)
     folder = places.absolute(image_dir)
     from_tar_files: list[pd.DataFrame] = []
     try:

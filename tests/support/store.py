@@ -18,6 +18,7 @@ from pipeline.export.model_folder import Source
 from pipeline.head import softmax_head, training
 from pipeline.head.softmax_head import Head
 from pipeline.photos import manifest
+from pipeline.photos.listing import list_photos
 from pipeline.photos.split import SplitRule
 
 
@@ -39,7 +40,7 @@ class Store:
     rule: SplitRule = field(default_factory=SplitRule)
 
     def summary(self) -> manifest.Summary:
-        table = manifest.build(manifest.list_photos(self.image_dir), self.image_dir, self.rule)
+        table = manifest.build(list_photos(self.image_dir), self.image_dir, self.rule)
         manifest.write(table, self.path / "manifest.parquet")
         return manifest.read_summary(self.path / "manifest.parquet")
 

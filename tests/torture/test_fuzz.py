@@ -25,6 +25,7 @@ from pipeline.head.settings import Settings, Sgd, parse_class_weights
 from pipeline.nightly.promotion_gate import Gate
 from pipeline.photos import manifest
 from pipeline.photos.augmentation import Augmentation
+from pipeline.photos.listing import list_photos
 from pipeline.photos.manifest import Summary
 from pipeline.photos.split import SplitRule
 from tasks import configuration
@@ -61,7 +62,7 @@ def damaged(data: bytes, changes: list[Change]) -> bytes:
 @pytest.fixture
 def table(photo_dir: Path, tmp_path: Path) -> Path:
     path = tmp_path / "manifests" / "m.parquet"
-    listing = manifest.list_photos(photo_dir)
+    listing = list_photos(photo_dir)
     manifest.write(manifest.build(listing, photo_dir, SplitRule()), path)
     return path
 

@@ -15,6 +15,7 @@ from pipeline.bottlenecks import writer
 from pipeline.errors import UserError
 from pipeline.photos import discovery, inspection, manifest
 from pipeline.photos.augmentation import Augmentation
+from pipeline.photos.listing import list_photos
 from pipeline.photos.manifest import Summary
 from pipeline.photos.split import SplitRule
 from tests.support.commands import luigi
@@ -36,7 +37,7 @@ def trial(case: str) -> Callable[[Trial], Trial]:
 
 def fate(image_dir: Path, path: str) -> str:
     """What a new manifest says of a photo."""
-    listing = manifest.list_photos(image_dir)
+    listing = list_photos(image_dir)
     rows = manifest.build(listing, image_dir, SplitRule()).to_pandas().set_index("path")
     if path not in rows.index:
         return "ignored"
@@ -46,7 +47,7 @@ def fate(image_dir: Path, path: str) -> str:
 
 def classes(image_dir: Path, *labels: str) -> str:
     """Whether labels are classes of their own, in folders that no disk takes for one."""
-    table = manifest.build(manifest.list_photos(image_dir), image_dir, SplitRule(0, 0))
+    table = manifest.build(list_photos(image_dir), image_dir, SplitRule(0, 0))
     manifest.write(table, image_dir.parent / "classes.parquet")
     summary: Summary = manifest.read_summary(image_dir.parent / "classes.parquet")
     assert all(summary.by_label[label].training for label in labels)
@@ -172,7 +173,7 @@ def _(store: Store, make_photo: PhotoMaker) -> str:
 def _(store: Store, make_photo: PhotoMaker) -> str:
     make_photo(store.image_dir / "red_rose/a\nb.jpg")
     (store.image_dir / "red_rose/c\nd.jpg").touch()
-    listing = manifest.list_photos(store.image_dir)
+    listing = list_photos(store.image_dir)
     lines = remarks(manifest.build(listing, store.image_dir, SplitRule()), store.image_dir)
     assert lines[0].startswith("Set aside: red_rose/c\\nd.jpg: empty file")
     return fate(store.image_dir, "red_rose/a\nb.jpg") + ", and shown on one line"
@@ -224,14 +225,14 @@ def _(store: Store, make_photo: PhotoMaker) -> str:
     photo.unlink()
     store.run()
     assert sorted(set(store.frame()["label"])) == ["green leaf", "red_rose"]
-    table = manifest.build(manifest.list_photos(store.image_dir), store.image_dir, SplitRule())
+    table = manifest.build(list_photos(store.image_dir), store.image_dir, SplitRule())
     (named,) = (line for line in remarks(table, store.image_dir) if "weed" in line)
     return "left out, and reported" if "is left out" in named else named
 
 
 @trial("photo that vanishes before it is read")
 def _(store: Store, _make_photo: PhotoMaker) -> str:
-    listing = manifest.list_photos(store.image_dir)
+    listing = list_photos(store.image_dir)
     (store.image_dir / "red_rose/1.jpg").unlink()
     rows = manifest.build(listing, store.image_dir, SplitRule()).to_pandas()
     return "set aside: " + str(rows.set_index("path")["status"]["red_rose/1.jpg"])

@@ -16,6 +16,7 @@ from pipeline.nightly import history, promotion, prune, shared_state
 from pipeline.nightly.history import Night
 from pipeline.photos import manifest
 from pipeline.photos.augmentation import Augmentation
+from pipeline.photos.listing import list_photos
 from tests.support.objects import Objects
 from tests.support.photos import PhotoMaker
 from tests.support.store import Store, saved
@@ -29,7 +30,7 @@ def out(store: Store, make_photo: PhotoMaker, tmp_path: Path) -> Path:
     out = tmp_path / "out"
     for number in range(3):
         make_photo(store.image_dir / "red_rose" / f"new-{number}.jpg", 2, 100 + number)
-        listing = manifest.list_photos(store.image_dir)
+        listing = list_photos(store.image_dir)
         path = out / "manifests" / f"{naming.digest(number)}.parquet"
         manifest.write(manifest.build(listing, store.image_dir, store.rule), path)
         os.utime(path, (time.time() - 60 + number,) * 2)

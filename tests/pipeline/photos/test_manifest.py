@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipeline.errors import UserError
 from pipeline.photos import discovery, inspection, manifest
+from pipeline.photos.listing import list_photos
 from pipeline.photos.manifest import Summary
 from pipeline.photos.split import TESTING, TRAINING, VALIDATION, PredefinedSplit, SplitRule, assign
 
@@ -21,7 +22,7 @@ RULE = SplitRule()
 
 
 def build(folder: Path, rule: SplitRule = RULE, known: pd.DataFrame | None = None) -> pa.Table:
-    return manifest.build(manifest.list_photos(folder), folder, rule, known)
+    return manifest.build(list_photos(folder), folder, rule, known)
 
 
 def summary_of(folder: Path, rule: SplitRule = RULE) -> Summary:
@@ -31,13 +32,13 @@ def summary_of(folder: Path, rule: SplitRule = RULE) -> Summary:
 
 
 def remarks(folder: Path, rule: SplitRule = RULE) -> list[str]:
-    listing = manifest.list_photos(folder)
+    listing = list_photos(folder)
     table = manifest.build(listing, folder, rule)
     return list(manifest.summary_lines(table, folder, listing.stray))
 
 
 def listing_digest(folder: Path) -> str:
-    return manifest.list_photos(folder).digest
+    return list_photos(folder).digest
 
 
 def touch(path: Path) -> None:
@@ -241,7 +242,7 @@ def test_a_refusal_says_why_photos_were_set_aside(tmp_path: Path) -> None:
 def test_class_folders_without_a_photo_are_refused(tmp_path: Path) -> None:
     (tmp_path / "rose").mkdir()
     with pytest.raises(UserError, match="contain no photos; put JPEG") as refusal:
-        manifest.list_photos(tmp_path)
+        list_photos(tmp_path)
     assert str(tmp_path) in str(refusal.value)
 
 
@@ -298,7 +299,7 @@ def test_photos_outside_class_folders_are_remarked_on(photo_dir: Path) -> None:
 
 def test_progress_is_told_of_all_photos(photo_dir: Path) -> None:
     calls: list[tuple[int, int]] = []
-    listing = manifest.list_photos(photo_dir)
+    listing = list_photos(photo_dir)
     manifest.build(
         listing, photo_dir, RULE, progress=lambda done, total, _: calls.append((done, total))
     )

@@ -7,6 +7,7 @@ import pandas as pd
 from pipeline.files import places
 from pipeline.files.places import Place
 from pipeline.photos import manifest, tars
+from pipeline.photos.listing import list_photos
 from pipeline.photos.split import SplitRule
 from tests.support.objects import Objects
 from tests.support.photos import PhotoMaker
@@ -14,7 +15,7 @@ from tests.support.tars import pack, pack_folder
 
 
 def build(image_dir: Place, known: pd.DataFrame | None = None) -> pd.DataFrame:
-    table = manifest.build(manifest.list_photos(image_dir), image_dir, SplitRule(), known)
+    table = manifest.build(list_photos(image_dir), image_dir, SplitRule(), known)
     rows: pd.DataFrame = table.to_pandas()
     return rows
 
@@ -45,7 +46,7 @@ def test_files_and_shards_of_one_class_go_together(
 ) -> None:
     photo = make_photo(tmp_path / "1.jpg", 1, 99).read_bytes()
     (photo_dir / "a.tar").write_bytes(pack({"red_rose/new.jpg": photo, "tulip/new.jpg": photo}))
-    table = manifest.build(manifest.list_photos(photo_dir), photo_dir, SplitRule())
+    table = manifest.build(list_photos(photo_dir), photo_dir, SplitRule())
     manifest.write(table, tmp_path / "manifest.parquet")
     classes = manifest.read_summary(tmp_path / "manifest.parquet").classes
     assert [(c.label, c.usable) for c in classes] == [
@@ -77,7 +78,7 @@ def test_a_shard_that_is_gone_is_tried_again(photo_dir: Path, tmp_path: Path) ->
     packed = pack_folder(photo_dir, tmp_path / "packed")
     pack_folder(photo_dir, packed / "more", 2)
     (packed / "1.tar").write_bytes(pack({}))
-    listing = manifest.list_photos(packed)
+    listing = list_photos(packed)
     (packed / "1.tar").unlink()
     table = manifest.build(listing, packed, SplitRule())
     manifest.write(table, tmp_path / "manifests/1.parquet")
