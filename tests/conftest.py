@@ -1,30 +1,32 @@
-"""Small real photos, and a store of their bottlenecks, that several tests share."""
+"""Fixtures shared by tests: photos, modules, bottlenecks, servers, options."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.export import model_json, saved_model
 from pipeline.head.softmax_head import Head
 from pipeline.modules import preparation
+from pipeline.modules.loading import Module
 from pipeline.photos import split
 from pipeline.photos.split import SplitRule
 from tests.support import objects as s3
 from tests.support.commands import Luigid
 from tests.support.objects import Objects, moto, proxy
-from tests.support.photos import PhotoMaker
+from tests.support.photos import PhotoMaker, write_photo
+from tests.support.steps import ALL, Pipeline
 from tests.support.store import Store
 from tests.support.web import Web, serve
 
 
 @pytest.fixture
 def luigid(tmp_path: Path) -> Iterator[Luigid]:
-    """A luigid that runs, in a folder without a luigi.cfg."""
+    """Start luigid in a folder without a luigi.cfg."""
     (tmp_path / "luigid").mkdir()
     scheduler = Luigid(tmp_path / "luigid")
     scheduler.start()
@@ -34,37 +36,32 @@ def luigid(tmp_path: Path) -> Iterator[Luigid]:
 
 @pytest.fixture
 def make_photo() -> PhotoMaker:
-    """Write a photo of coloured noise around one hue; equal arguments give equal bytes."""
+    """Return a function that writes a photo: see `write_photo`."""
+    return write_photo
 
-    def make(
-        path: Path,
-        hue: int = 0,
-        seed: int = 0,
-        size: tuple[int, int] = (48, 40),
-        kind: str | None = None,
-    ) -> Path:
-        generator = np.random.default_rng([hue, seed])
-        pixels = generator.integers(0, 60, (size[1], size[0], 3))
-        pixels[..., hue % 3] += 150
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels.astype(np.uint8)).save(path, format=kind)
-        return path
 
-    return make
+@pytest.fixture(scope="session")
+def original_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return two classes of 24 photos that any module can tell apart: enough for every split.
+
+    Tests change the copy in `photo_dir`, never these.
+    """
+    directory = tmp_path_factory.mktemp("photos")
+    for hue, label in enumerate(["green leaf", "red_rose"]):
+        for seed in range(24):
+            write_photo(directory / label / f"{seed}.jpg", hue, seed)
+    return directory
 
 
 @pytest.fixture
-def photo_dir(tmp_path: Path, make_photo: PhotoMaker) -> Path:
-    """Two classes of 24 photos that any module can tell apart: enough for every split."""
-    for hue, label in enumerate(["green leaf", "red_rose"]):
-        for seed in range(24):
-            make_photo(tmp_path / "photos" / label / f"{seed}.jpg", hue, seed)
-    return tmp_path / "photos"
+def photo_dir(original_photos: Path, tmp_path: Path) -> Path:
+    """Return a copy of the photos for one test, with the same modification times."""
+    return Path(shutil.copytree(original_photos, tmp_path / "photos"))
 
 
 @pytest.fixture
 def mislabel(photo_dir: Path, make_photo: PhotoMaker) -> Callable[[], None]:
-    """Put a leaf among the roses that are tested on, which no model that is any good names so."""
+    """Return a function that adds a mislabeled photo to the test split."""
 
     def put() -> None:
         names = (f"{number}.jpg" for number in range(100, 300))
@@ -76,7 +73,7 @@ def mislabel(photo_dir: Path, make_photo: PhotoMaker) -> Callable[[], None]:
 
 @pytest.fixture(scope="session")
 def tiny_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A TF2 SavedModel that takes 8 x 8 pixels and gives 12 features: the colours of 4 quarters."""
+    """Save a TF2 module from 8 x 8 pixels to 12 features, the mean colors of four quarters."""
     import tensorflow as tf
 
     class Quarters(tf.Module):
@@ -91,8 +88,25 @@ def tiny_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def lite0(tmp_path_factory: pytest.TempPathFactory) -> Module:
+    """Build efficientnet-lite0 once, alone in its folder. Tests must not change its files."""
+    return preparation.prepare("efficientnet-lite0", tmp_path_factory.mktemp("modules"))
+
+
+@pytest.fixture(scope="session")
+def finished_run(
+    original_photos: Path, tiny_module: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return the output folder of a run on `original_photos`. Tests change copies of it."""
+    out = tmp_path_factory.mktemp("finished") / "out"
+    options = {"image_dir": original_photos, "tfhub_module": str(tiny_module), "output_dir": out}
+    assert Pipeline(**options).run() == sorted(ALL)
+    return out
+
+
+@pytest.fixture(scope="session")
 def colours(tiny_module: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An exported model that tells photos by the mean of their red, green and blue."""
+    """Export a model that classifies photos by their mean red, green and blue."""
     directory = tmp_path_factory.mktemp("colours")
     weights = np.tile(np.eye(3, dtype=np.float32) * 9, (4, 1))
     head = Head(("red", "green", "blue"), weights, np.zeros(3, np.float32))
@@ -112,7 +126,7 @@ def store(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> Store:
 
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
-    """A web server on loopback."""
+    """Start a web server on 127.0.0.1."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with serve() as server:
         yield server
@@ -120,26 +134,26 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
 
 @pytest.fixture(scope="session")
 def s3_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Objects, str]]:
-    """Moto's S3 server on loopback, behind what counts and fails; and the address."""
-    with moto(tmp_path_factory.mktemp("moto")) as server, proxy(server) as given:
-        yield given
+    """Start moto's S3 server behind a proxy that records and fails requests; also its URL."""
+    with moto(tmp_path_factory.mktemp("moto")) as server, proxy(server) as objects_and_url:
+        yield objects_and_url
 
 
 @pytest.fixture
 def objects(s3_proxy: tuple[Objects, str], monkeypatch: pytest.MonkeyPatch) -> Objects:
-    """An empty bucket, which this process and those that it starts find in the environment."""
-    given, url = s3_proxy
+    """Empty the bucket, and point this process and its children to it by the environment."""
+    bucket, url = s3_proxy
     for name, value in s3.environment(url).items():
         monkeypatch.setenv(name, value)
-    given.empty()
-    given.asked.clear()
-    given.faults.clear()
-    return given
+    bucket.empty()
+    bucket.asked.clear()
+    bucket.faults.clear()
+    return bucket
 
 
 @pytest.fixture
 def options(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> dict[str, Any]:
-    """Of a pipeline on few photos, with a tiny module."""
+    """Return the options of a pipeline on `photo_dir`, with the tiny module."""
     return {
         "image_dir": photo_dir,
         "tfhub_module": str(tiny_module),

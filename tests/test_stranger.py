@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.export import model_folder
 from pipeline.export.model_folder import Options
-from pipeline.modules import preparation
+from pipeline.modules.loading import Module
 from pipeline.photos import manifest
 from pipeline.photos.split import SplitRule
 from tests.support.store import Store
@@ -41,7 +41,7 @@ def pattern(label: str, seed: int) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def store(lite0: Module, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """320 photos of five patterns, most of them for testing, through efficientnet-lite0."""
     directory = tmp_path_factory.mktemp("patterns")
     for label in CLASSES:
@@ -49,10 +49,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         for seed in range(64):
             kind = ("jpg", "png", "bmp")[seed % 3]
             pattern(label, seed).save(directory / "photos" / label / f"{seed}.{kind}")
-    module = preparation.prepare("efficientnet-lite0", directory / "modules")
-    store = Store(
-        directory / "photos", Recipe(module, "float32", "float16"), directory, SplitRule(0, 70)
-    )
+    recipe = Recipe(lite0, "float32", "float16")
+    store = Store(directory / "photos", recipe, directory, SplitRule(0, 70))
     store.run()
     return store
 

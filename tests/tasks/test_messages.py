@@ -141,9 +141,19 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "50/50" in last
 
 
-def test_without_a_worker_nobody_is_told() -> None:
+def test_without_a_worker_progress_is_only_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(messages.time, "monotonic", lambda: clock[0])
+    caplog.set_level(logging.INFO, "luigi-interface")
+    messages.logger.addHandler(caplog.handler)
     silent = SimpleNamespace(set_status_message=None, set_progress_percentage=None)
-    Reporter(silent)(1, 2, "photos")  # type: ignore[arg-type]
+    report = Reporter(silent)  # type: ignore[arg-type]
+    clock[0] = 50
+    report(1, 2, "photos")
+    messages.logger.removeHandler(caplog.handler)
+    assert caplog.messages == ["1 of 2 photos, 0 a second, 50 s left"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from PIL import Image
 from pipeline import tensorflow_import
 from pipeline.bottlenecks import extraction
 from pipeline.errors import UserError
-from pipeline.modules import preparation
 from pipeline.modules.loading import Module
 from pipeline.photos import decoding
 
@@ -34,11 +33,6 @@ def mean_colour(tmp_path_factory: pytest.TempPathFactory) -> Module:
     directory = tmp_path_factory.mktemp("module")
     tf.saved_model.save(module, str(directory), signatures=module.__call__)
     return Module(str(directory), str(directory), "0" * 64, SIZE, SIZE, 3)
-
-
-@pytest.fixture(scope="module")
-def lite0(tmp_path_factory: pytest.TempPathFactory) -> Module:
-    return preparation.prepare("efficientnet-lite0", tmp_path_factory.mktemp("modules"))
 
 
 def shades(directory: Path, count: int) -> list[Path]:

@@ -13,6 +13,7 @@ import skimage
 from pipeline import tensorflow_import
 from pipeline.errors import UserError
 from pipeline.modules import efficientnet_lite, torch_weights
+from pipeline.modules.loading import Module
 from pipeline.photos import decoding
 
 PHOTOS = Path(skimage.__file__).parent / "data"
@@ -31,8 +32,8 @@ def classifier(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    """Save a network once, and load it from where it was saved."""
+def build(lite0: Module, tmp_path_factory: pytest.TempPathFactory) -> Builder:
+    """Return a function that saves a network once, and loads it from there."""
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
@@ -40,8 +41,10 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Builder:
 
     def network(name: str) -> Network:
         if name not in built:
-            directory = tmp_path_factory.mktemp(name) / "saved"
-            efficientnet_lite.save(name, directory)
+            directory = Path(lite0.directory)
+            if name != LITE0:
+                directory = tmp_path_factory.mktemp(name) / "saved"
+                efficientnet_lite.save(name, directory)
             built[name] = tf.saved_model.load(str(directory))
         return lambda pixels: built[name](tf.constant(pixels)).numpy()
 
@@ -106,11 +109,9 @@ def test_features_do_not_depend_on_the_rest_of_the_batch(build: Builder) -> None
     np.testing.assert_allclose(together[2], together[0], rtol=1e-4, atol=1e-5)
 
 
-def test_the_saved_model_has_the_interface_of_tensorflow_hub(tmp_path: Path) -> None:
+def test_the_saved_model_has_the_interface_of_tensorflow_hub(loaded: Any) -> None:
     import tensorflow as tf
 
-    efficientnet_lite.save(LITE0, tmp_path)
-    loaded = tf.saved_model.load(str(tmp_path))
     (inputs,) = loaded.signatures["serving_default"].structured_input_signature[1].values()
     assert inputs.shape.as_list() == [None, 224, 224, 3]
     assert (inputs.name, inputs.dtype) == ("inputs", tf.float32)
@@ -118,12 +119,11 @@ def test_the_saved_model_has_the_interface_of_tensorflow_hub(tmp_path: Path) -> 
 
 
 @pytest.fixture
-def loaded(tmp_path: Path) -> Any:
-    """A module of its own, to be changed."""
+def loaded(lite0: Module) -> Any:
+    """Load efficientnet-lite0 for one test, which may change its variables."""
     import tensorflow as tf
 
-    efficientnet_lite.save(LITE0, tmp_path / "saved")
-    return tf.saved_model.load(str(tmp_path / "saved"))
+    return tf.saved_model.load(lite0.directory)
 
 
 def test_it_has_what_fine_tuning_asks_of_a_module(loaded: Any) -> None:

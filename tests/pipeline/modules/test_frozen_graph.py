@@ -35,9 +35,8 @@ def same_to_the_bit(module: Module, path: Path) -> bool:
     return bool(np.array_equal(function(photos), expected))
 
 
-def test_the_built_in_module_gives_the_same_vectors(tmp_path: Path) -> None:
-    module = preparation.prepare("efficientnet-lite0", tmp_path)
-    assert same_to_the_bit(module, tmp_path / "frozen.pb")
+def test_the_built_in_module_gives_the_same_vectors(lite0: Module, tmp_path: Path) -> None:
+    assert same_to_the_bit(lite0, tmp_path / "frozen.pb")
     assert (tmp_path / "frozen.pb").stat().st_size < 14e6  # its weights, and no scaled copies
 
 

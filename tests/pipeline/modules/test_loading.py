@@ -236,15 +236,15 @@ def test_what_is_known_of_a_module_survives_a_file(tmp_path: Path) -> None:
     assert loading.read(tmp_path / "new" / "module.json") == module
 
 
-def test_a_built_in_module_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = preparation.prepare(LITE0, tmp_path)
-    saved = Path(first.directory, "saved_model.pb")
+def test_a_built_in_module_is_built_once(lite0: Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = Path(lite0.directory, "saved_model.pb")
     before = saved.stat().st_mtime_ns
     monkeypatch.delattr(efficientnet_lite, "save")
-    assert preparation.prepare(LITE0, tmp_path) == first
+    folder = saved.parents[1]
+    assert preparation.prepare(LITE0, folder) == lite0
     assert saved.stat().st_mtime_ns == before
-    assert (first.height, first.width, first.features) == (224, 224, 1280)
-    assert [path.name for path in tmp_path.iterdir()] == [f"{LITE0}-{first.digest[:12]}"]
+    assert (lite0.height, lite0.width, lite0.features) == (224, 224, 1280)
+    assert [path.name for path in folder.iterdir()] == [f"{LITE0}-{lite0.digest[:12]}"]
 
 
 def test_a_built_in_module_that_another_process_has_built_meanwhile_is_left_alone(
@@ -464,8 +464,8 @@ def test_the_right_digest_is_accepted_and_another_refused(plain: Path, tmp_path:
     )
 
 
-def test_a_built_in_module_tells_its_licence(tmp_path: Path) -> None:
-    assert preparation.prepare(LITE0, tmp_path).licence == "Apache-2.0"
+def test_a_built_in_module_states_its_licence(lite0: Module) -> None:
+    assert lite0.licence == "Apache-2.0"
 
 
 @pytest.fixture
@@ -512,11 +512,10 @@ def test_a_damaged_copy_that_cannot_be_fetched_again_is_reported(
     assert message.endswith(f"; the copy in {directory} is damaged")
 
 
-def test_a_damaged_built_in_module_is_built_again(tmp_path: Path) -> None:
-    first = preparation.prepare(LITE0, tmp_path)
-    Path(first.directory, "saved_model.pb").write_bytes(b"half")
-    loading._load.cache_clear()  # as a new process would find it
-    assert preparation.prepare(LITE0, tmp_path) == first
+def test_a_damaged_built_in_module_is_built_again(lite0: Module, tmp_path: Path) -> None:
+    directory = shutil.copytree(lite0.directory, tmp_path / Path(lite0.directory).name)
+    (directory / "saved_model.pb").write_bytes(b"half")
+    assert preparation.prepare(LITE0, tmp_path) == replace(lite0, directory=str(directory))
 
 
 def test_the_stamp_of_a_remote_module_follows_what_is_in_the_cache(
