@@ -17,7 +17,7 @@ def pipeline(finished_run: Path, photo_dir: Path, tiny_module: Path, tmp_path: P
     shutil.rmtree(out / "manifests")  # the copied photos have other change times
     shutil.rmtree(out / "modules")  # contains paths
     pipeline = Pipeline(image_dir=photo_dir, tfhub_module=str(tiny_module), output_dir=out)
-    assert pipeline.run() == ["SplitDataset"]
+    assert pipeline.run() == ["PrepareModule", "SplitDataset"]
     return pipeline
 
 
