@@ -24,6 +24,8 @@ from pipeline.photos import manifest
 from tests.support.commands import ROOT, Luigid, environment
 from tests.support.photos import PhotoMaker
 
+pytestmark = pytest.mark.slow  # every test starts processes
+
 HUES = {"green": 1, "red": 0, "blue": 2}
 
 
@@ -131,7 +133,6 @@ def load(out: Path, photo: Path) -> str:
     return str(best.decode())
 
 
-@pytest.mark.slow
 def test_a_fortnight(
     tmp_path: Path,
     tiny_module: Path,

@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.photos import PhotoMaker
 
+pytestmark = pytest.mark.slow  # nearly every test starts processes
+
 SAVED_MODEL_CLI = Path(sys.executable).with_name("saved_model_cli")
 
 

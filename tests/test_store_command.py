@@ -13,10 +13,11 @@ from tests.support.commands import BIN, ROOT, environment, luigi
 from tests.support.objects import Objects
 from tests.support.photos import PhotoMaker
 
+pytestmark = pytest.mark.slow  # every test starts processes
+
 URL = "s3://bucket/out"
 
 
-@pytest.mark.slow
 def test_nights_on_two_machines_are_one_history(
     photo_dir: Path,
     tiny_module: Path,

@@ -17,6 +17,8 @@ from pipeline.photos import manifest
 from pipeline.photos.split import SplitRule
 from tests.support.store import Store
 
+pytestmark = pytest.mark.slow  # the built-in module on hundreds of photos
+
 STRANGER = Path(__file__).parent / "support/stranger.py"
 CLASSES = ("rings", "stripes", "squares", "waves", "дуги")
 TESTED = 200
@@ -62,7 +64,6 @@ def model(store: Store) -> Path:
     return store.path / "model"
 
 
-@pytest.mark.slow
 def test_each_file_gives_a_stranger_the_same_answers(
     model: Path, store: Store, tmp_path: Path
 ) -> None:

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code]
@@ -13,6 +15,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_importing_writes_nothing_and_standard_error_works_afterwards() -> None:
     finished = run(
         "import os, sys\n"
@@ -27,6 +30,7 @@ def test_importing_writes_nothing_and_standard_error_works_afterwards() -> None:
     assert finished.stderr == "from Python\nfrom below"
 
 
+@pytest.mark.slow
 def test_what_a_failed_import_writes_is_shown() -> None:
     finished = run(
         "import os, sys\n"
@@ -44,6 +48,7 @@ def test_what_a_failed_import_writes_is_shown() -> None:
     assert "ImportError: broken" in finished.stderr
 
 
+@pytest.mark.slow
 def test_a_log_level_of_the_user_is_kept() -> None:
     code = (
         "import os, sys, types\n"
@@ -56,6 +61,7 @@ def test_a_log_level_of_the_user_is_kept() -> None:
     assert run(code).stdout == "3\n"
 
 
+@pytest.mark.slow
 def test_keras_is_loaded_when_somebody_asks_for_it_and_not_before() -> None:
     finished = run(
         "import sys\n"

@@ -19,6 +19,8 @@ from pipeline.nightly import history
 from tasks.nightly import Attempt
 from tests.support.commands import ROOT, environment
 
+pytestmark = pytest.mark.slow  # nearly every test starts processes
+
 SETTINGS = (ROOT / "luigi.cfg").read_text()
 
 
@@ -96,7 +98,6 @@ def texts(mails: Any) -> list[tuple[str, str]]:
     ]
 
 
-@pytest.mark.slow
 def test_a_night_ends_well_and_nobody_is_mailed(site: Site, mails: Any) -> None:
     site.configure(mails.port)
     code, said = site.run("--date", "2026-11-01")
@@ -109,7 +110,6 @@ def test_a_night_ends_well_and_nobody_is_mailed(site: Site, mails: Any) -> None:
     assert mails.received == []
 
 
-@pytest.mark.slow
 def test_a_refused_model_is_mailed_with_the_reason(
     site: Site, mails: Any, mislabel: Callable[[], None]
 ) -> None:
@@ -143,7 +143,6 @@ def test_a_mistake_is_not_retried_and_has_an_exit_code_of_its_own(
     assert f"there is no folder {photo_dir}" in text
 
 
-@pytest.mark.slow
 def test_a_failed_stage_is_retried_so_often_and_mailed_once(site: Site, mails: Any) -> None:
     site.configure(mails.port)
     site.out.mkdir()
@@ -159,7 +158,6 @@ def test_a_failed_stage_is_retried_so_often_and_mailed_once(site: Site, mails: A
     assert "SplitDataset" in night.reason
 
 
-@pytest.mark.slow
 def test_a_damaged_file_does_not_cost_the_night(
     site: Site, photo_dir: Path, make_photo: Callable[..., Path]
 ) -> None:
@@ -209,7 +207,6 @@ def test_a_wrong_option_is_one_line(site: Site, option: str, value: object, reas
     assert reason in said
 
 
-@pytest.mark.slow
 def test_of_two_runs_at_once_one_works_and_the_other_leaves(site: Site) -> None:
     first = site.start("--date", "2026-11-01")
     while not (site.out / locks.NIGHTLY).exists():
@@ -223,7 +220,6 @@ def test_of_two_runs_at_once_one_works_and_the_other_leaves(site: Site) -> None:
     assert site.outcomes() == ["promoted"]
 
 
-@pytest.mark.slow
 def test_a_process_that_dies_is_started_again(site: Site) -> None:
     """As the kernel does where memory runs out: the command lives on, its child does not."""
     run = site.start("--date", "2026-11-01")

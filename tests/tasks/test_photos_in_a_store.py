@@ -173,6 +173,7 @@ def test_the_vectors_of_a_shard_take_one_request(
     assert len(objects.asked) == 1 + 4 + 4  # the listing, a look at each shard, and its vectors
 
 
+@pytest.mark.slow
 def test_workers_that_fork_read_a_bucket(photo_dir: Path, tmp_path: Path, objects: Objects) -> None:
     url = objects.put_folder(photo_dir, "photos")
     options = ("--image-dir", url, "--output-dir", tmp_path / "out", "--workers", 2)

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from pipeline.files import locks
 from tests.support.commands import luigi
+
+pytestmark = pytest.mark.slow  # every test starts processes
 
 
 def leftover(out: Path) -> Path:

@@ -47,6 +47,7 @@ def test_a_finished_head_leaves_no_snapshot(options: dict[str, Any], tmp_path: P
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["lbfgs", "sgd"])
 def test_a_killed_training_goes_on_and_ends_as_an_undisturbed_one(
     options: dict[str, Any], optimizer: str, tmp_path: Path

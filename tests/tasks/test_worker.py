@@ -14,6 +14,8 @@ import pytest
 from tasks import ExportModel, PlanShards
 from tests.support.commands import ROOT, Luigid, environment, run
 
+pytestmark = pytest.mark.slow  # every test starts processes
+
 
 class Worker:
     """A worker that runs, and what it says."""
@@ -36,7 +38,6 @@ def rows(out: Path) -> pd.DataFrame:
     return pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
 
 
-@pytest.mark.slow
 def test_four_workers_divide_the_work_and_end_as_one(
     options: dict[str, Any], luigid: Luigid, tmp_path: Path
 ) -> None:
@@ -63,7 +64,6 @@ def test_four_workers_divide_the_work_and_end_as_one(
     assert np.array_equal(*weights)
 
 
-@pytest.mark.slow
 def test_the_work_of_a_worker_that_dies_is_taken_over(
     options: dict[str, Any], luigid: Luigid, tmp_path: Path
 ) -> None:

@@ -157,6 +157,7 @@ def test_the_page_is_one_file_that_loads_nothing(nasty: Written) -> None:
     assert "<img src=x" not in page
 
 
+@pytest.mark.slow
 def test_names_with_html_quotes_and_emoji_do_no_harm(browser: Any, nasty: Written) -> None:
     opened(browser, nasty)
     assert browser.get_log("browser") == []
@@ -167,6 +168,7 @@ def test_names_with_html_quotes_and_emoji_do_no_harm(browser: Any, nasty: Writte
     assert len(options) == 1 + len({p["label"] for p in nasty.figures["misclassified"]})
 
 
+@pytest.mark.slow
 def test_misclassified_photos_come_the_surest_first_with_a_picture(
     browser: Any, nasty: Written
 ) -> None:
@@ -178,6 +180,7 @@ def test_misclassified_photos_come_the_surest_first_with_a_picture(
     assert browser.execute_script(script) == [48] * len(shown)
 
 
+@pytest.mark.slow
 def test_tables_sort_by_the_head_that_is_pressed(browser: Any, nasty: Written) -> None:
     opened(browser, nasty)
     head = browser.find_elements("css selector", "#classes ~ .scroll thead button")[2]
@@ -196,6 +199,7 @@ def test_tables_sort_by_the_head_that_is_pressed(browser: Any, nasty: Written) -
     assert head.find_element("xpath", "..").get_attribute("aria-sort") == "descending"
 
 
+@pytest.mark.slow
 def test_photos_are_filtered_by_class_and_by_pair(browser: Any, nasty: Written) -> None:
     opened(browser, nasty)
     wrong = nasty.figures["misclassified"]
@@ -216,12 +220,14 @@ def test_photos_are_filtered_by_class_and_by_pair(browser: Any, nasty: Written) 
     assert 0 < len(texts(browser, "#photos li:not([hidden])")) < len(wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1200, 390, 320])
 def test_nothing_is_wider_than_the_screen(browser: Any, nasty: Written, width: int) -> None:
     opened(browser, nasty, width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.slow
 def test_figures_pictures_and_heads_have_names_for_screen_readers(
     browser: Any, nasty: Written
 ) -> None:

@@ -120,6 +120,7 @@ def test_labels_are_one_a_line_unchanged(exported: Path) -> None:
     assert lines == list(LABELS)
 
 
+@pytest.mark.slow
 def test_a_process_without_our_code_loads_the_saved_model(
     exported: Path, photos: list[Path], tmp_path: Path
 ) -> None:

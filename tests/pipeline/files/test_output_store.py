@@ -234,6 +234,7 @@ output_store.open_store(folder).upload([folder / "heads/1"])
 """
 
 
+@pytest.mark.slow
 def test_a_killed_upload_leaves_nothing_that_counts(
     here: RemoteOutputStore, there: RemoteOutputStore, objects: Objects
 ) -> None:

@@ -35,6 +35,7 @@ def same_to_the_bit(module: Module, path: Path) -> bool:
     return bool(np.array_equal(function(photos), expected))
 
 
+@pytest.mark.slow
 def test_the_built_in_module_gives_the_same_vectors(lite0: Module, tmp_path: Path) -> None:
     assert same_to_the_bit(lite0, tmp_path / "frozen.pb")
     assert (tmp_path / "frozen.pb").stat().st_size < 14e6  # its weights, and no scaled copies

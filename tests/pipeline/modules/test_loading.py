@@ -236,6 +236,7 @@ def test_what_is_known_of_a_module_survives_a_file(tmp_path: Path) -> None:
     assert loading.read(tmp_path / "new" / "module.json") == module
 
 
+@pytest.mark.slow
 def test_a_built_in_module_is_built_once(lite0: Module, monkeypatch: pytest.MonkeyPatch) -> None:
     saved = Path(lite0.directory, "saved_model.pb")
     before = saved.stat().st_mtime_ns
@@ -434,6 +435,7 @@ def test_a_model_that_keras_exported_works(tmp_path: Path, size: int | None) -> 
     np.testing.assert_allclose(call(photos), model(photos * 255), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_that_keras_2_saved_works(tmp_path: Path) -> None:
     import tensorflow as tf
     import tf_keras
@@ -464,6 +466,7 @@ def test_the_right_digest_is_accepted_and_another_refused(plain: Path, tmp_path:
     )
 
 
+@pytest.mark.slow
 def test_a_built_in_module_states_its_licence(lite0: Module) -> None:
     assert lite0.licence == "Apache-2.0"
 
@@ -512,6 +515,7 @@ def test_a_damaged_copy_that_cannot_be_fetched_again_is_reported(
     assert message.endswith(f"; the copy in {directory} is damaged")
 
 
+@pytest.mark.slow
 def test_a_damaged_built_in_module_is_built_again(lite0: Module, tmp_path: Path) -> None:
     directory = shutil.copytree(lite0.directory, tmp_path / Path(lite0.directory).name)
     (directory / "saved_model.pb").write_bytes(b"half")

@@ -143,6 +143,7 @@ def test_a_promotion_whose_history_is_missing_is_known(
     assert [move.model for move in history.promotions(there)] == ["1"]
 
 
+@pytest.mark.slow
 def test_a_model_is_used_by_its_url(
     machine: Callable[[], Path],
     colours: Path,

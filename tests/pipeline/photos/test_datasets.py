@@ -97,6 +97,7 @@ def test_an_end_while_unpacking_costs_no_download(
     assert list((tmp_path / "data").iterdir()) == [directory(tmp_path / "data")]
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_what_it_fetched(
     food: bytes, web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

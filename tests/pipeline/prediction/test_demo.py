@@ -53,6 +53,7 @@ def test_the_page_loads_nothing_from_elsewhere(client: Any) -> None:
     assert page.headers["Content-Security-Policy"].startswith("default-src 'self'")
 
 
+@pytest.mark.slow
 def test_no_model_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipeline.prediction.demo", "--model", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)

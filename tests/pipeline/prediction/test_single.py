@@ -58,6 +58,7 @@ def test_a_folder_is_told_of_the_command_for_many(colours: Path, tmp_path: Path)
         single.predict(tmp_path, colours)
 
 
+@pytest.mark.slow
 def test_the_command_prints_labels_and_nothing_else(
     colours: Path, tmp_path: Path, make_photo: PhotoMaker
 ) -> None:
@@ -68,6 +69,7 @@ def test_the_command_prints_labels_and_nothing_else(
     assert first.split()[0].endswith("%")
 
 
+@pytest.mark.slow
 def test_the_command_fails_with_one_line(tmp_path: Path) -> None:
     done = run("no-such.jpg", "--model", tmp_path)
     assert done.returncode == 1
