@@ -1,4 +1,4 @@
-"""What depends on what: the pipeline as Luigi tasks, for `luigi --module tasks ExportModel`."""
+"""The steps and their dependencies, as Luigi tasks: `luigi --module tasks ExportModel`."""
 
 import sys
 

@@ -31,7 +31,7 @@ class EvaluateModel(EvaluationOptions, Step):
         if isinstance(head, Pending) or isinstance(findings, Pending):
             return Pending()
         made_of = (local_path(head).name, local_path(findings).name, metrics.FORMAT_VERSION)
-        # An evaluation that no finding could fail does not stand in for one that it could.
+        # An evaluation under a weaker fail_on must not satisfy a stricter one.
         key = naming.digest(*made_of, checks.parse_kinds(self.fail_on))
         return Result(self.output_dir, "evaluations", key)
 

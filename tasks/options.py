@@ -63,7 +63,7 @@ class OutputOptions:
 
     @property
     def output_store(self) -> OutputStore:
-        """Where results are kept: the output folder alone, or an object store behind it."""
+        """The output store: the output folder alone, or with an object store behind it."""
         return output_store.open_store(self.output_dir)
 
 

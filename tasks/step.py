@@ -1,4 +1,4 @@
-"""What all steps of the pipeline have in common."""
+"""The base class of all steps."""
 
 import functools
 import time

@@ -42,7 +42,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Source:
-    """What a model is made from.
+    """The inputs of an exported model.
 
     Attributes:
         head, evaluation: folders of the head and its evaluation, whose files are included.

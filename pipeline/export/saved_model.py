@@ -1,7 +1,7 @@
 """The SavedModel, and the frozen graph with its labels as retrain.py wrote them.
 
 The SavedModel has two signatures: `serving_default` takes encoded image files, and `pixels` takes
-pixels. The frozen graph leads from `Placeholder` to `final_result`.
+pixels. The frozen graph reads `Placeholder` and computes `final_result`.
 """
 
 import re

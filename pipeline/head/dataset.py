@@ -25,7 +25,7 @@ def in_memory(vectors: np.ndarray, labels: np.ndarray) -> BatchIterator:
 
 @dataclass(frozen=True)
 class Blocking:
-    """How vectors are held in memory.
+    """Limits for vectors in memory.
 
     Attributes:
         rows: photos per block; 2,048 of 1,280 features are 10 MB, which fit into the processor's

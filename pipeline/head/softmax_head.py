@@ -39,7 +39,7 @@ class Head:
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """How a head was trained.
+    """The result of a training, apart from the head itself.
 
     Attributes:
         l2: L2 strength of the head.

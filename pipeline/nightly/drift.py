@@ -1,7 +1,7 @@
 """Drift: whether recently added photos differ from earlier photos of the same classes.
 
-A change in the appearance of photos (a new camera, different light, photographed screens) degrades
-a model although nobody made a mistake. The module's vectors show it before the accuracy does.
+A new camera, different light or photographed screens change the appearance of photos, and the model
+becomes less accurate on them. The module's vectors show it before the accuracy does.
 """
 
 import numpy as np

@@ -143,9 +143,7 @@ def _flags(drop: str | None, drifted: float | None, since: str) -> Iterator[str]
 
 
 def _describe(measured: Comparison) -> str:
-    return (
-        f"{measured.fixed} fixes and {measured.broken} regressions on {measured.count} test photos"
-    )
+    return f"fixes: {measured.fixed}, regressions: {measured.broken} ({measured.count} test photos)"
 
 
 def _latest(output_dir: Path, nights: list[Night]) -> Night | None:

@@ -125,8 +125,8 @@ def _check_regression(measured: Comparison, tolerance: float, basis: str) -> Ite
     fall = (measured.broken - measured.fixed) / measured.count
     if fall > tolerance and p_value < SIGNIFICANCE:
         yield (
-            f"worse than the current model {basis}: {measured.broken} regressions and "
-            f"{measured.fixed} fixes on {measured.count} test photos"
+            f"worse than the current model {basis} (fixes: {measured.fixed}, regressions: "
+            f"{measured.broken}, {measured.count} test photos)"
         )
 
 

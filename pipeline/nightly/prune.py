@@ -60,7 +60,7 @@ def find(output_dir: Path, keep: int, now: float | None = None) -> list[Leftover
     shared_state.pull(output_dir)  # the history and the manifests say what is needed
     manifests = output_dir / "manifests"
     store.fetch([manifests / name for name in store.entries(manifests)])
-    # Two ways may lead to one path: the last one counts.
+    # A path may occur twice: the last entry counts.
     modified = dict(_unneeded(output_dir, keep, before, store))
     paths = [path for path, time_ in modified.items() if time_ < before]
     return [Leftover(path, store.size(path), store.address(path.parent)) for path in paths]

@@ -45,7 +45,7 @@ class PredefinedSplit:
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How to split: by the hash of the file name, or by predefined lists.
+    """The rule of the split: by the hash of the file name, or by predefined lists.
 
     Attributes:
         validation_percentage: share of the photos for validation, 0 to 100.
@@ -73,7 +73,7 @@ def hash_percentage(file_name: str) -> float:
     """Hash a file name to a percentage from 0 to 100, by the rule of TensorFlow's retrain.py.
 
     Everything from `_nohash_` on is ignored, so that all versions of a photo (`a_nohash_1.jpg`,
-    `a_nohash_2.jpg`) share a split. retrain.py hashed the whole path; we hash only the file name,
+    `a_nohash_2.jpg`) share a split. retrain.py hashed the full path; we hash only the file name,
     so that moving the folder does not change the split.
     """
     hashed = re.sub(r"_nohash_.*$", "", file_name)

@@ -70,9 +70,9 @@ class CheckContext:
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield index ranges of all photos and their vectors, float32 [rows, features]."""
         start = 0
-        whole = len(self.sample) == len(self.photos)
-        for vectors in (self.vectors,) if whole else self.read():
-            yield slice(start, start + len(vectors)), vectors if whole else to_float32(vectors)
+        complete = len(self.sample) == len(self.photos)
+        for vectors in (self.vectors,) if complete else self.read():
+            yield slice(start, start + len(vectors)), vectors if complete else to_float32(vectors)
             start += len(vectors)
 
     @cached_property

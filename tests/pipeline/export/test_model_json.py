@@ -1,4 +1,4 @@
-"""model.json: what a program is told of a model."""
+"""model.json: the facts about a model for programs."""
 
 import hashlib
 import json

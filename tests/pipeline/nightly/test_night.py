@@ -93,7 +93,7 @@ def test_new_photos_make_a_model_that_is_compared(nights: Nights, make_photo: Ph
         0,
     )
     assert second.drift is not None
-    assert second.reason == "0 fixes and 0 regressions on 16 test photos"
+    assert second.reason == "fixes: 0, regressions: 0 (16 test photos)"
 
 
 def test_swapped_labels_are_refused_and_the_old_model_stays(nights: Nights) -> None:

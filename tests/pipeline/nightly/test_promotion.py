@@ -93,8 +93,8 @@ def test_a_model_that_breaks_a_class_is_refused(tmp_path: Path) -> None:
     current = model(tmp_path, "m1", GOOD, TEST)
     new = model(tmp_path, "m2", says("aba"), TEST)
     objections = judge(new, current, TEST)
-    assert "with today's labels: 10 regressions and 0 fixes on 30 test photos" in objections[0]
-    assert "with the earlier labels: 10 regressions" in objections[1]
+    assert "with today's labels (fixes: 0, regressions: 10, 30 test photos)" in objections[0]
+    assert "with the earlier labels (fixes: 0, regressions: 10" in objections[1]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_labels_that_were_swapped_everywhere_do_not_pass(tmp_path: Path) -> None
     poisoned = Bottlenecks(TEST.vectors, poisoned.labels, TEST.paths, TEST.digests)
     new = model(tmp_path, "m2", says("bac"), poisoned)
     (objection,) = judge(new, current, poisoned)
-    assert "with the earlier labels: 20 regressions and 0 fixes on 30 test photos" in objection
+    assert "with the earlier labels (fixes: 0, regressions: 20, 30 test photos)" in objection
 
 
 def test_new_photos_in_the_wrong_folder_cannot_outvote_the_old_ones(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_new_photos_in_the_wrong_folder_cannot_outvote_the_old_ones(tmp_path: Pa
     )
     new = model(tmp_path, "m2", says("bbc"), both)
     (objection,) = judge(new, current, both)
-    assert "10 regressions and 0 fixes" in objection
+    assert "regressions: 10" in objection
 
 
 def names(out: Path) -> str:
