@@ -32,9 +32,13 @@ class Parity:
 
 
 def measure(
-    directory: Path, image_dir: Place, size: tuple[int, int], tensors: tuple[str, str]
+    directory: Path,
+    image_dir: Place,
+    size: tuple[int, int],
+    tensors: tuple[str, str],
+    max_photos: int = MAX_PHOTOS,
 ) -> dict[str, Parity]:
-    """Run each exported file of a model on its test photos, MAX_PHOTOS at most.
+    """Run each exported file of a model on its test photos.
 
     The evaluation uses stored vectors, possibly computed in bfloat16; the exported files start from
     the photos and compute in float32.
@@ -52,7 +56,7 @@ def measure(
         UserError: if a photo does not exist any more, or a runtime is not installed.
     """
     rows = pq.read_table(directory / "predictions.parquet").to_pandas()
-    rows = rows.sort_values("digest").head(MAX_PHOTOS)  # digests are in random order
+    rows = rows.sort_values("digest").head(max_photos)  # digests are in random order
     labels = (directory / "output_labels.txt").read_text(encoding="utf-8").split("\n")[:-1]
     classifiers = _files(directory, tensors)
     answers: dict[str, list[np.ndarray]] = {name: [] for name in classifiers}

@@ -32,7 +32,7 @@ from pipeline.progress import Progress, silent
 
 FORMAT_VERSION = 1  # raise it when the files change
 TOP = 5  # labels per photo
-JOURNAL_ROWS = 512  # photos per file of the journal, which a killed run may lose
+JOURNAL_ROWS = 512
 MAX_NAMED = 20  # unusable photos that the log lists individually
 
 SCHEMA = pa.schema(
@@ -95,7 +95,11 @@ def key(model: Path, photos: Sequence[Found]) -> str:
 
 
 def write(
-    model: Path, photos: Sequence[Found], directory: Path, progress: Progress = silent
+    model: Path,
+    photos: Sequence[Found],
+    directory: Path,
+    progress: Progress = silent,
+    journal_rows: int = JOURNAL_ROWS,
 ) -> PredictionCounts:
     """Write the predictions for all photos atomically.
 
@@ -104,6 +108,7 @@ def write(
         photos: the photos.
         directory: folder to create, named after `key`.
         progress: counts the photos.
+        journal_rows: photos per file of the journal, which a killed run may lose.
 
     Raises:
         UserError: if no photo is usable, or one disappears during the run. Completed rows are kept.
@@ -112,8 +117,8 @@ def write(
     journal.mkdir(parents=True, exist_ok=True)
     total = len(photos)
     chunks = {
-        journal / f"{start:09}.parquet": photos[start : start + JOURNAL_ROWS]
-        for start in range(0, total, JOURNAL_ROWS)
+        journal / f"{start:09}.parquet": photos[start : start + journal_rows]
+        for start in range(0, total, journal_rows)
     }
     done = sum(len(chunk) for file, chunk in chunks.items() if file.exists())
     progress(done, total, "photos")

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.progress import Progress, silent
 
-_BLOCK = 2048  # photos on each side of a product
+_BLOCK = 2048
 
 
 @dataclass(frozen=True)
@@ -25,26 +25,27 @@ class Nearest:
     similarity: np.ndarray
 
 
-def nearest(vectors: np.ndarray, progress: Progress = silent) -> Nearest:
+def nearest(vectors: np.ndarray, progress: Progress = silent, block_size: int = _BLOCK) -> Nearest:
     """Find each photo's nearest neighbour.
 
     Args:
         vectors: float32 [n, features], n at least 2.
         progress: counts the photos that are compared with all others.
+        block_size: photos on each side of a product.
     """
     n = len(vectors)
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
     similarity = np.full(n, -2, np.float32)
     index = np.zeros(n, np.int64)
-    for i in range(0, n, _BLOCK):
-        for j in range(i, n, _BLOCK):
-            block = unit[i : i + _BLOCK] @ unit[j : j + _BLOCK].T
+    for i in range(0, n, block_size):
+        for j in range(i, n, block_size):
+            block = unit[i : i + block_size] @ unit[j : j + block_size].T
             if i == j:
                 np.fill_diagonal(block, -2)
-            _improve(similarity[i : i + _BLOCK], index[i : i + _BLOCK], block, j)
+            _improve(similarity[i : i + block_size], index[i : i + block_size], block, j)
             if i != j:
-                _improve(similarity[j : j + _BLOCK], index[j : j + _BLOCK], block.T, i)
-        progress(min(i + _BLOCK, n), n, "photos compared with each other")
+                _improve(similarity[j : j + block_size], index[j : j + block_size], block.T, i)
+        progress(min(i + block_size, n), n, "photos compared with each other")
     return Nearest(index, similarity)
 
 

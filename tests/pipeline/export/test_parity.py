@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
 from pipeline.export import parity
 from pipeline.export.parity import Parity
@@ -43,12 +42,11 @@ def test_shares_are_of_the_truth_and_of_what_was_evaluated(
 
 
 def test_no_more_than_some_hundreds_are_asked_about(
-    colours: Path, make_photo: PhotoMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    colours: Path, make_photo: PhotoMaker, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(parity, "MAX_PHOTOS", 2)
     make_photo(tmp_path / "0.jpg", 0)
     exported = model(colours, tmp_path / "model", [("0.jpg", "red", "red")] * 5)
-    answers = parity.measure(exported, tmp_path, (8, 8), TENSORS)
+    answers = parity.measure(exported, tmp_path, (8, 8), TENSORS, max_photos=2)
     assert answers["saved_model"].photos == 2
 
 

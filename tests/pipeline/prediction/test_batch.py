@@ -106,7 +106,6 @@ def test_the_key_changes_with_the_photos_and_the_model(
 def test_a_run_that_was_stopped_goes_on_where_it_was(
     colours: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "JOURNAL_ROWS", 2)
     found = batch.find(str(photos))
 
     def stop(done: int, *_: object) -> None:
@@ -114,7 +113,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        batch.write(colours, found, tmp_path / "out/key", stop)
+        batch.write(colours, found, tmp_path / "out/key", stop, 2)
     assert not (tmp_path / "out/key").exists()
     asked = []
     load = runtimes.saved_model
@@ -125,7 +124,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
 
     monkeypatch.setattr(runtimes, "saved_model", counting)
     seen: list[int] = []
-    batch.write(colours, found, tmp_path / "out/key", lambda done, *_: seen.append(done))
+    batch.write(colours, found, tmp_path / "out/key", lambda done, *_: seen.append(done), 2)
     assert seen == [6, 8, 9]
     assert len(asked) == 2
     resumed = pd.read_parquet(tmp_path / "out/key/predictions.parquet")

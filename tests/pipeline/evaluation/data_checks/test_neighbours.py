@@ -7,13 +7,12 @@ from pipeline.evaluation.data_checks import neighbours
 
 
 @pytest.mark.parametrize("block", [7, 50, 64])
-def test_blocks_find_what_the_whole_matrix_has(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr(neighbours, "_BLOCK", block)
+def test_blocks_find_what_the_whole_matrix_has(block: int) -> None:
     vectors = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = unit @ unit.T
     np.fill_diagonal(cosines, -2)
-    found = neighbours.nearest(vectors)
+    found = neighbours.nearest(vectors, block_size=block)
     assert found.index.tolist() == cosines.argmax(1).tolist()
     assert found.similarity == pytest.approx(cosines.max(1), abs=1e-5)
 
