@@ -63,14 +63,14 @@ def luigid() -> Iterator[str]:
 
 def run(image_dir: Path, out: Path, processes: int, command: list[str], *options: str) -> float:
     """Return the seconds that `count` equal processes take for the bottlenecks."""
-    given = ["--image-dir", image_dir, "--output-dir", out, *options]
+    arguments = ["--image-dir", image_dir, "--output-dir", out, *options]
     for task in ("SplitDataset", "PrepareModule"):
-        chosen = given[:4] if task == "SplitDataset" else given[2:4]
+        chosen = arguments[:4] if task == "SplitDataset" else arguments[2:4]
         first = [BIN / "luigi", "--module", "tasks", task, *chosen]
         subprocess.run(list(map(str, first)), check=True, capture_output=True)
     shutil.rmtree(out / "bottlenecks", ignore_errors=True)
     start = time.perf_counter()
-    words = list(map(str, [*command, "ComputeBottlenecks", *given]))
+    words = list(map(str, [*command, "ComputeBottlenecks", *arguments]))
     with tempfile.TemporaryFile() as log:
         at_work = [subprocess.Popen(words, stdout=log, stderr=log) for _ in range(processes)]
         codes = [process.wait() for process in at_work]
@@ -166,8 +166,8 @@ def tasks(count: int) -> dict[str, float]:
     added = time.process_time() - start
     start = time.process_time()
     for _ in range(20):
-        given = scheduler.get_work(worker="w", current_tasks=[])
-        scheduler.add_task(worker="w", task_id=given["task_id"], status="DONE")
+        work = scheduler.get_work(worker="w", current_tasks=[])
+        scheduler.add_task(worker="w", task_id=work["task_id"], status="DONE")
     gave = time.process_time() - start
     return {
         "tasks": count,

@@ -1,7 +1,8 @@
 """Size, accuracy and speed of each exported file: `make bench-export`.
 
-Runs the pipeline on the given photos (default: generated ones), exports without and with all
-optional files, each in a new process, and classifies one photo and batches of 32 with each file.
+Runs the pipeline on the photos of --image-dir (default: generated ones), exports without and with
+all optional files, each in a new process, and classifies one photo and batches of 32 photos with
+each file.
 """
 
 import argparse
@@ -34,8 +35,8 @@ def run(task: str, image_dir: Path, out: Path, *more: str) -> float:
     luigi = str(Path(sys.executable).with_name("luigi"))
     options = ["--image-dir", str(image_dir), "--output-dir", str(out), *more]
     command = [luigi, "--module", "tasks", task, *options]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    found = re.findall(rf"{task} took ([\d.]+) s", said)
+    log = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    found = re.findall(rf"{task} took ([\d.]+) s", log)
     return float(found[-1])
 
 
@@ -73,10 +74,10 @@ def load(model: Path, name: str) -> Classifier:
     if name == "saved_model":
         return runtimes.saved_model(path)
     if name == "output_graph.pb":
-        (given,), (wanted,) = (
+        (input_name,), (output_name,) = (
             model_json.read(model)["frozen_graph"][k] for k in ("inputs", "outputs")
         )
-        return runtimes.frozen_graph(path, given, wanted)
+        return runtimes.frozen_graph(path, input_name, output_name)
     return runtimes.tflite(path) if name.endswith(".tflite") else runtimes.onnx(path)
 
 
@@ -116,8 +117,8 @@ def main() -> None:
         everything = run("ExportModel", image_dir, out, *ALL)
         model = (out / "current").resolve()
         some = [Path(found.path) for found in discovery.list_folder(image_dir)][:BATCH]
-        given = model_json.read(model)["input"]
-        (part, *_) = extraction.decode(some, given["height"], given["width"])
+        spec = model_json.read(model)["input"]
+        (part, *_) = extraction.decode(some, spec["height"], spec["width"])
         answers = model_json.parity_results(model)
         print("| file | MB | top-1 | parity | 1 photo, ms | 32 photos, ms |")
         print("|---|---|---|---|---|---|")

@@ -46,7 +46,7 @@ def original_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Tests change the copy in `photo_dir`, never these.
     """
-    directory = tmp_path_factory.mktemp("photos")
+    directory = tmp_path_factory.mktemp("original") / "photos"  # with the usual permissions
     for hue, label in enumerate(["green leaf", "red_rose"]):
         for seed in range(24):
             write_photo(directory / label / f"{seed}.jpg", hue, seed)
@@ -146,7 +146,7 @@ def objects(s3_proxy: tuple[Objects, str], monkeypatch: pytest.MonkeyPatch) -> O
     for name, value in s3.environment(url).items():
         monkeypatch.setenv(name, value)
     bucket.empty()
-    bucket.asked.clear()
+    bucket.requests.clear()
     bucket.faults.clear()
     return bucket
 

@@ -252,10 +252,10 @@ def test_an_interrupted_run_says_how_to_go_on(
         assert run.poll() is None
         time.sleep(0.02)
     run.send_signal(signal.SIGINT)
-    _, said = run.communicate()
+    _, output = run.communicate()
     assert run.returncode != 0
-    assert "Interrupted. Finished work is kept" in said
-    assert "Traceback" not in said
+    assert "Interrupted. Finished work is kept" in output
+    assert "Traceback" not in output
 
 
 def test_a_killed_run_loses_little_and_ends_as_an_uninterrupted_one(

@@ -68,14 +68,14 @@ class Fortnight:
         )
 
     def end(self, run: "subprocess.Popen[str]") -> int:
-        _, said = run.communicate(timeout=300)
-        self.computed += sum(map(int, re.findall(r"Bottlenecks: (\d+) computed", said)))
-        self.said = said
+        _, output = run.communicate(timeout=300)
+        self.computed += sum(map(int, re.findall(r"Bottlenecks: (\d+) computed", output)))
+        self.output = output
         return run.returncode
 
     def night(self, date: int, code: int = 0) -> history.Night:
         """A night without a mishap; its row."""
-        assert self.end(self.start(date)) == code, self.said
+        assert self.end(self.start(date)) == code, self.output
         night = history.nights(self.out)[-1]
         assert night.date == f"2026-11-{date:02}"
         self.remember()
@@ -207,7 +207,7 @@ def _thirteen_nights(f: Fortnight) -> None:
     f.luigid.stop(kill=True)
     time.sleep(1)
     f.luigid.start()
-    assert f.end(run) == 0, f.said
+    assert f.end(run) == 0, f.output
     f.remember()
     f.night(9)
 
@@ -230,7 +230,7 @@ def _thirteen_nights(f: Fortnight) -> None:
         assert run.poll() is None
         time.sleep(0.05)
     assert f.end(f.start(13)) == 10
-    assert f.end(run) == 0, f.said
+    assert f.end(run) == 0, f.output
     f.remember()
     photo = next((f.photos / "blue").iterdir())
     assert load(f.out, photo) == "blue"

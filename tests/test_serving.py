@@ -55,12 +55,14 @@ def test_a_rest_request_is_answered(colours: Path, photos: list[bytes]) -> None:
     instances = [{"image_bytes": {"b64": base64.b64encode(p).decode()}} for p in photos]
     body = json.loads(json.dumps({"signature_name": "serving_default", "instances": instances}))
     sent = [base64.b64decode(row["image_bytes"]["b64"]) for row in body["instances"]]
-    given = signature(colours, body["signature_name"])(image_bytes=tf.constant(sent))
-    assert {int(values.shape[0]) for values in given.values()} == {len(photos)}  # rows, as REST
+    answers = signature(colours, body["signature_name"])(image_bytes=tf.constant(sent))
+    assert {int(values.shape[0]) for values in answers.values()} == {len(photos)}  # rows, as REST
     # Outputs whose names do not end in _bytes go into JSON as text.
     rows = [
         {"classes": [c.decode() for c in classes], "scores": scores.tolist()}
-        for classes, scores in zip(given["classes"].numpy(), given["scores"].numpy(), strict=True)
+        for classes, scores in zip(
+            answers["classes"].numpy(), answers["scores"].numpy(), strict=True
+        )
     ]
     answered = json.loads(json.dumps({"predictions": rows}))["predictions"]
     assert [row["classes"][0] for row in answered] == ["red", "", "blue"]

@@ -48,7 +48,7 @@ def test_nights_on_two_machines_are_one_history(
     assert current
     assert current.name == second.model
     assert (out / "history.html").exists()
-    assert objects.asked
+    assert objects.requests
 
 
 def test_a_store_without_its_library_says_what_to_install(
@@ -67,8 +67,8 @@ def test_a_store_without_its_library_says_what_to_install(
         text=True,
     )
     assert done.returncode != 0
-    (said,) = (line for line in done.stderr.splitlines() if "s3fs" in line)
-    assert "needs a library for s3:// addresses; install it (pip install s3fs)" in said
+    (error,) = (line for line in done.stderr.splitlines() if "s3fs" in line)
+    assert "needs a library for s3:// addresses; install it (pip install s3fs)" in error
     assert "Traceback" not in done.stderr
 
 

@@ -1,4 +1,4 @@
-"""A real browser for tests: Chromium without a window, driven by a script."""
+"""Headless Chromium, controlled by Selenium."""
 
 import shutil
 import tempfile
@@ -24,7 +24,7 @@ _FLAGS = (
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """A fresh selenium driver; the test is skipped where Chromium is missing."""
+    """Start Chromium and yield its driver; skip the test if Chromium is not installed."""
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not browser or not driver:
         pytest.skip("Chromium is missing: apt-get install chromium chromium-driver")
@@ -36,14 +36,14 @@ def chromium() -> Iterator[Any]:
     with tempfile.TemporaryDirectory() as profile:
         for flag in (*_FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)
-        found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+        browser_driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
         try:
-            yield found
+            yield browser_driver
         finally:
-            found.quit()
+            browser_driver.quit()
 
 
 def resize(driver: Any, width: int, height: int) -> None:
-    """Give the page so many pixels, also fewer than a window can have."""
+    """Set the size of the page in pixels, which may be smaller than any window."""
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)

@@ -1,4 +1,4 @@
-"""Run the project as people do: the `luigi` command, luigid, and single tasks."""
+"""Run the `luigi` command, luigid, and tasks."""
 
 import os
 import socket
@@ -11,24 +11,22 @@ from pathlib import Path
 from luigi import Task, build
 
 ROOT = Path(__file__).parents[2]
-
-
 BIN = Path(sys.executable).parent
 
 
 def environment() -> dict[str, str]:
-    """The environment without what points Luigi to another configuration."""
+    """Return the environment without variables that select another Luigi configuration."""
     return {k: v for k, v in os.environ.items() if not k.startswith("LUIGI")}
 
 
 def luigi(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Run the `luigi` command as people do."""
+    """Run the `luigi` command as a process of its own."""
     command = [BIN / "luigi", "--module", "tasks", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True)
 
 
 class Luigid:
-    """A luigid on a free port of this machine, started and stopped as one likes."""
+    """A luigid on a free local port, which tests start and stop."""
 
     def __init__(self, directory: Path) -> None:
         with socket.socket() as free:
@@ -38,7 +36,7 @@ class Luigid:
         self.directory = directory
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start luigid and wait until it answers."""
         command = [BIN / "luigid", "--address", "127.0.0.1", "--port", str(self.port)]
         with (self.directory / "log").open("a") as log:
             self.process = subprocess.Popen(
@@ -54,7 +52,7 @@ class Luigid:
         raise AssertionError("luigid does not answer")
 
     def stop(self, kill: bool = False) -> None:
-        """Stop it, so that it keeps what it knows, or kill it, so that it does not."""
+        """Stop luigid, which then saves its state, or kill it, which loses the state."""
         if kill:
             self.process.kill()
         else:
@@ -63,5 +61,5 @@ class Luigid:
 
 
 def run(task: Task) -> None:
-    """Run a task and all that it requires."""
+    """Run a task and its requirements in this process."""
     assert build([task], local_scheduler=True, log_level="INFO", no_lock=True)

@@ -1,4 +1,4 @@
-"""An S3 server on loopback, moto's, in its own process, behind a proxy that counts and fails."""
+"""Moto's S3 server in a process of its own, behind a proxy that records and fails requests."""
 
 import http.client
 import os
@@ -20,40 +20,40 @@ import fsspec
 
 from tests.support.processes import results
 
-# Moto looks for a signature, not at it.
+# Moto requires a signature, but does not check it.
 _SIGNED = "AWS4-HMAC-SHA256 Credential=testing/20260101/us-east-1/s3/aws4_request"
 
 
 @dataclass
 class Fault:
-    """What becomes of some requests.
+    """A failure of some requests.
 
     Attributes:
-        of: pattern of the requests, such as `GET .*/1.jpg`.
-        kind: status of the answer; or `reset`, `stall`, `half`, `drip` (a byte every now and then).
-        times: how many of them.
+        pattern: regular expression of the requests, such as `GET .*/1.jpg`.
+        kind: HTTP status; or `reset`, `stall`, `half` (of the body), `drip` (a byte every 0.2 s).
+        times: number of requests that fail.
     """
 
-    of: str
+    pattern: str
     kind: int | str
     times: int = 1_000_000
 
 
 class Objects:
-    """A bucket, what was asked of it, and what shall go wrong."""
+    """A bucket, the requests that it received, and the faults to inject."""
 
     def __init__(self, server: str) -> None:
         self.server = server
         self.url = "s3://bucket"
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.faults: list[Fault] = []
 
     def put(self, key: str, content: bytes) -> None:
-        """Write an object, past the proxy."""
+        """Write an object without going through the proxy."""
         self._send("PUT", f"/bucket/{quote(key)}", content)
 
     def put_folder(self, folder: Path, prefix: str) -> str:
-        """Write all files of a folder; returns their URL."""
+        """Write all files of a folder, and return its URL."""
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 self.put(f"{prefix}/{path.relative_to(folder)}", path.read_bytes())
@@ -68,7 +68,7 @@ class Objects:
 
     def fault(self, request: str) -> int | str | None:
         for fault in self.faults:
-            if fault.times > 0 and re.fullmatch(fault.of, request):
+            if fault.times > 0 and re.fullmatch(fault.pattern, request):
                 fault.times -= 1
                 return fault.kind
         return None
@@ -81,13 +81,13 @@ class Objects:
 
 @contextmanager
 def moto(directory: Path) -> Iterator[str]:
-    """Moto's server in a process of its own."""
+    """Start moto's server, and yield its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    settings = os.environ | {"MOTO_S3_DEFAULT_MAX_KEYS": "100"}  # a page of a listing
+    settings = os.environ | {"MOTO_S3_DEFAULT_MAX_KEYS": "100"}  # per page of a listing
     with (directory / "moto.log").open("w") as log:
         process = subprocess.Popen(command, env=settings, stdout=log, stderr=log)
         try:
@@ -105,7 +105,7 @@ def moto(directory: Path) -> Iterator[str]:
 
 @contextmanager
 def proxy(server: str) -> Iterator[tuple[Objects, str]]:
-    """A proxy in front of the server: gives what counts and fails, and the address."""
+    """Start a proxy in front of the server; yield the bucket and the URL of the proxy."""
     host = server.removeprefix("http://")
 
     class Handler(BaseHTTPRequestHandler):
@@ -113,7 +113,7 @@ def proxy(server: str) -> Iterator[tuple[Objects, str]]:
 
         def answer(self) -> None:
             request = f"{self.command} {self.path}"
-            objects.asked.append(request)
+            objects.requests.append(request)
             fault = objects.fault(request)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if fault == "stall":
@@ -151,13 +151,13 @@ def proxy(server: str) -> Iterator[tuple[Objects, str]]:
                 self.wfile.write(content)
 
         def handle(self) -> None:
-            with suppress(OSError):  # who asked has given up
+            with suppress(OSError):  # the client has disconnected
                 super().handle()
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer  # noqa: N815
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     stopped = threading.Event()
     front = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -174,24 +174,22 @@ def proxy(server: str) -> Iterator[tuple[Objects, str]]:
 
 
 def environment(url: str) -> dict[str, str]:
-    """What tells the libraries of S3 where to ask, and that they may."""
+    """Return environment variables with the URL and the credentials for S3 libraries."""
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    given = dict.fromkeys(names, "testing") | {"AWS_DEFAULT_REGION": "us-east-1"}
-    return {**given, "AWS_ENDPOINT_URL": url, "no_proxy": "127.0.0.1"}
+    credentials = dict.fromkeys(names, "testing") | {"AWS_DEFAULT_REGION": "us-east-1"}
+    return {**credentials, "AWS_ENDPOINT_URL": url, "no_proxy": "127.0.0.1"}
 
 
 URL = "s3://bucket/out"
 
 
-# What is each machine's own, and what only a store needs.
+# Files that each machine has for itself, and files that only an object store needs.
 LOCAL = ("current", "serving", "timings.jsonl", "in-use.lock", "promotion.lock")
-
-
 STORED = (".probe", "current.json")
 
 
 def stored(directory: Path) -> dict[str, str]:
-    """What is in the store, but for what only a store needs."""
+    """Download the output folder; return its `results` without the files that only S3 needs."""
     store = fsspec.filesystem("s3", use_listings_cache=False, skip_instance_cache=True)
     store.get("bucket/out", str(directory), recursive=True)
     return {

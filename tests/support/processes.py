@@ -1,4 +1,4 @@
-"""The pipeline in a process of its own, and what it leaves behind."""
+"""Run the pipeline as a process, and compare the files that it writes."""
 
 import hashlib
 import json
@@ -18,28 +18,38 @@ import pandas as pd
 from tests.support.commands import BIN, ROOT, environment
 from tests.support.photos import PhotoMaker
 
-TIMEOUT_S = 300  # of one run; it takes some seconds on a quiet machine
+TIMEOUT_S = 300  # per run, which takes some seconds on an idle machine
 
 
 @dataclass
 class Pipeline:
-    """`luigi ExportModel` on some photos, with the tiny module, as a process of its own."""
+    """`luigi ExportModel` with a module and photos, as a process of its own."""
 
     image_dir: Path
     module: Path
     log: Path
 
     def command(self, out: Path, *options: object) -> list[str]:
-        given = ("--image-dir", self.image_dir, "--tfhub-module", self.module, "--output-dir", out)
-        words = [BIN / "luigi", "--module", "tasks", "ExportModel", *given, *options]
+        arguments = (
+            "--image-dir",
+            self.image_dir,
+            "--tfhub-module",
+            self.module,
+            "--output-dir",
+            out,
+        )
+        words = [BIN / "luigi", "--module", "tasks", "ExportModel", *arguments, *options]
         return [str(word) for word in words]
 
     def start(
         self, out: Path, *options: object, before: Callable[[], None] | None = None
     ) -> "subprocess.Popen[str]":
-        """Start it in a process group of its own; what it says goes to `self.log`.
+        """Start the command in a process group of its own, with its output in `self.log`.
 
-        `before` is called in the new process, to set its limits.
+        Args:
+            out: output folder.
+            options: further options of the command.
+            before: called in the new process, to set its limits.
         """
         with self.log.open("w") as log:
             return subprocess.Popen(
@@ -56,27 +66,27 @@ class Pipeline:
     def run(
         self, out: Path, *options: object, before: Callable[[], None] | None = None
     ) -> "subprocess.CompletedProcess[str]":
-        """Run it to its end."""
+        """Run the command until it ends."""
         process = self.start(out, *options, before=before)
         try:
             process.wait(TIMEOUT_S)
         finally:
             kill(process)
-        return subprocess.CompletedProcess(process.args, process.returncode, "", self.said())
+        return subprocess.CompletedProcess(process.args, process.returncode, "", self.output())
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text()
 
 
 def kill(process: "subprocess.Popen[str]") -> None:
-    """Kill -9, with all that it started."""
+    """Send SIGKILL to a process and its children."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def add_night(image_dir: Path, make_photo: PhotoMaker) -> None:
-    """What a day brings: a photo replaced, one deleted, and a new class larger than a journal."""
+    """Replace a photo, delete one, and add a class that is larger than a journal file."""
     make_photo(image_dir / "red_rose/3.jpg", 2, 99)
     (image_dir / "green leaf/5.jpg").unlink()
     for seed in range(300):
@@ -84,7 +94,7 @@ def add_night(image_dir: Path, make_photo: PhotoMaker) -> None:
 
 
 def fresh(out: Path, before: Path | None) -> Path:
-    """An output folder: an empty one, or as the last night left it."""
+    """Make the output folder a copy of `before`, or remove it."""
     shutil.rmtree(out, ignore_errors=True)
     if before:
         shutil.copytree(before, out, symlinks=True)
@@ -92,10 +102,10 @@ def fresh(out: Path, before: Path | None) -> Path:
 
 
 def results(out: Path) -> dict[str, str]:
-    """Everything that a run leaves: the path of each file, and a digest of what has to be equal.
+    """Return the relative path of each file of a run, with a digest of its comparable content.
 
-    Tables are digested by their rows, models by their head, labels and predictions. Other files,
-    whose bytes may hold times or an order of no meaning, count by their being there.
+    Of tables, the rows are compared; of models, the head, labels and predictions. Other files may
+    contain times or an arbitrary order, so only their presence is compared.
     """
     files = (path for path in sorted(out.rglob("*")) if path.is_file() or path.is_symlink())
     kept = (path for path in files if path.parent.name != "partial")
@@ -116,7 +126,7 @@ def _digest(path: Path) -> str:
         return hashlib.sha256(content).hexdigest()
     if path.name == "evaluation.json":
         figures = json.loads(path.read_text())
-        del figures["run"]  # when it ran, and for how long
+        del figures["run"]  # date and duration
         return hashlib.sha256(json.dumps(figures).encode()).hexdigest()
     if path.name == "output_labels.txt":
         return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -124,17 +134,17 @@ def _digest(path: Path) -> str:
 
 
 def temporaries(out: Path) -> list[str]:
-    """What is left of unfinished work: nothing, after a run that succeeded."""
+    """Return the temporary files; a successful run leaves none."""
     return sorted(str(path.relative_to(out)) for path in out.rglob("*.tmp"))
 
 
 def journals(out: Path) -> list[Path]:
-    """Vectors that a run kept in case it would be killed; the next one that computes clears up."""
+    """Return the journal files, which the next run that computes vectors deletes."""
     return list(out.glob("bottlenecks/*/partial/*"))
 
 
 class Watch:
-    """Reads `current` over and over, as a server would that may start at any moment."""
+    """Read `current` repeatedly, like a server that may start at any moment."""
 
     def __init__(self, out: Path) -> None:
         self.out, self.reads, self.failures = out, 0, list[str]()
@@ -169,6 +179,6 @@ class Watch:
 
 
 def table(title: str, head: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
-    """Print what happened as Markdown, for docs/reliability.md."""
+    """Print a Markdown table for docs/reliability.md."""
     lines = [head, tuple("---" for _ in head), *rows]
     print(f"\n{title}\n", *("| " + " | ".join(map(str, row)) + " |" for row in lines), sep="\n")

@@ -1,9 +1,9 @@
-"""Work on a real Ray cluster of two nodes on this machine, one of which is killed.
+"""Compute vectors on a local Ray cluster of two nodes, one of which is killed.
 
     python -m tests.support.ray_cluster <pickled Store> <pickled options of ComputeBottlenecks>
 
-prints what became of it. Ray listens on all addresses, so it gets a network of its own, in which
-there is nothing but loopback.
+prints the outcome as JSON. Ray listens on all addresses, so it runs in a network namespace with
+only the loopback interface.
 """
 
 import json
@@ -26,7 +26,7 @@ ALONE = ["unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up &
 
 
 def available() -> bool:
-    """Whether this machine lets us have a network of our own."""
+    """Return whether a network namespace can be created."""
     try:
         return subprocess.run([*ALONE, "true"], capture_output=True).returncode == 0
     except FileNotFoundError:
@@ -34,13 +34,13 @@ def available() -> bool:
 
 
 def run(*command: object, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run Python in such a network."""
-    given = {**environment(), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "of-the-tests"}
-    given["RAY_worker_niceness"] = "0"  # else other work on the machine starves them
+    """Run Python in a network namespace of its own."""
+    settings = {**environment(), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "of-the-tests"}
+    settings["RAY_worker_niceness"] = "0"  # or other processes slow the workers down
     return subprocess.run(
         [*ALONE, sys.executable, *map(str, command)],
         cwd=ROOT,
-        env=given | variables,
+        env=settings | variables,
         capture_output=True,
         text=True,
     )
@@ -69,10 +69,10 @@ def main(store: Store, options: dict[str, object]) -> None:
     alive = sum(node["Alive"] for node in ray.nodes())
     task = ComputeBottlenecks(**options, engine="ray")
     built = luigi.build([task], local_scheduler=True, no_lock=True)
-    found = {"killed_at": killed_at, "alive": alive, "counts": asdict(counts), "built": built}
+    outcome = {"killed_at": killed_at, "alive": alive, "counts": asdict(counts), "built": built}
     ray.shutdown()
     cluster.shutdown()
-    print(json.dumps(found))
+    print(json.dumps(outcome))
 
 
 if __name__ == "__main__":

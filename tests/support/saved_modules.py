@@ -1,4 +1,4 @@
-"""Modules that tests make, in the formats that people have."""
+"""Modules in the formats that users have."""
 
 import tarfile
 from collections.abc import Callable
@@ -18,12 +18,12 @@ def tf1_module(
 ) -> Path:
     """Save a module in the TensorFlow 1 Hub format: graphs with no tag and with the tag `train`.
 
-    It gives the mean colours times its weights, [1, 2, 3, 4] a colour, and so 4 features.
+    Its 4 features are the mean colors multiplied by the weights [1, 2, 3, 4] per color.
 
     Args:
-        size: of the images that its signatures take.
-        signatures: from name to what they give for the images; `default` alone if not given.
-        stated: height and width in its ImageModuleInfo.
+        size: shape of the images that the signatures take.
+        signatures: functions from features to outputs, by name; by default, only `default`.
+        stated: height and width in the ImageModuleInfo.
     """
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
@@ -54,7 +54,7 @@ def tf1_module(
 
 
 def _image_module_info(height: int, width: int) -> bytes:
-    """A ModuleAttachment with an ImageModuleInfo, as protobuf writes them."""
+    """Serialize a ModuleAttachment with an ImageModuleInfo."""
     numbers = b"".join(
         bytes([8 * field, n & 127 | 128, n >> 7]) for field, n in ((1, height), (2, width))
     )
@@ -64,7 +64,7 @@ def _image_module_info(height: int, width: int) -> bytes:
 
 
 def packed(directory: Path, file: Path) -> Path:
-    """A module's folder as the archive that a hub serves: its root is the module."""
+    """Pack a module as the archive that a hub serves, with the module as its root."""
     with tarfile.open(file, "w:gz") as tar:
         tar.add(directory, ".")
     return file

@@ -1,4 +1,4 @@
-"""Shards of the vectors that a store lacks."""
+"""Shards of the missing vectors of a Store."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ SIZE = 10
 
 
 def divide(store: Store, shard_size: int = SIZE) -> Path:
-    """Divide what the store lacks; the shards' folder."""
+    """Divide the missing vectors into shards, and return the folder of the shards."""
     store.summary()
     rows = manifest.read(store.path / "manifest.parquet")
     usable = rows[rows["status"] == "ok"]
@@ -20,6 +20,6 @@ def divide(store: Store, shard_size: int = SIZE) -> Path:
 
 
 def left(directory: Path) -> list[int]:
-    """The numbers of the shards that are not done."""
+    """Return the numbers of the unfinished shards."""
     lists = sorted(shards.todo(directory).glob("*.parquet"))
     return [int(listed.stem) for listed in lists if not (directory / listed.name).exists()]

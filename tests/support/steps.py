@@ -1,4 +1,4 @@
-"""The pipeline in this process, and which of its steps had work to do."""
+"""Run the pipeline in this process, and report which steps had work to do."""
 
 import logging
 from typing import Any
@@ -10,13 +10,11 @@ from tasks import ExportModel, split_dataset
 from tasks.messages import logger
 
 STEPS = ["CheckData", "ComputeBottlenecks", "EvaluateModel", "ExportModel", "TrainHead"]
-
-
 ALL = [*STEPS, "PrepareModule", "SplitDataset"]
 
 
 class Pipeline:
-    """Runs the pipeline, each time as a new process would, and tells which steps had work."""
+    """Runs the pipeline as a new process would, and returns the steps that had work."""
 
     task_class: type[luigi.Task] = ExportModel
 

@@ -1,4 +1,4 @@
-"""Photos with their bottlenecks, and what later steps make of them."""
+"""Photos with their bottlenecks, and the results of later steps."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from pipeline.photos.split import SplitRule
 
 
 def write_figures(trained: Head, test: BottleneckSource, directory: Path) -> None:
-    """What later steps read of an evaluation, without its page."""
+    """Write the files of an evaluation that later steps read, without its page."""
     figures, predictions = metrics.evaluate(trained, test)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "evaluation.json").write_text(json.dumps(asdict(figures)))
@@ -32,9 +32,9 @@ def write_figures(trained: Head, test: BottleneckSource, directory: Path) -> Non
 
 @dataclass
 class Store:
-    """A folder of photos with its store, run as often as one likes."""
+    """A folder of photos with its bottleneck cache."""
 
-    image_dir: Any  # a path, or a place in a store
+    image_dir: Any  # a local path, or one on an object store
     recipe: Recipe
     path: Path
     rule: SplitRule = field(default_factory=SplitRule)
@@ -61,7 +61,7 @@ class Store:
         return reader.concat(list(self.part(split).batches()))
 
     def evaluate(self, validation: str = "testing") -> Source:
-        """Train a head and measure it: what a model is exported from."""
+        """Train and evaluate a head, and return the source of an export."""
         trained = training.train(*(self.part(part).labelled for part in ("training", validation)))
         softmax_head.write(*trained, self.path / "head")
         figures, predictions = metrics.evaluate(trained[0], self.part("testing"))
@@ -79,7 +79,7 @@ class Store:
 def points(
     n: int, classes: int, seed: int, features: int = 20, noise: float = 2.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy points around a centre for each class, on features of very different scales."""
+    """Return noisy points around one center per class, on features of very different scales."""
     generator = np.random.default_rng(seed)
     centres = np.random.default_rng(1).normal(size=(classes, features))
     numbers = generator.integers(0, classes, n)
@@ -89,7 +89,7 @@ def points(
 
 
 def saved(directory: Path, content: str = "") -> Path:
-    """A model's folder, as far as promoting it looks at it."""
+    """Write the files of a model that a promotion reads."""
     (directory / "saved_model/variables").mkdir(parents=True, exist_ok=True)
     (directory / "saved_model/saved_model.pb").write_text(content)
     (directory / "saved_model/variables/variables.index").write_text(content)

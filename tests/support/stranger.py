@@ -1,8 +1,8 @@
-"""What somebody does who has a model's folder and not our code. Run by test_stranger.py with -I.
+"""Use a model's folder without the code of this project. Run by test_stranger.py with -I.
 
     python -I stranger.py MODEL PHOTO ...
 
-prints, as JSON, the best label that each file gives for each photo.
+prints as JSON, for each file of the model, the best label of each photo.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Tar shards, made as people make them."""
+"""Tar files with photos."""
 
 import io
 import tarfile
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def pack(files: dict[str, bytes], *more: tarfile.TarInfo) -> bytes:
-    """A tar file of so many files, in order, and of what has no content."""
+    """Return a tar file with files, in order, followed by members without content."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w", errors="surrogateescape") as archive:
         for name, data in files.items():
@@ -19,7 +19,7 @@ def pack(files: dict[str, bytes], *more: tarfile.TarInfo) -> bytes:
 
 
 def pack_folder(folder: Path, target: Path, shards: int = 1) -> Path:
-    """All files of a folder in so many shards, `0.tar` and so on, in a folder of their own."""
+    """Pack all files of a folder into tar files, `0.tar` and so on, in the folder `target`."""
     files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
     target.mkdir(parents=True, exist_ok=True)
     each = -(-len(files) // shards)

@@ -1,4 +1,4 @@
-"""A web server on loopback, for whatever is fetched: prompt or slow, whole or breaking off."""
+"""A local web server for downloads that are slow, incomplete or redirected."""
 
 import re
 import threading
@@ -10,18 +10,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Page:
-    """What the server gives.
+    """A response of the server.
 
     Attributes:
-        content: the body.
-        status: of the answer.
-        location: where to go instead.
-        query: what must be asked for; without it, people get a page to look at.
-        etag: names this content; a part of it is given only to who asks for the same.
-        ranges: whether parts are given at all.
-        length: whether the size is told.
-        breaks: after how many bytes the first, second ... transfers break off.
-        stalls: after how many bytes nothing comes any more.
+        content: body.
+        status: HTTP status.
+        location: target of a redirect.
+        query: query that returns the content; other requests get an HTML page.
+        etag: ETag; a range is served only if the If-Range header matches it.
+        ranges: whether range requests are supported.
+        length: whether Content-Length is sent.
+        breaks: number of bytes after which the first, second, ... transfer is cut off.
+        stalls: number of bytes after which nothing is sent any more.
     """
 
     content: bytes = b""
@@ -36,12 +36,12 @@ class Page:
 
 
 class Web:
-    """The server's pages by their path, and what it was asked for."""
+    """The pages of the server by path, and the requests that it received."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.pages: dict[str, Page] = {}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.ranges: list[str] = []
 
     def put(self, path: str, page: Page | bytes) -> str:
@@ -55,7 +55,7 @@ def serve() -> Iterator[Web]:
         def do_GET(self) -> None:
             path, _, query = self.path.partition("?")
             wanted = self.headers.get("Range", "")
-            web.asked.append(self.path)
+            web.requests.append(self.path)
             web.ranges.append(wanted)
             page = web.pages.get(path, Page(b"<html>not found</html>", 404))
             if page.query and query != page.query:
@@ -91,7 +91,7 @@ def serve() -> Iterator[Web]:
             return int(match[1]) if match and page.ranges and same else 0
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     stopped = threading.Event()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

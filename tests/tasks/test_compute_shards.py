@@ -33,7 +33,7 @@ class Bottlenecks(Pipeline):
         parts = sorted(Path(target.path) for target in self.task.output())
         return pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
 
-    def said(self, begin: str) -> list[str]:
+    def lines_starting(self, begin: str) -> list[str]:
         return sorted(line for line in self.lines if line.startswith(begin))
 
 
@@ -48,20 +48,20 @@ def pipeline(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> Iterator[Bot
 def test_few_photos_are_not_divided(pipeline: Bottlenecks) -> None:
     ran = pipeline.run(shard_size=48)
     assert ran == ["ComputeBottlenecks", "PrepareModule", "SplitDataset"]
-    assert pipeline.said("Bottlenecks: ") == ["Bottlenecks: 48 computed, 0 reused"]
+    assert pipeline.lines_starting("Bottlenecks: ") == ["Bottlenecks: 48 computed, 0 reused"]
 
 
 def test_divided_or_not_the_rows_are_the_same(pipeline: Bottlenecks, tmp_path: Path) -> None:
     ran = pipeline.run()
     divided = pipeline.rows()
     assert [name for name in ran if name == "ComputeShard"] == ["ComputeShard"] * 3
-    assert pipeline.said("Vectors: ") == ["Vectors: 48 to compute, in 3 shards"]
-    assert [line.split(". ")[1] for line in pipeline.said("Shard ")] == [
+    assert pipeline.lines_starting("Vectors: ") == ["Vectors: 48 to compute, in 3 shards"]
+    assert [line.split(". ")[1] for line in pipeline.lines_starting("Shard ")] == [
         "Bottlenecks: 20 computed, 0 reused",
         "Bottlenecks: 20 computed, 0 reused",
         "Bottlenecks: 8 computed, 0 reused",
     ]
-    assert pipeline.said("Bottlenecks: ") == ["Bottlenecks: 0 computed, 48 reused"]
+    assert pipeline.lines_starting("Bottlenecks: ") == ["Bottlenecks: 0 computed, 48 reused"]
     assert list(tmp_path.glob("out/bottlenecks/*/shards/*")) == []
     pipeline.run(shard_size=100, output_dir=tmp_path / "whole")
     pd.testing.assert_frame_equal(pipeline.rows(), divided)
@@ -79,7 +79,7 @@ def test_lists_of_photos_that_were_touched_since_are_made_anew(
     for photo in pipeline.options["image_dir"].glob("*/*"):
         os.utime(photo, (1, 1))
     pipeline.run()
-    assert pipeline.said("Vectors: ") == ["Vectors: 24 to compute, in 2 shards"]
+    assert pipeline.lines_starting("Vectors: ") == ["Vectors: 24 to compute, in 2 shards"]
     assert len(pipeline.rows()) == 48
 
 
@@ -105,7 +105,7 @@ def test_only_what_is_new_is_divided(pipeline: Bottlenecks, make_photo: PhotoMak
         make_photo(pipeline.options["image_dir"] / "red_rose" / f"{seed}.jpg", 1, seed)
     ran = pipeline.run()
     assert ran == ["ComputeBottlenecks", "ComputeShard", "PlanShards", "SplitDataset"]
-    assert pipeline.said("Vectors: ") == ["Vectors: 3 to compute, in 1 shards"]
+    assert pipeline.lines_starting("Vectors: ") == ["Vectors: 3 to compute, in 1 shards"]
 
 
 def test_a_lost_class_is_divided_anew(pipeline: Bottlenecks, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_lost_class_is_divided_anew(pipeline: Bottlenecks, tmp_path: Path) -> 
     (lost,) = tmp_path.glob("out/bottlenecks/*/red*")
     shutil.rmtree(lost)
     assert pipeline.run() == ["ComputeBottlenecks", *["ComputeShard"] * 2, "PlanShards"]
-    assert pipeline.said("Vectors: ") == ["Vectors: 24 to compute, in 2 shards"]
+    assert pipeline.lines_starting("Vectors: ") == ["Vectors: 24 to compute, in 2 shards"]
 
 
 def test_a_damaged_file_is_named_when_the_work_is_divided(
@@ -124,8 +124,8 @@ def test_a_damaged_file_is_named_when_the_work_is_divided(
     (part,) = tmp_path.glob("out/bottlenecks/*/red*/part-00000.parquet")
     os.truncate(part, part.stat().st_size // 2)
     pipeline.run()
-    assert pipeline.said("Vectors: ") == ["Vectors: 25 to compute, in 2 shards"]
-    assert pipeline.said("Deleted corrupt file ") == [
+    assert pipeline.lines_starting("Vectors: ") == ["Vectors: 25 to compute, in 2 shards"]
+    assert pipeline.lines_starting("Deleted corrupt file ") == [
         f"Deleted corrupt file {part}; its missing vectors will be recomputed"
     ]
 
@@ -140,5 +140,5 @@ def test_classes_are_put_together_as_many_at_a_time_as_memory_allows(
 ) -> None:
     monkeypatch.setattr(compute_bottlenecks, "GROUP_PHOTOS", 24)
     pipeline.run()
-    assert pipeline.said("Bottlenecks: ") == ["Bottlenecks: 0 computed, 24 reused"] * 2
+    assert pipeline.lines_starting("Bottlenecks: ") == ["Bottlenecks: 0 computed, 24 reused"] * 2
     assert len(pipeline.rows()) == 48

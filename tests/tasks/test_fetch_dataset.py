@@ -60,7 +60,7 @@ def test_food101_is_fetched_once_and_split_as_its_makers_did(
     assert sorted(tested) == sorted(expected)
     again = ExportModel(dataset="food101", output_dir="out", tfhub_module=str(tiny_module), l2=0.5)
     assert luigi.build([again], local_scheduler=True, no_lock=True)
-    assert web.asked == ["/food101.tgz"]
+    assert web.requests == ["/food101.tgz"]
 
 
 def test_flower_photos_are_split_by_their_names(

@@ -23,11 +23,13 @@ class Terminal(io.StringIO):
 
 
 def task() -> Any:
-    said: list[tuple[str, int]] = []
+    shown_messages: list[tuple[str, int]] = []
     return SimpleNamespace(
-        said=said,
-        set_status_message=lambda text: said.append((text, -1)),
-        set_progress_percentage=lambda percent: said.append((said.pop()[0], percent)),
+        shown_messages=shown_messages,
+        set_status_message=lambda text: shown_messages.append((text, -1)),
+        set_progress_percentage=lambda percent: shown_messages.append(
+            (shown_messages.pop()[0], percent)
+        ),
     )
 
 
@@ -53,8 +55,8 @@ def test_an_error_of_ours_keeps_its_traceback() -> None:
 
 @pytest.mark.parametrize("in_complete", [False, True])
 def test_a_file_that_may_not_be_read_is_named(in_complete: bool) -> None:
-    said = "Failed to open local file '/out/part.parquet'. Detail: [errno 13] Permission denied"
-    error = PermissionError(errno.EACCES, said)
+    detail = "Failed to open local file '/out/part.parquet'. Detail: [errno 13] Permission denied"
+    error = PermissionError(errno.EACCES, detail)
     text = (
         f"Will not run X due to error in complete() method:\nTraceback:\nPermissionError: {error}"
     )
@@ -91,11 +93,11 @@ def test_a_scheduler_that_does_not_answer_is_shown_with_the_remedy() -> None:
 
 
 def test_luigid_is_told_the_percentage_and_what_is_going_on() -> None:
-    told = task()
-    report = Reporter(told)
+    status = task()
+    report = Reporter(status)
     report(0, 200, "photos processed by the module")
     report(200, 200, "photos processed by the module")
-    (first, _), (last, percent) = told.said
+    (first, _), (last, percent) = status.shown_messages
     assert first == "0 of 200 photos processed by the module"
     assert last.startswith("200 of 200 photos processed by the module, ")
     assert "a second" in last
@@ -105,12 +107,12 @@ def test_luigid_is_told_the_percentage_and_what_is_going_on() -> None:
 def test_luigid_is_not_told_more_than_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(messages.time, "monotonic", lambda: clock[0])
-    told = task()
-    report = Reporter(told)
+    status = task()
+    report = Reporter(status)
     for done in range(31):
         clock[0] = done / 10
         report(done, 1000, "photos")
-    assert [text.split()[0] for text, _ in told.said] == ["0", "10", "20", "30"]
+    assert [text.split()[0] for text, _ in status.shown_messages] == ["0", "10", "20", "30"]
 
 
 def test_a_log_gets_a_line_now_and_then(

@@ -85,8 +85,8 @@ class Site:
 
     def run(self, *options: object) -> tuple[int, str]:
         process = self.start(*options)
-        _, said = process.communicate(timeout=300)
-        return process.returncode, said
+        _, output = process.communicate(timeout=300)
+        return process.returncode, output
 
     def outcomes(self) -> list[str]:
         return [night.outcome for night in history.nights(self.out)]
@@ -100,12 +100,12 @@ def texts(mails: Any) -> list[tuple[str, str]]:
 
 def test_a_night_ends_well_and_nobody_is_mailed(site: Site, mails: Any) -> None:
     site.configure(mails.port)
-    code, said = site.run("--date", "2026-11-01")
-    assert code == 0, said
-    assert said.splitlines()[-1] == "2026-11-01: promoted (the first model)"
-    code, said = site.run("--date", "2026-11-01")
+    code, output = site.run("--date", "2026-11-01")
+    assert code == 0, output
+    assert output.splitlines()[-1] == "2026-11-01: promoted (the first model)"
+    code, output = site.run("--date", "2026-11-01")
     assert code == 0
-    assert said.splitlines()[-1].startswith("Nothing to do. 2026-11-01: promoted")
+    assert output.splitlines()[-1].startswith("Nothing to do. 2026-11-01: promoted")
     assert (site.out / "history.html").exists()
     assert mails.received == []
 
@@ -116,15 +116,15 @@ def test_a_refused_model_is_mailed_with_the_reason(
     site.run("--date", "2026-11-01")
     site.configure(mails.port)
     mislabel()
-    code, said = site.run("--date", "2026-11-02", "--assert-accuracy-at-least", 1)
-    assert code == 3, said
+    code, output = site.run("--date", "2026-11-02", "--assert-accuracy-at-least", 1)
+    assert code == 3, output
     ((subject, text),) = texts(mails)
     assert subject == "Retrain 2026-11-02: refused"
     assert "is below assert_accuracy_at_least" in text
     assert "2026-11-01" in text
     assert mails.received[0]["To"] == "owner@example.org"
     assert site.outcomes() == ["promoted", "refused"]
-    code, said = site.run("--date", "2026-11-02", "--assert-accuracy-at-least", 1)
+    code, output = site.run("--date", "2026-11-02", "--assert-accuracy-at-least", 1)
     assert code == 3
     assert len(mails.received) == 1
 
@@ -134,9 +134,9 @@ def test_a_mistake_is_not_retried_and_has_an_exit_code_of_its_own(
 ) -> None:
     site.configure(mails.port)
     photo_dir.rename(photo_dir.with_name("elsewhere"))
-    code, said = site.run("--date", "2026-11-01")
+    code, output = site.run("--date", "2026-11-01")
     assert code == 2
-    assert "Trying again" not in said
+    assert "Trying again" not in output
     assert site.outcomes() == ["failed"]
     ((subject, text),) = texts(mails)
     assert subject == "Retrain 2026-11-01: failed"
@@ -147,10 +147,10 @@ def test_a_failed_stage_is_retried_so_often_and_mailed_once(site: Site, mails: A
     site.configure(mails.port)
     site.out.mkdir()
     (site.out / "manifests").write_text("a file where a folder has to be")
-    code, said = site.run("--date", "2026-11-01", "--retries", 2)
+    code, output = site.run("--date", "2026-11-01", "--retries", 2)
     assert code == 30
-    assert said.count("Failed: SplitDataset: ") == 3
-    assert "Trying again in 0 s (retry 2 of 2)" in said
+    assert output.count("Failed: SplitDataset: ") == 3
+    assert "Trying again in 0 s (retry 2 of 2)" in output
     ((_, text),) = texts(mails)
     assert "Exit code 30" in text
     (night,) = history.nights(site.out)
@@ -168,9 +168,9 @@ def test_a_damaged_file_does_not_cost_the_night(
     content[vector.data_page_offset + vector.total_compressed_size // 2] ^= 1
     part.write_bytes(content)
     make_photo(photo_dir / "green leaf/new.jpg", 0, 100)
-    code, said = site.run("--date", "2026-11-02", "--retries", 1)
-    assert f"deleted {part}, which was damaged" in said
-    assert code == 0, said
+    code, output = site.run("--date", "2026-11-02", "--retries", 1)
+    assert f"deleted {part}, which was damaged" in output
+    assert code == 0, output
     assert site.outcomes()[0] == "promoted"
     assert len(site.outcomes()) == 2
 
@@ -178,18 +178,18 @@ def test_a_damaged_file_does_not_cost_the_night(
 def test_a_mail_server_that_is_away_stops_nothing(site: Site, photo_dir: Path) -> None:
     site.configure(free_port())
     photo_dir.rename(photo_dir.with_name("elsewhere"))
-    code, said = site.run("--date", "2026-11-01")
+    code, output = site.run("--date", "2026-11-01")
     assert code == 2
-    assert "Not able to connect to smtp server" in said
+    assert "Not able to connect to smtp server" in output
 
 
 def test_without_a_scheduler_the_run_fails_and_says_why(site: Site) -> None:
     settings = SETTINGS.replace("[core]\n", "[core]\nrpc-retry-wait = 0\n")
     (site.directory / "luigi.cfg").write_text(settings)
     url = f"http://127.0.0.1:{free_port()}"
-    code, said = site.run("--date", "2026-11-01", "--retries", 0, "--scheduler-url", url)
+    code, output = site.run("--date", "2026-11-01", "--retries", 0, "--scheduler-url", url)
     assert code == 40
-    assert "the scheduler does not answer; start it with make luigid" in said
+    assert "the scheduler does not answer; start it with make luigid" in output
     assert site.outcomes() == ["failed"]
 
 
@@ -201,10 +201,10 @@ def test_without_a_scheduler_the_run_fails_and_says_why(site: Site) -> None:
     ],
 )
 def test_a_wrong_option_is_one_line(site: Site, option: str, value: object, reason: str) -> None:
-    code, said = site.run(option, value)
+    code, output = site.run(option, value)
     assert code == 2
-    assert "Traceback" not in said
-    assert reason in said
+    assert "Traceback" not in output
+    assert reason in output
 
 
 def test_of_two_runs_at_once_one_works_and_the_other_leaves(site: Site) -> None:
@@ -212,11 +212,11 @@ def test_of_two_runs_at_once_one_works_and_the_other_leaves(site: Site) -> None:
     while not (site.out / locks.NIGHTLY).exists():
         time.sleep(0.02)
     time.sleep(0.2)
-    code, said = site.run("--date", "2026-11-01")
+    code, output = site.run("--date", "2026-11-01")
     assert code == 10
-    assert said.strip() == f"Another nightly run is active on {site.out}; exiting"
-    _, said = first.communicate(timeout=300)
-    assert first.returncode == 0, said
+    assert output.strip() == f"Another nightly run is active on {site.out}; exiting"
+    _, output = first.communicate(timeout=300)
+    assert first.returncode == 0, output
     assert site.outcomes() == ["promoted"]
 
 
@@ -228,9 +228,9 @@ def test_a_process_that_dies_is_started_again(site: Site) -> None:
         time.sleep(0.02)
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGKILL)
-    _, said = run.communicate(timeout=300)
-    assert "Failed: killed by SIGKILL" in said
-    assert run.returncode == 0, said
+    _, output = run.communicate(timeout=300)
+    assert "Failed: killed by SIGKILL" in output
+    assert run.returncode == 0, output
     assert site.outcomes() == ["promoted"]
 
 

@@ -24,9 +24,11 @@ class Nightly(Pipeline):
 
 @pytest.fixture
 def pipeline(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> Iterator[Nightly]:
-    given = Nightly(image_dir=photo_dir, tfhub_module=str(tiny_module), output_dir=tmp_path / "out")
-    assert {"ExportModel", "NightlyRetrain"} <= set(given.run(date=FIRST))
-    yield given
+    nightly = Nightly(
+        image_dir=photo_dir, tfhub_module=str(tiny_module), output_dir=tmp_path / "out"
+    )
+    assert {"ExportModel", "NightlyRetrain"} <= set(nightly.run(date=FIRST))
+    yield nightly
 
 
 def nights(pipeline: Nightly) -> list[tuple[str, str]]:

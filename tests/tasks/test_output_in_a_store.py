@@ -47,7 +47,7 @@ def test_a_store_holds_what_a_local_run_makes(
     }
     assert Machine(options, tmp_path / "here").run() == sorted(ALL)
     assert stored(tmp_path / "stored") == expected
-    assert any("PUT" in request for request in objects.asked)
+    assert any("PUT" in request for request in objects.requests)
 
 
 @pytest.mark.slow
@@ -57,17 +57,17 @@ def test_a_fresh_machine_finds_everything_done(
     here = Machine(options, tmp_path / "here")
     here.run()
     there = Machine(options, tmp_path / "there")
-    objects.asked.clear()
+    objects.requests.clear()
     assert there.run() == []
-    listings = [request for request in objects.asked if "list-type" in request]
+    listings = [request for request in objects.requests if "list-type" in request]
     assert len(listings) == 3  # of manifests, modules and models
-    assert not any(request.startswith("PUT") for request in objects.asked)
+    assert not any(request.startswith("PUT") for request in objects.requests)
     assert not list(there.out.glob("bottlenecks/*"))  # not needed, not fetched
     assert there.current == here.current
     assert (there.out / "serving/1/saved_model.pb").exists()
-    objects.asked.clear()
+    objects.requests.clear()
     assert there.run() == []
-    assert len(objects.asked) == 5
+    assert len(objects.requests) == 5
 
     # Another head: the vectors are fetched, and none is computed.
     third = Machine(options, tmp_path / "third")
@@ -90,7 +90,7 @@ def test_a_fresh_machine_computes_only_what_is_new(
     assert "Bottlenecks: 1 computed, 48 reused" in there.lines
     assert here.run() == []
     assert here.current == there.current
-    assert objects.asked
+    assert objects.requests
 
 
 @pytest.mark.slow
@@ -102,9 +102,9 @@ def test_a_run_that_could_not_upload_is_taken_up(
     with pytest.raises(AssertionError):
         here.run()
     assert any("TrainHead took" in line for line in here.lines)
-    (said,) = (line for line in here.lines if "/heads/" in line)
-    assert said.startswith("output_dir: s3://bucket/out/heads/")
-    assert said.endswith("run again: finished work is kept")
+    (line,) = (line for line in here.lines if "/heads/" in line)
+    assert line.startswith("output_dir: s3://bucket/out/heads/")
+    assert line.endswith("run again: finished work is kept")
     objects.faults = []
     assert here.run() == ["EvaluateModel", "ExportModel"]  # CheckData as well, had it been ready
 
@@ -117,12 +117,11 @@ def test_a_store_that_is_silent_stops_a_run_at_once(
     here = Machine(options, tmp_path / "here")
     with pytest.raises(AssertionError):
         here.run()
-    said = [line for line in here.lines if "output_dir" in line]
-    (line,) = said
+    (line,) = (line for line in here.lines if "output_dir" in line)
     assert line.startswith("output_dir: s3://bucket/out/manifests: ")
     assert "\n" not in line
     assert not any("took" in line for line in here.lines)
-    assert len(objects.asked) == object_store.ATTEMPTS
+    assert len(objects.requests) == object_store.ATTEMPTS
 
 
 @pytest.mark.slow

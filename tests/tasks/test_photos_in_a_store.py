@@ -24,10 +24,10 @@ LISTING = r"GET /bucket\?list-type=2.*"
 
 def reads(objects: Objects) -> list[str]:
     """What was read since the last call; everything else was one listing."""
-    asked = [request for request in objects.asked if not re.fullmatch(LISTING, request)]
-    assert len(objects.asked) - len(asked) == 1
-    objects.asked.clear()
-    return asked
+    requests = [request for request in objects.requests if not re.fullmatch(LISTING, request)]
+    assert len(objects.requests) - len(requests) == 1
+    objects.requests.clear()
+    return requests
 
 
 def tables(out: Path) -> dict[str, pd.DataFrame]:
@@ -91,9 +91,9 @@ def test_every_step_works_on_a_bucket(
     options |= {"image_dir": url, "tflite": "int8", "group_duplicates": True}
     pipeline = Pipeline(**options)
     assert pipeline.run() == sorted(ALL)
-    told = "\n".join(pipeline.lines)
-    assert "/no label.jpg: has no label in its tar file; see docs/stores.md" in told
-    assert "more.tar:4096:0/(the rest): the tar file is truncated here; copy it again" in told
+    output = "\n".join(pipeline.lines)
+    assert "/no label.jpg: has no label in its tar file; see docs/stores.md" in output
+    assert "more.tar:4096:0/(the rest): the tar file is truncated here; copy it again" in output
     report = pipeline.task.output().path
     assert "data:image/jpeg;base64" in Path(report, "report.html").read_text()
     predicting = Pipeline(output_dir=options["output_dir"], images=str(url))
@@ -112,7 +112,7 @@ def test_tasks_of_a_bucket_are_told_apart_and_written_down(objects: Objects) -> 
     assert again.image_dir == task.image_dir == places.parse("s3://bucket/photos")
     assert again.task_id == task.task_id != ExportModel(image_dir="s3://bucket/other").task_id
     assert task.requires() == []
-    assert objects.asked == []
+    assert objects.requests == []
 
 
 @pytest.mark.slow
@@ -132,9 +132,9 @@ def test_an_inspection_that_breaks_off_goes_on_in_the_next_run(
         pipeline.run()
     assert "s3://bucket/photos/red_rose/2.jpg cannot be read in 5 attempts: " in caplog.text
     objects.faults.clear()
-    objects.asked.clear()
+    objects.requests.clear()
     assert pipeline.run() == ["ComputeBottlenecks", "SplitDataset"]
-    assert len([request for request in objects.asked if "green" in request]) == 24  # for vectors
+    assert len([request for request in objects.requests if "green" in request]) == 24  # for vectors
     assert len(list((options["output_dir"] / "manifests").iterdir())) == 1
 
 
@@ -170,7 +170,7 @@ def test_the_vectors_of_a_shard_take_one_request(
     packed = pack_folder(photo_dir, tmp_path / "packed", 4)
     there = replace(store, image_dir=places.parse(objects.put_folder(packed, "packed")))
     assert there.run().computed == 48
-    assert len(objects.asked) == 1 + 4 + 4  # the listing, a look at each shard, and its vectors
+    assert len(objects.requests) == 1 + 4 + 4  # the listing, a look at each shard, and its vectors
 
 
 @pytest.mark.slow

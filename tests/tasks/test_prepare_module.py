@@ -52,10 +52,10 @@ def test_a_module_from_a_hub_is_fetched_in_its_step_and_written_down(
     module = shutil.copytree(tiny_module, tmp_path / "module")
     handle = put(web, module)
     assert PrepareModule(tfhub_module=handle, output_dir=tmp_path / "out").complete() is False
-    assert web.asked == []
+    assert web.requests == []
     assert "PrepareModule" in run(tfhub_module=handle)
     assert run(tfhub_module=handle) == []
-    assert len(web.asked) == 1
+    assert len(web.requests) == 1
     (beside,) = tmp_path.glob("cache/*.json")
     (written,) = tmp_path.glob("out/modules/quarters-*.json")
     known = json.loads(written.read_text())

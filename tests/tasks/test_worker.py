@@ -29,7 +29,7 @@ class Worker:
                 command, cwd=ROOT, env=environment(), stdout=file, stderr=file
             )
 
-    def said(self, pattern: str) -> list[str]:
+    def log_matches(self, pattern: str) -> list[str]:
         return re.findall(pattern, self.log.read_text())
 
 
@@ -49,11 +49,17 @@ def test_four_workers_divide_the_work_and_end_as_one(
         Worker(log / str(number), "ExportModel", luigid.url, shard_size=4, **options)
         for number in range(4)
     ]
-    assert [worker.process.wait(240) for worker in workers] == [0, 0, 0, 0], workers[0].said(".*")
-    computed = [worker.said(r"Shard (\d+)\. Bottlenecks: (\d+) computed") for worker in workers]
-    shards = sorted(int(number) for of in computed for number, _ in of)
+    assert [worker.process.wait(240) for worker in workers] == [0, 0, 0, 0], workers[0].log_matches(
+        ".*"
+    )
+    computed = [
+        worker.log_matches(r"Shard (\d+)\. Bottlenecks: (\d+) computed") for worker in workers
+    ]
+    shards = sorted(int(number) for worker_shards in computed for number, _ in worker_shards)
     assert shards == list(range(12))  # each once
-    assert sum(int(count) for of in computed for _, count in of) == 48  # no photo twice
+    assert (
+        sum(int(count) for worker_shards in computed for _, count in worker_shards) == 48
+    )  # no photo twice
     assert sum(map(bool, computed)) > 1
     run(ExportModel(**{**options, "output_dir": tmp_path / "alone"}))
     pd.testing.assert_frame_equal(rows(options["output_dir"]), rows(tmp_path / "alone"))
@@ -72,25 +78,25 @@ def test_the_work_of_a_worker_that_dies_is_taken_over(
     luigid.start()
     quick = {"worker_max_keep_alive_idle_duration": "3 seconds", "shard_size": 1}
     one = Worker(tmp_path / "1", "ComputeBottlenecks", luigid.url, **options, **quick)
-    while not one.said("Shard "):
-        assert one.process.poll() is None, one.said(".*")
+    while not one.log_matches("Shard "):
+        assert one.process.poll() is None, one.log_matches(".*")
         time.sleep(0.01)
     one.process.kill()
     one.process.wait()
     two = Worker(tmp_path / "2", "ComputeBottlenecks", luigid.url, **options, **quick)
-    assert two.process.wait(240) == 0, two.said(".*")
-    done = [int(n) for worker in (one, two) for n in worker.said(r"Shard (\d+)\. ")]
-    assert len(one.said("Shard ")) < 48
+    assert two.process.wait(240) == 0, two.log_matches(".*")
+    done = [int(n) for worker in (one, two) for n in worker.log_matches(r"Shard (\d+)\. ")]
+    assert len(one.log_matches("Shard ")) < 48
     assert set(done) == set(range(48))
     assert len(rows(options["output_dir"])) == 48
 
 
 def test_what_fails_again_and_again_ends_the_worker(luigid: Luigid, tmp_path: Path) -> None:
     out, nowhere = tmp_path / "out", tmp_path / "nowhere"
-    given = {"image_dir": nowhere, "output_dir": out}
+    options = {"image_dir": nowhere, "output_dir": out}
     quick = {"worker_max_keep_alive_idle_duration": "1 second"}
-    worker = Worker(tmp_path / "log", "SplitDataset", luigid.url, **given, **quick)
+    worker = Worker(tmp_path / "log", "SplitDataset", luigid.url, **options, **quick)
     assert worker.process.wait(60) == 30
-    assert worker.said("Failed 3 of 3 times")
-    assert worker.said(f"image_dir: there is no folder {nowhere}")
-    assert not worker.said("Traceback")
+    assert worker.log_matches("Failed 3 of 3 times")
+    assert worker.log_matches(f"image_dir: there is no folder {nowhere}")
+    assert not worker.log_matches("Traceback")

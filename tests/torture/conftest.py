@@ -1,4 +1,4 @@
-"""The whole pipeline under hard conditions: what it is started with, and what came out of it."""
+"""Fixtures of the tests under adverse conditions."""
 
 from pathlib import Path
 
@@ -9,5 +9,5 @@ from tests.support.processes import Pipeline
 
 @pytest.fixture
 def pipeline(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> Pipeline:
-    """Two classes of 24 photos."""
+    """Return a pipeline on two classes of 24 photos."""
     return Pipeline(photo_dir, tiny_module, tmp_path / "log")

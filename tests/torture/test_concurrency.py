@@ -57,9 +57,9 @@ def together(
             kill(process)
 
 
-def said(pipelines: list[Pipeline]) -> str:
+def output(pipelines: list[Pipeline]) -> str:
     """What all said: no traceback, and nothing that another one tidied up is called damaged."""
-    text = "\n".join(pipeline.said() for pipeline in pipelines)
+    text = "\n".join(pipeline.output() for pipeline in pipelines)
     assert "Traceback" not in text, text
     assert "amaged and deleted" not in text, text
     return text
@@ -108,7 +108,7 @@ def test_four_workers_lead_where_one_does_and_tensorflow_is_not_forked(
             time.sleep(0.05)
     finally:
         kill(process)
-    assert process.returncode == 0, pipeline.said()
+    assert process.returncode == 0, pipeline.output()
     assert (parent, forked) == (False, True)
     assert results(tmp_path / "four") == results(tmp_path / "one")
     assert temporaries(tmp_path / "four") == []
@@ -126,7 +126,7 @@ def test_three_workers_on_one_luigid_do_each_step_once(
         assert rounds < 10
         codes, rounds = together(three, out, *[options] * 3), rounds + 1
         assert set(codes) <= LEAVES
-        steps.update(line.split()[1] for line in said(three).splitlines() if " took " in line)
+        steps.update(line.split()[1] for line in output(three).splitlines() if " took " in line)
     print(f"\nThree workers on one luigid: complete in round {rounds}, {dict(steps)}")
     assert set(steps.values()) == {1}
     assert results(out) == results(tmp_path / "one")
@@ -153,7 +153,7 @@ def test_what_a_killed_worker_had_is_given_to_another(
     assert pipeline.run(tmp_path / "one").returncode == 0
     out, options = tmp_path / "out", ("--scheduler-url", scheduler.url)
     process = pipeline.start(out, *options)
-    while "PrepareModule took" not in pipeline.said():
+    while "PrepareModule took" not in pipeline.output():
         time.sleep(0.05)
     kill(process)
     start, code = time.monotonic(), None
@@ -186,8 +186,8 @@ def two_at_offsets(
         offset = generator.random() * (0.2 if number % 4 < 2 else seconds)
         two = several(pipeline, 2)
         with Watch(out) as watch:
-            assert together(two, out, (), (), offset=offset) == [0, 0], said(two)
-        said(two)
+            assert together(two, out, (), (), offset=offset) == [0, 0], output(two)
+        output(two)
         assert results(out) == results(alone[last])
         assert temporaries(out) == []
         assert watch.failures == []
@@ -218,8 +218,8 @@ def test_two_pipelines_with_other_settings_agree_on_the_current_model(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
     out, two = tmp_path / "out", several(pipeline, 2)
-    assert together(two, out, ("--l2", 0.1), ("--l2", 0.01)) == [0, 0], said(two)
-    said(two)
+    assert together(two, out, ("--l2", 0.1), ("--l2", 0.01)) == [0, 0], output(two)
+    output(two)
     models = sorted(out.glob("models/*"))
     assert len(models) == 2
     assert (out / "current").resolve() == out / "models" / history.promotions(out)[-1].model
@@ -243,7 +243,7 @@ def test_pruning_beside_a_run_disturbs_it_in_nothing(
             codes[luigi("PruneRuns", "--output-dir", out, "--delete", "--keep", 1).returncode] += 1
     finally:
         kill(process)
-    assert process.returncode == 0, pipeline.said()
+    assert process.returncode == 0, pipeline.output()
     assert set(codes) <= {0, 30}
     print(f"\nPruned beside a run: {codes[0]} times, refused {codes[30]} times")
     assert pipeline.run(out).returncode == 0

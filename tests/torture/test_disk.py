@@ -45,12 +45,12 @@ def remount(disk: Path, options: str) -> bool:
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
-def refused(code: int, said: str, *reasons: str) -> bool:
+def refused(code: int, output: str, *reasons: str) -> bool:
     """Whether the machine refused something, which was then said in one line a step."""
-    assert code in (0, 30), said
+    assert code in (0, 30), output
     if code:
-        assert "Traceback" not in said, said
-        errors = [line for line in said.splitlines() if line.startswith("ERROR: ")]
+        assert "Traceback" not in output, output
+        errors = [line for line in output.splitlines() if line.startswith("ERROR: ")]
         assert errors
         for line in errors:
             assert any(reason in line for reason in reasons), line
@@ -112,7 +112,7 @@ def test_a_disk_that_fills_up_or_turns_read_only_at_any_moment(
             process.wait(TIMEOUT_S)
         finally:
             kill(process)
-        failed = refused(process.returncode, pipeline.said(), FULL, READ_ONLY)
+        failed = refused(process.returncode, pipeline.output(), FULL, READ_ONLY)
         assert remount(small_disk, "rw,size=50m")
         (small_disk / "other").unlink(missing_ok=True)
         again = pipeline.run(out)

@@ -58,7 +58,7 @@ class Kills:
                 steps += [(name, now - start) for name in done[len(steps) :]]
                 start = now
             time.sleep(0.01)
-        assert process.returncode == 0, self.pipeline.said()
+        assert process.returncode == 0, self.pipeline.output()
         return Undisturbed(before, results(out), [*steps, ("the end", 0.2)])
 
     def trial(self, number: int, expected: Undisturbed) -> None:
@@ -85,7 +85,7 @@ class Kills:
 
     def done(self) -> list[str]:
         """The steps that have said that they are done."""
-        return re.findall(r"^INFO: (\w+) took ", self.pipeline.said(), re.MULTILINE)
+        return re.findall(r"^INFO: (\w+) took ", self.pipeline.output(), re.MULTILINE)
 
     def _await_step(
         self, process: "subprocess.Popen[str]", steps: list[tuple[str, float]], number: int

@@ -22,8 +22,8 @@ def attempt(pipeline: Pipeline, out: Path, kind: int, limit: int) -> str:
     again = pipeline.run(out)
     assert again.returncode == 0, again.stderr
     assert temporaries(out) == []
-    said = {code: f"one line, exit code {code}" for code in REFUSED} | {0: "completes"}
-    return said.get(tried.returncode, "aborted")
+    output = {code: f"one line, exit code {code}" for code in REFUSED} | {0: "completes"}
+    return output.get(tried.returncode, "aborted")
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ def complete(kind: str) -> list[str]:
 
 
 def await_request(objects: Objects, text: str, process: "subprocess.Popen[str]") -> None:
-    while not any(request.startswith("PUT") and text in request for request in objects.asked):
+    while not any(request.startswith("PUT") and text in request for request in objects.requests):
         time.sleep(0.02)
         assert process.poll() is None
 
@@ -31,22 +31,22 @@ def test_uploads_that_are_killed_are_ended_by_the_next_run(
     pipeline = Pipeline(photo_dir, tiny_module, tmp_path / "log")
     place = [Path(URL), "--work-dir", tmp_path / "work"]
     command = [URL if word == str(place[0]) else word for word in pipeline.command(*place)]
-    said = []
+    output = []
     for kind, file in (("bottlenecks", "part-00000.parquet"), ("models", "saved_model.pb")):
         objects.faults = [Fault(f"PUT .*/{kind}/.*{file}", "stall")]
-        objects.asked.clear()
+        objects.requests.clear()
         with (tmp_path / "log").open("w") as log:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=environment(), stderr=log, start_new_session=True, text=True
             )
         await_request(objects, file, process)
         kill(process)
-        said.append(pipeline.said())
+        output.append(pipeline.output())
         assert complete(kind) == []
     objects.faults = []
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    computed = [text.count("48 computed, 0 reused") for text in (*said, done.stderr)]
+    computed = [text.count("48 computed, 0 reused") for text in (*output, done.stderr)]
     assert computed == [1, 0, 0]
     assert "TrainHead took" not in done.stderr
 

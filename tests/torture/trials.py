@@ -282,8 +282,8 @@ def _run(store: Store, *options: object, settings: str = "") -> str:
     here = store.path / "here"
     here.mkdir()
     (here / "luigi.cfg").write_text(f"[core]\nlocal_scheduler = true\n{settings}")
-    given = ("--image-dir", store.image_dir, "--output-dir", here / "out")
-    done = luigi("SplitDataset", *given, *options, cwd=here)
+    arguments = ("--image-dir", store.image_dir, "--output-dir", here / "out")
+    done = luigi("SplitDataset", *arguments, *options, cwd=here)
     assert "Traceback" not in done.stderr
     return ("" if list(here.glob("out/manifests/*")) else "the run stops: ") + done.stderr
 
@@ -310,15 +310,15 @@ def _(store: Store, _make_photo: PhotoMaker) -> str:
 
 @trial("option unknown to Luigi")
 def _(store: Store, _make_photo: PhotoMaker) -> str:
-    said = _run(store, settings="[worker]\nkeep_alvie = true\n")
+    output = _run(store, settings="[worker]\nkeep_alvie = true\n")
     return (
         "reported, and ignored"
-        if "'keep_alvie' with value 'true' that is not consumed" in said
-        else said
+        if "'keep_alvie' with value 'true' that is not consumed" in output
+        else output
     )
 
 
 @trial("section unknown to Luigi and this project")
 def _(store: Store, _make_photo: PhotoMaker) -> str:
-    said = _run(store, settings="[weather]\nrain = true\n")
-    return "reported, and ignored" if "ignoring unknown section [weather]" in said else said
+    output = _run(store, settings="[weather]\nrain = true\n")
+    return "reported, and ignored" if "ignoring unknown section [weather]" in output else output

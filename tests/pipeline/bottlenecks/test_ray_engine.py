@@ -40,11 +40,11 @@ def test_a_node_that_dies_costs_no_row_and_the_rows_are_those_of_local_work(
     local = store.frame()
     store.path = tmp_path / "ray"
     store.path.mkdir()
-    given = []
+    pickles = []
     for name, what in {"store": store, "options": {**options, "precision": "float32"}}.items():
-        given.append(tmp_path / f"{name}.pickle")
-        given[-1].write_bytes(pickle.dumps(what))
-    done = ray_cluster.run("-m", "tests.support.ray_cluster", *given)
+        pickles.append(tmp_path / f"{name}.pickle")
+        pickles[-1].write_bytes(pickle.dumps(what))
+    done = ray_cluster.run("-m", "tests.support.ray_cluster", *pickles)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     at, total = found["killed_at"]

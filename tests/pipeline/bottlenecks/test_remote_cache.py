@@ -77,9 +77,9 @@ def test_only_what_nobody_has_is_computed(
 def test_what_is_here_is_not_looked_for(machine: Callable[[], Machine], objects: Objects) -> None:
     here = machine()
     here.work()
-    objects.asked.clear()
+    objects.requests.clear()
     assert here.fetched() == []
-    assert [request.rpartition("/")[2] for request in objects.asked] == ["rejected.json"]
+    assert [request.rpartition("/")[2] for request in objects.requests] == ["rejected.json"]
 
 
 def test_a_photo_that_moved_is_looked_for_in_no_more_classes_than_it_saves(
@@ -93,9 +93,9 @@ def test_a_photo_that_moved_is_looked_for_in_no_more_classes_than_it_saves(
         shutil.rmtree(photo_dir / f"more {label}")
     make_photo(photo_dir / "red_rose/new.jpg", 2, 9999)
     make_photo(photo_dir / "red_rose/new too.jpg", 2, 9998)
-    objects.asked.clear()
+    objects.requests.clear()
     assert machine().fetched() == ["green_leaf", "red_rose"]
-    looked = {request.split("/")[-2] for request in objects.asked if "more" in request}
+    looked = {request.split("/")[-2] for request in objects.requests if "more" in request}
     assert len({name for name in looked if name.startswith("more")}) == 2
     (photo_dir / "red_rose/0.jpg").rename(photo_dir / "green leaf/moved.jpg")
     assert machine().work().computed == 50  # nothing was fetched for it

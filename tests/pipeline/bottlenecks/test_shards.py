@@ -175,8 +175,8 @@ def test_many_shards_go_on_after_a_kill(store: Store, monkeypatch: pytest.Monkey
             raise KeyboardInterrupt
 
     def compute(progress: Progress = silent) -> Counts:
-        given = (store.image_dir, store.recipe, extraction.extract, progress)
-        return shards.compute_all(directory, left(directory), *given)
+        arguments = (store.image_dir, store.recipe, extraction.extract, progress)
+        return shards.compute_all(directory, left(directory), *arguments)
 
     with pytest.raises(KeyboardInterrupt):
         compute(interrupt)

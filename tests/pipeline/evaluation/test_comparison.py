@@ -13,7 +13,7 @@ from pipeline.head.softmax_head import Head, TrainingRecord
 from tests.support.store import Store
 
 
-def said(**correct: bool) -> pd.DataFrame:
+def predictions(**correct: bool) -> pd.DataFrame:
     """What a model says of photos: their names, and whether it is right."""
     names = list(correct)
     return pd.DataFrame(
@@ -26,8 +26,8 @@ def said(**correct: bool) -> pd.DataFrame:
     )
 
 
-BEFORE = said(a1=True, a2=True, b1=False, b2=False)
-AFTER = said(a1=True, a2=False, b1=True, b2=True)
+BEFORE = predictions(a1=True, a2=True, b1=False, b2=False)
+AFTER = predictions(a1=True, a2=False, b1=True, b2=True)
 
 
 def test_photos_that_changed_are_named() -> None:
@@ -45,7 +45,7 @@ def test_classes_are_compared_one_by_one() -> None:
 
 
 def test_test_photos_that_came_and_went_are_told_by_content() -> None:
-    earlier = said(a1=True, gone=True)
+    earlier = predictions(a1=True, gone=True)
     found = comparison.compare(BEFORE, AFTER, earlier)
     assert found.added == ("a2", "b1", "b2")
     assert found.removed == ("gone",)

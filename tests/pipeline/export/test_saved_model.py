@@ -65,13 +65,13 @@ def test_files_in_give_what_training_saw(
 ) -> None:
     import tensorflow as tf
 
-    given = signature(exported, "serving_default")(
+    answers = signature(exported, "serving_default")(
         image_bytes=tf.constant([photo.read_bytes() for photo in photos])
     )
     probabilities = expected(photos, module, head)
-    assert np.allclose(given["probabilities"], probabilities, atol=1e-6)
-    assert np.allclose(given["scores"], -np.sort(-probabilities), atol=1e-6)
-    best = [row[0].decode() for row in given["classes"].numpy()]
+    assert np.allclose(answers["probabilities"], probabilities, atol=1e-6)
+    assert np.allclose(answers["scores"], -np.sort(-probabilities), atol=1e-6)
+    best = [row[0].decode() for row in answers["classes"].numpy()]
     assert best == [LABELS[i] for i in probabilities.argmax(1)]
 
 
@@ -83,8 +83,8 @@ def test_pixels_in_give_the_same(
     from pipeline.photos import decoding
 
     pixels = tf.stack([decoding.decode(photo.read_bytes(), 8, 8) for photo in photos])
-    given = signature(exported, "pixels")(image=pixels)["prediction"]
-    assert np.allclose(given, expected(photos, module, head), atol=1e-6)
+    answers = signature(exported, "pixels")(image=pixels)["prediction"]
+    assert np.allclose(answers, expected(photos, module, head), atol=1e-6)
 
 
 def test_the_frozen_graph_gives_the_same_through_tensorflow_1(
@@ -98,12 +98,12 @@ def test_the_frozen_graph_gives_the_same_through_tensorflow_1(
     graph_def.ParseFromString((exported / "output_graph.pb").read_bytes())
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="import")
-    given = graph.get_operation_by_name("import/Placeholder").outputs[0]
+    placeholder = graph.get_operation_by_name("import/Placeholder").outputs[0]
     answer = graph.get_operation_by_name("import/final_result").outputs[0]
-    assert given.shape.as_list() == [None, 8, 8, 3]
+    assert placeholder.shape.as_list() == [None, 8, 8, 3]
     pixels = [decoding.decode(photo.read_bytes(), 8, 8).numpy()[None] for photo in photos]
     with tf.compat.v1.Session(graph=graph) as session:
-        results = [session.run(answer, {given: each})[0] for each in pixels]
+        results = [session.run(answer, {placeholder: each})[0] for each in pixels]
     assert np.allclose(results, expected(photos, module, head), atol=1e-6)
 
 
@@ -239,14 +239,14 @@ def test_what_is_no_photo_gets_empty_classes_and_the_others_their_own(
 
     cut = photos[0].read_bytes()[:300]
     content = [photos[i].read_bytes() if what == "good" else cut for i, what in enumerate(batch)]
-    given = signature(exported, "serving_default")(image_bytes=tf.constant(content, tf.string))
+    answers = signature(exported, "serving_default")(image_bytes=tf.constant(content, tf.string))
     good = [what == "good" for what in batch]
-    classes, scores = given["classes"].numpy(), given["scores"].numpy()
+    classes, scores = answers["classes"].numpy(), answers["scores"].numpy()
     assert [row[0] != b"" for row in classes] == good
     assert [row[0] > 0 for row in scores] == good
     assert not scores[[not g for g in good]].any()
-    assert not given["probabilities"].numpy()[[not g for g in good]].any()
+    assert not answers["probabilities"].numpy()[[not g for g in good]].any()
     readable = [photo for photo, g in zip(photos, good, strict=False) if g]
     if readable:
         wanted = expected(readable, module, head)
-        np.testing.assert_allclose(given["probabilities"].numpy()[good], wanted, atol=1e-6)
+        np.testing.assert_allclose(answers["probabilities"].numpy()[good], wanted, atol=1e-6)

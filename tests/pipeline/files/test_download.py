@@ -41,7 +41,7 @@ def test_redirects_are_followed(web: Web, tmp_path: Path) -> None:
     web.put("/here", Page(status=302, location="/there?signed=1"))
     download.download(f"{web.url}/here?x=y", tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == CONTENT
-    assert web.asked == ["/here?x=y", "/there?signed=1"]
+    assert web.requests == ["/here?x=y", "/there?signed=1"]
 
 
 def test_whoever_answers_after_a_redirect_is_named_without_what_is_secret(
@@ -142,7 +142,7 @@ def test_what_another_try_would_not_mend_is_reported_at_once(
     message = refusal(url, tmp_path / "file")
     assert message.startswith(f"{url} cannot be downloaded: the server answered {status} ")
     assert advice in message
-    assert len(web.asked) == 1
+    assert len(web.requests) == 1
 
 
 def test_a_server_in_trouble_is_asked_again_and_then_reported(web: Web, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_server_in_trouble_is_asked_again_and_then_reported(web: Web, tmp_path
     assert "the server answered 503 Service Unavailable; try later" in refusal(
         url, tmp_path / "file"
     )
-    assert len(web.asked) == 3
+    assert len(web.requests) == 3
 
 
 def test_no_server_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def test_everything_is_listed_with_one_request(objects: Objects) -> None:
         objects.put(f"photos/{key}", key.encode())
     objects.put("photos2/rose/1.jpg", b"of another folder")
     found = list(object_store.list_files(object_store.parse("s3://bucket/photos")))
-    assert len(objects.asked) == 1
+    assert len(objects.requests) == 1
     assert [file.path for file in found] == [keys[i] for i in (1, 4, 0, 3, 2)]
     assert [file.size for file in found] == [len(file.path.encode()) for file in found]
 
@@ -60,7 +60,7 @@ def test_a_read_is_one_request_whatever_the_key(objects: Objects) -> None:
         objects.put(f"photos/{key}", key.encode())
     for key in keys:
         assert object_store.read(object_store.parse("s3://bucket/photos") / key) == key.encode()
-    assert [request.split()[0] for request in objects.asked] == ["GET"] * 3
+    assert [request.split()[0] for request in objects.requests] == ["GET"] * 3
 
 
 def test_a_part_of_a_file_is_read(objects: Objects) -> None:
@@ -74,7 +74,7 @@ def test_past_the_end_there_is_nothing(objects: Objects) -> None:
     assert object_store.read(object_store.parse("s3://bucket/empty")) == b""
     assert object_store.read(object_store.parse("s3://bucket/shard"), 8, 12) == b"89"
     assert object_store.read(object_store.parse("s3://bucket/shard"), 20, 30) == b""
-    assert len(objects.asked) == 3
+    assert len(objects.requests) == 3
 
 
 def test_other_stores_work_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_other_stores_work_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_that_is_gone_is_not_asked_for_again(objects: Objects) -> None:
     with pytest.raises(FileNotFoundError, match=r"s3://bucket/photos/1\.jpg"):
         object_store.read(RemotePath("s3://bucket/photos", "1.jpg"))
-    assert len(objects.asked) == 1
+    assert len(objects.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_what_fails_for_ever_is_given_up(objects: Objects, kind: int | str, reas
     assert message.startswith("s3://bucket/photos/1.jpg cannot be read in 3 attempts: ")
     assert reason in message
     assert message.endswith("; run again: finished work is kept")
-    assert len(objects.asked) <= 6  # aiohttp asks again where a connection that it had is closed
+    assert len(objects.requests) <= 6  # aiohttp asks again where a connection that it had is closed
 
 
 def test_waits_grow_and_end(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +174,7 @@ def test_waits_grow_and_end(objects: Objects, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(UserError):
         object_store.read(object_store.parse("s3://bucket/photos") / "1.jpg")
     assert waits == [0.5, 1, 2, 4]
-    assert len(objects.asked) == 5
+    assert len(objects.requests) == 5
 
 
 @pytest.mark.usefixtures("hasty")
@@ -184,7 +184,7 @@ def test_a_listing_is_tried_again_a_page_at_a_time(objects: Objects) -> None:
     pages = "GET .*list-type.*"
     objects.faults = [Fault(f"{pages}continuation.*", 500, times=1), Fault(pages, "reset", times=1)]
     assert len(list(object_store.list_files(object_store.parse("s3://bucket/photos")))) == 105
-    assert len(objects.asked) == 4
+    assert len(objects.requests) == 4
 
 
 @pytest.mark.usefixtures("hasty")
@@ -192,4 +192,4 @@ def test_a_listing_that_fails_for_ever_is_given_up(objects: Objects) -> None:
     objects.faults = [Fault("GET .*", 500)]
     with pytest.raises(UserError, match=r"cannot be listed: .*at fault; check the address and"):
         list(object_store.list_files(object_store.parse("s3://bucket/photos")))
-    assert len(objects.asked) == 3
+    assert len(objects.requests) == 3

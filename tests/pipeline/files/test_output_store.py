@@ -92,10 +92,10 @@ def test_what_is_pushed_here_is_fetched_there(
 
 def test_one_listing_answers_for_a_whole_folder(here: RemoteOutputStore, objects: Objects) -> None:
     here.upload([write(here.folder / f"heads/{i}", HEAD) for i in range(10)])
-    objects.asked.clear()
+    objects.requests.clear()
     found = [here.has(here.folder / f"heads/{i}") for i in range(1000)]
     assert found == [True] * 10 + [False] * 990
-    assert len(objects.asked) == 1
+    assert len(objects.requests) == 1
 
 
 def test_what_another_machine_finishes_is_seen_when_asked_for_again(
@@ -158,7 +158,7 @@ def test_a_store_that_keeps_failing_gets_one_line(
     objects.faults = [Fault(".*", 500)]
     with pytest.raises(UserError, match=r"s3://bucket/out/heads: .*run again") as caught:
         here.has(here.folder / "heads/1")
-    assert len(objects.asked) == object_store.ATTEMPTS
+    assert len(objects.requests) == object_store.ATTEMPTS
     assert "\n" not in str(caught.value)
     assert "testing" not in str(caught.value)  # the credentials
 
@@ -206,9 +206,9 @@ def test_what_is_removed_is_gone_and_its_neighbours_stay(
     here: RemoteOutputStore, there: RemoteOutputStore, objects: Objects
 ) -> None:
     here.upload([write(here.folder / f"heads/{name}", HEAD) for name in ("1", "12")])
-    objects.asked.clear()
+    objects.requests.clear()
     here.remove(here.folder / "heads/1")
-    gone = [request for request in objects.asked if not request.startswith("GET")]
+    gone = [request for request in objects.requests if not request.startswith("GET")]
     assert "1.complete" not in "".join(gone[1:])  # it was the first to go
     assert not there.has(there.folder / "heads/1")
     there.fetch([there.folder / "heads/12"])
@@ -241,12 +241,12 @@ def test_a_killed_upload_leaves_nothing_that_counts(
     head = write(here.folder / "heads/1", HEAD)
     objects.faults = [Fault("PUT .*/more/training.json", "stall", 1)]
     process = subprocess.Popen([sys.executable, "-c", KILLED, here.folder], cwd=ROOT)
-    while not any("training.json" in request for request in objects.asked):
+    while not any("training.json" in request for request in objects.requests):
         time.sleep(0.05)
         assert process.poll() is None
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert any("/head.npz" in request for request in objects.asked)
+    assert any("/head.npz" in request for request in objects.requests)
     assert not there.has(there.folder / "heads/1")
     here.upload([head])
     there.fetch([there.folder / "heads/1"])

@@ -77,8 +77,8 @@ def test_photos_that_are_equally_sure_stay_on_one_side_of_a_threshold() -> None:
 def test_where_no_threshold_reaches_a_precision_it_is_said_with_the_number_of_photos() -> None:
     found = calibration.calibrate(answers(*[0.9] * 40), np.array([0, 1] * 20), False)
     assert all(of.threshold is None and of.coverage is None for of in found.thresholds)
-    said = list(calibration.summary_lines(found))
-    assert "90% precision: no threshold reaches it on enough of 40 validation photos" in said
+    lines = list(calibration.summary_lines(found))
+    assert "90% precision: no threshold reaches it on enough of 40 validation photos" in lines
 
 
 def test_thresholds_are_for_the_probabilities_of_the_head_as_it_is_written() -> None:

@@ -17,12 +17,12 @@ from tests.support.store import points
 def candidates(tmp_path: Path) -> list[Candidate]:
     """Heads of three strengths, the worst one first."""
     passes = in_memory(*points(80, 10, 7)), in_memory(*points(300, 10, 8))
-    given = []
+    seen = []
     for number, l2 in enumerate((100.0, 1e-4, 0.0)):
         directory = tmp_path / str(number)
         softmax_head.write(*training.train(*passes, Settings(l2=l2)), directory)
-        given.append(Candidate({"l2": l2, "class_weighting": "balanced"}, directory))
-    return given
+        seen.append(Candidate({"l2": l2, "class_weighting": "balanced"}, directory))
+    return seen
 
 
 def test_the_best_on_validation_comes_first(candidates: list[Candidate], tmp_path: Path) -> None:
@@ -50,8 +50,8 @@ def test_the_table_is_written_and_told(candidates: list[Candidate], tmp_path: Pa
 
 
 def test_the_command_for_a_head_keeps_its_options_apart() -> None:
-    told = search.command("my photos", "out", {"tfhub_module": "my module", "l2": 0.0})
-    assert shlex.split(told) == [
+    command = search.command("my photos", "out", {"tfhub_module": "my module", "l2": 0.0})
+    assert shlex.split(command) == [
         *("make", "train", "IMAGE_DIR=my photos", "OUTPUT_DIR=out"),
         "OPTIONS=--tfhub-module 'my module' --l2 0.0",
     ]

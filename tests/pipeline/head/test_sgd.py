@@ -25,12 +25,12 @@ def photos(noise: float = 2.0) -> tuple[Examples, Examples]:
 
 
 def run(
-    given: tuple[Examples, Examples],
+    splits: tuple[Examples, Examples],
     stored: Checkpoints = Checkpoints(),  # noqa: B008
     told: Any = silent,
     **options: Any,
 ) -> OptimizationResult:
-    return sgd.train(*given, Settings(sgd=Sgd(**options)), told, stored, TensorBoardWriter())
+    return sgd.train(*splits, Settings(sgd=Sgd(**options)), told, stored, TensorBoardWriter())
 
 
 def test_it_comes_near_the_optimum() -> None:
@@ -43,20 +43,20 @@ def test_it_comes_near_the_optimum() -> None:
 
 
 def test_the_solution_that_did_best_on_validation_is_kept() -> None:
-    given = photos(noise=6)
+    splits = photos(noise=6)
     steps: list[int] = []
 
     def tell(done: int, total: int, message: str) -> None:  # noqa: ARG001
         steps.append(done)
 
     options = {"learning_rate": 0.5, "validation_batch_size": -1}
-    outcome = run(given, told=tell, how_many_training_steps=4000, **options)
+    outcome = run(splits, told=tell, how_many_training_steps=4000, **options)
     (kept,) = outcome.trials
     assert kept.iterations < steps[-1] < 4000  # it stopped early
-    last = run(given, how_many_training_steps=kept.iterations, **options)
+    last = run(splits, how_many_training_steps=kept.iterations, **options)
     assert np.array_equal(outcome.final, last.final)
-    longer = run((given[0], Examples.read(in_memory(*NOTHING), like=given[0])), **options)
-    worse = softmax.measure(given[1], longer.final)
+    longer = run((splits[0], Examples.read(in_memory(*NOTHING), like=splits[0])), **options)
+    worse = softmax.measure(splits[1], longer.final)
     assert worse
     assert kept.validation_accuracy
     assert kept.validation_accuracy > worse.accuracy

@@ -117,11 +117,11 @@ def test_a_hubs_handle_is_fetched_once_by_its_protocol(
     steps: list[tuple[int, int, str]] = []
     directory = handles.resolve(handle, tmp_path, lambda *step: steps.append(step))
     assert names(directory) == MODULE
-    asked = [f"/google/imagenet/feature_vector/1?{COMPRESSED}", "/bucket/module.tar.gz?signed=1"]
-    assert web.asked == asked
+    requests = [f"/google/imagenet/feature_vector/1?{COMPRESSED}", "/bucket/module.tar.gz?signed=1"]
+    assert web.requests == requests
     assert steps[0][2].endswith(" downloaded")
     assert handles.resolve(handle, tmp_path) == directory
-    assert web.asked == asked
+    assert web.requests == requests
     note = cache / f"{directory.name}.descriptor.txt"
     assert note.read_text().startswith(f"Module: {handle}\n")
     assert sorted(cache.iterdir()) == [directory, note]
@@ -137,7 +137,7 @@ def test_an_address_of_an_archive_is_taken_as_it_is(
 ) -> None:
     url = web.put("/m.tar.gz", archive)
     assert names(handles.resolve(f"{url}?signature=1", tmp_path)) == MODULE
-    assert web.asked == ["/m.tar.gz?signature=1"]
+    assert web.requests == ["/m.tar.gz?signature=1"]
 
 
 def test_the_mirror_of_the_hub_has_its_archives_elsewhere() -> None:
@@ -199,7 +199,7 @@ def test_what_is_not_trusted_is_fetched_again(web: Web, handle: str, tmp_path: P
     (directory / "saved_model.pb").write_bytes(b"")
     handles.resolve(handle, tmp_path, again=True)
     assert (directory / "saved_model.pb").read_bytes() == b"graph"
-    assert len(web.asked) == 4
+    assert len(web.requests) == 4
 
 
 def test_two_runs_at_once_fetch_once(web: Web, handle: str, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_two_runs_at_once_fetch_once(web: Web, handle: str, tmp_path: Path) -> N
         run.join()
     assert len(found) == 4
     assert len(set(found)) == 1
-    assert len(web.asked) == 2
+    assert len(web.requests) == 2
 
 
 def test_a_read_only_cache_will_do_once_the_module_is_there(
@@ -331,7 +331,7 @@ def test_a_file_of_another_kind_is_named_with_the_remedy(
         message = refusal(handle, tmp_path)
         assert handle in message
         assert remedy in message
-    assert web.asked == []
+    assert web.requests == []
 
 
 def test_a_folder_of_pytorch_weights_is_named_as_such(tmp_path: Path) -> None:

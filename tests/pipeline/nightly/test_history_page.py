@@ -56,6 +56,6 @@ def test_the_command_prints_the_nights(
     history.add(tmp_path, FULL)
     monkeypatch.setattr(sys, "argv", ["trend", "--output-dir", str(tmp_path)])
     history_page.main()
-    said = capsys.readouterr().out
-    assert "promoted" in said
-    assert f"{tmp_path}/history.html" in said
+    output = capsys.readouterr().out
+    assert "promoted" in output
+    assert f"{tmp_path}/history.html" in output

@@ -58,7 +58,7 @@ def test_a_data_set_is_fetched_once(food: bytes, web: Web, tmp_path: Path) -> No
     steps: list[str] = []
     for _ in range(2):
         datasets.fetch("food101", data_dir, lambda *step: steps.append(step[2]))
-    assert web.asked == ["/food-101.tar.gz"]
+    assert web.requests == ["/food-101.tar.gz"]
     assert list(data_dir.iterdir()) == [directory(data_dir)]
     assert directory(data_dir).name == f"food101-{hashlib.sha256(food).hexdigest()[:12]}"
     names = sorted(path.name for path in directory(data_dir).iterdir())
@@ -93,7 +93,7 @@ def test_an_end_while_unpacking_costs_no_download(
         datasets.fetch("food101", tmp_path / "data", silent)
     assert not directory(tmp_path / "data").exists()
     datasets.fetch("food101", tmp_path / "data", silent)
-    assert len(web.asked) == 1
+    assert len(web.requests) == 1
     assert list((tmp_path / "data").iterdir()) == [directory(tmp_path / "data")]
 
 

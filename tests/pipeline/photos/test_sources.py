@@ -91,7 +91,7 @@ def test_a_photo_with_a_problem_or_too_large_is_not_read(objects: Objects) -> No
     place = places.parse(objects.url) / "1.jpg"
     assert sources.inspect(place, 5, "bad name").status == "bad name"
     assert sources.inspect(place, 2**29).status == "larger than 256 MB; make it smaller"
-    assert objects.asked == []
+    assert objects.requests == []
 
 
 def test_photos_come_in_order_and_each_is_read_once(objects: Objects) -> None:
@@ -99,7 +99,7 @@ def test_photos_come_in_order_and_each_is_read_once(objects: Objects) -> None:
         objects.put(f"{i}.jpg", bytes([i]))
     photo_paths = [places.parse(objects.url) / f"{i}.jpg" for i in range(100) for _ in range(3)]
     assert list(sources.stream(photo_paths)) == [bytes([i]) for i in range(100) for _ in range(3)]
-    assert len(objects.asked) == 100
+    assert len(objects.requests) == 100
 
 
 def test_no_more_is_read_ahead_than_there_are_readers(objects: Objects) -> None:
@@ -109,7 +109,7 @@ def test_no_more_is_read_ahead_than_there_are_readers(objects: Objects) -> None:
     reading = sources.stream(photo_paths)
     next(reading)
     reading.close()  # type: ignore[attr-defined]
-    assert len(objects.asked) <= sources.READERS + 1
+    assert len(objects.requests) <= sources.READERS + 1
 
 
 def test_what_is_gone_or_changed_says_so_in_its_place(objects: Objects) -> None:
@@ -155,13 +155,13 @@ def test_a_shard_is_looked_at_with_a_request_a_block_and_read_with_one_a_few_pho
     objects.put("a.tar", pack({f"rose/{i}.jpg": bytes([i]) * 1000 for i in range(40)}))
     place = places.parse(objects.url)
     (shard,) = sources.contents(place).found
-    objects.asked.clear()
+    objects.requests.clear()
     members = sources.members(place, shard)
-    assert len(objects.asked) <= 1 + shard.size // 10_000
-    objects.asked.clear()
+    assert len(objects.requests) <= 1 + shard.size // 10_000
+    objects.requests.clear()
     read = list(sources.stream([place / m.path for m in members]))
     assert read == [bytes([i]) * 1000 for i in range(40)]
-    assert len(objects.asked) == 7  # six photos and their headers each
+    assert len(objects.requests) == 7  # six photos and their headers each
 
 
 def test_photos_that_are_far_apart_or_in_no_order_are_read_one_by_one(
@@ -173,10 +173,10 @@ def test_photos_that_are_far_apart_or_in_no_order_are_read_one_by_one(
     (shard,) = sources.contents(place).found
     members = sources.members(place, shard)
     for order, requests in (([0, 1, 8], 2), ([2, 1, 0], 3), ([4, 4, 4], 1)):
-        objects.asked.clear()
+        objects.requests.clear()
         read = list(sources.stream([place / members[i].path for i in order]))
         assert read == [bytes([i]) * 1000 for i in order]
-        assert len(objects.asked) == requests
+        assert len(objects.requests) == requests
 
 
 def test_a_photo_whose_shard_has_changed_says_so(tmp_path: Path) -> None:

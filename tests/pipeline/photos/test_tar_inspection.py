@@ -65,12 +65,12 @@ def test_a_shard_is_read_again_only_where_it_changed(
     url = places.parse(objects.put_folder(packed, "packed"))
     first = build(url)
     assert "the tar file is truncated here; copy it again" in set(first["status"])
-    objects.asked.clear()
+    objects.requests.clear()
     pd.testing.assert_frame_equal(build(url, first), first)
-    assert len(objects.asked) == 1
+    assert len(objects.requests) == 1
     objects.put("packed/0.tar", pack({}))
     again = build(url, first)
-    assert objects.asked[2:] == ["GET /bucket/packed/0.tar"]
+    assert objects.requests[2:] == ["GET /bucket/packed/0.tar"]
     assert set(again["path"]) == {path for path in first["path"] if not path.startswith("0.tar")}
 
 

@@ -59,7 +59,7 @@ def test_a_store_that_fails_is_not_taken_for_damaged_photos(
     assert uri == thumbnails.data_uris([tmp_path / "1.jpg"])[0]
     assert missing == ""
     objects.faults = [Fault("GET .*", 500)]
-    objects.asked.clear()
+    objects.requests.clear()
     with pytest.raises(UserError, match="cannot be read in 5 attempts"):
         thumbnails.pixels(photo_paths[:1] * 100, 8)
-    assert len(objects.asked) < 100
+    assert len(objects.requests) < 100

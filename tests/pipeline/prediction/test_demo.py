@@ -83,8 +83,8 @@ def address(colours: Path) -> Iterator[str]:
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        said = process.stdout.readline()
-        yield re.findall(r"http://127\.0\.0\.1:\d+", said)[0]
+        output = process.stdout.readline()
+        yield re.findall(r"http://127\.0\.0\.1:\d+", output)[0]
         process.terminate()
 
 

@@ -47,11 +47,11 @@ def test_the_gate_names_what_it_refuses(findings: pd.DataFrame, tmp_path: Path) 
     kinds = checks.parse_kinds("small_class, leak")
     with pytest.raises(UserError) as refusal:
         checks.fail_on_findings(findings[findings["kind"].isin(kinds)], tmp_path / "f.parquet")
-    said = str(refusal.value)
-    assert "1 of kind leak, 1 of kind small_class" in said
-    assert "a/0.png and b/29.png (identical file in testing and training)" in said
-    assert "class b (5 photos" in said
-    assert str(tmp_path / "f.parquet") in said
+    message = str(refusal.value)
+    assert "1 of kind leak, 1 of kind small_class" in message
+    assert "a/0.png and b/29.png (identical file in testing and training)" in message
+    assert "class b (5 photos" in message
+    assert str(tmp_path / "f.parquet") in message
     checks.fail_on_findings(findings[findings["kind"] == "label"], tmp_path / "f.parquet")
 
 

@@ -40,9 +40,11 @@ def test_a_photo_is_judged_by_those_who_have_not_seen_it() -> None:
     vectors = generator.normal(size=(200, 300)).astype(np.float32)  # noise can be learnt by heart
     classes = np.arange(200) % 2
     folds = np.arange(200) // 2 % 5
-    said = labels.CrossValidatedLDA.fit(vectors, classes, folds).predict_proba(vectors, folds)
-    assert said.sum(1) == pytest.approx(1, abs=1e-5)
-    assert (said.argmax(1) == classes).mean() < 0.65
+    probabilities = labels.CrossValidatedLDA.fit(vectors, classes, folds).predict_proba(
+        vectors, folds
+    )
+    assert probabilities.sum(1) == pytest.approx(1, abs=1e-5)
+    assert (probabilities.argmax(1) == classes).mean() < 0.65
 
 
 def test_a_class_of_one_photo_is_passed_over(make_subject: Maker) -> None:
