@@ -245,11 +245,14 @@ def read(path: Path, labels: tuple[str, ...] | None = None) -> pd.DataFrame:
 
 
 def _problems(status: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return the problem of each status, as far as it can be told: unreadable otherwise."""
+    """Return the problem of each status in a manifest that has no column for it."""
     exact = {inspection.OK: Problem.NONE, UNLISTED: Problem.UNLISTED}
-    return pa.chunked_array(
-        [[exact.get(text, Problem.UNREADABLE).value for text in status.to_pylist()]], pa.string()
-    )
+
+    def problem(text: str) -> str:
+        other = Problem.UNSUPPORTED if " is not supported; " in text else Problem.UNREADABLE
+        return exact.get(text, other).value
+
+    return pa.chunked_array([[problem(text) for text in status.to_pylist()]], pa.string())
 
 
 def read_summary(path: Path) -> Summary:

@@ -336,6 +336,18 @@ def test_a_manifest_of_another_version_is_passed_over(
     assert manifest.newest(tmp_path / "manifests", photo_dir) is None
 
 
+def test_a_manifest_without_the_column_of_problems_is_read_with_it(
+    photo_dir: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (8, 8)).save(photo_dir / "red_rose/scan.tiff")
+    (photo_dir / "red_rose/broken.jpg").touch()
+    listed = {f"{label}/{i}": TRAINING for label in ("green leaf", "red_rose") for i in range(20)}
+    table = build(photo_dir, SplitRule(0, 0, PredefinedSplit(listed, None, False)))
+    manifest.write(table.drop_columns("problem"), tmp_path / "old.parquet")
+    assert list(manifest.read(tmp_path / "old.parquet")["problem"]) == table["problem"].to_pylist()
+    assert {"unsupported", "unreadable", "unlisted", ""} == {*table["problem"].to_pylist()}
+
+
 def test_an_empty_class_folder_is_named_and_changes_nothing_else(photo_dir: Path) -> None:
     before = summary_of(photo_dir)
     (photo_dir / "tulip").mkdir()
