@@ -326,7 +326,7 @@ def test_predict_images_without_photos_or_model_says_so(
 ) -> None:
     out = ("--output-dir", tmp_path / "out")
     nothing = luigi("PredictImages", "--images", tmp_path / "none", "--model", colours, *out)
-    assert "images: no photo at" in refused(nothing)
+    assert "images: no photos at" in refused(nothing)
     assert "there is no model in" in refused(luigi("PredictImages", "--images", photo_dir, *out))
 
 

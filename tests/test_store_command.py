@@ -68,7 +68,7 @@ def test_a_store_without_its_library_says_what_to_install(
     )
     assert done.returncode != 0
     (error,) = (line for line in done.stderr.splitlines() if "s3fs" in line)
-    assert "needs a library for s3:// addresses; install it (pip install s3fs)" in error
+    assert "reading s3:// URLs needs a library; install it (pip install s3fs)" in error
     assert "Traceback" not in done.stderr
 
 
