@@ -1,4 +1,4 @@
-"""The `luigi` command as people use it: a process of its own, real files, a real luigid."""
+"""The `luigi` command, as a process, with files and a luigid."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
-    """The one error of a run that failed as it should."""
+    """Return the only error of a failed run."""
     assert done.returncode == 30
     assert "Traceback" not in done.stdout + done.stderr
     (error,) = errors(done)
@@ -317,7 +317,7 @@ def test_predict_images_writes_a_table_and_names_bad_photos(
     assert "Predictions: 48 of 49 photos" in done.stderr
     (table,) = tmp_path.glob("out/predictions/*/predictions.csv")
     best = pd.read_csv(table).set_index("path")["label_1"]
-    assert best[f"{photo_dir}/red_rose/3.jpg"] == "green"  # what that photo's noise is around
+    assert best[f"{photo_dir}/red_rose/3.jpg"] == "green"  # the color of that photo
     assert "Did not run any tasks" in luigi("PredictImages", *options).stderr
 
 
@@ -338,7 +338,7 @@ def test_an_unknown_kind_of_tflite_is_one_line(tmp_path: Path) -> None:
 
 
 def test_make_stops_where_luigi_cfg_does_not_say_where_results_are(tmp_path: Path) -> None:
-    """Else `make pages` would show the whole disk."""
+    """Otherwise, `make pages` would serve the root folder."""
     (tmp_path / "luigi.cfg").write_text("[data]\nvalidation_percentage = abc\n")
     settings = environment() | {"LUIGI_CONFIG_PATH": str(tmp_path / "luigi.cfg")}
     command = ["make", "--no-print-directory", "--assume-old=setup", "report"]

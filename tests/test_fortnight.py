@@ -1,6 +1,6 @@
-"""Fourteen nights with real processes: luigid, the nightly command, and what befalls them.
+"""Fourteen nights with luigid and the nightly command as processes, and with mishaps.
 
-`make fortnight` runs it and prints what became of each night.
+`make fortnight` runs them and prints the outcome of each night.
 """
 
 import os
@@ -30,14 +30,14 @@ HUES = {"green": 1, "red": 0, "blue": 2}
 
 
 class Fortnight:
-    """Photos, a luigid and an output folder, through fourteen nights."""
+    """Photos, a luigid and an output folder for fourteen nights."""
 
     def __init__(self, tmp_path: Path, module: Path, make_photo: PhotoMaker) -> None:
         self.photos, self.out, self.home = tmp_path / "photos", tmp_path / "out", tmp_path / "home"
         self.make_photo = make_photo
-        self.number = 0  # of the last photo
-        self.computed = 0  # photos that went through the module, in all nights
-        self.seen: set[str] = set()  # contents of all photos that a night has seen
+        self.number = 0  # number of the last photo
+        self.computed = 0  # photos processed by the module, in all nights
+        self.seen: set[str] = set()  # digests of the photos of all nights
         (self.home / "data/luigid").mkdir(parents=True)
         settings = (ROOT / "luigi.cfg").read_text()
         settings = settings.replace("[core]\n", "[core]\nrpc-retry-wait = 1\n")
@@ -48,7 +48,7 @@ class Fortnight:
         self.options += ["--retry-delay", 1, "--scheduler-url", self.luigid.url]
 
     def arrive(self, count: int, label: str, folder: str = "") -> list[Path]:
-        """New photos of a class, in its folder or in another one's."""
+        """Add photos of a class, in its folder or in that of another class."""
         new = []
         for _ in range(count):
             self.number += 1
@@ -74,7 +74,7 @@ class Fortnight:
         return run.returncode
 
     def night(self, date: int, code: int = 0) -> history.Night:
-        """A night without a mishap; its row."""
+        """Run a night without a mishap, and return its row."""
         assert self.end(self.start(date)) == code, self.output
         night = history.nights(self.out)[-1]
         assert night.date == f"2026-11-{date:02}"
@@ -96,7 +96,7 @@ class Fortnight:
 
 @contextmanager
 def reader(out: Path) -> Iterator[dict[str, int]]:
-    """Somebody who reads `current` all the time; counts how often, and fails if it ever cannot."""
+    """A thread that reads `current` all the time, and counts how often; it may never fail."""
     reads: dict[str, int] = {}
     problems: list[str] = []
     ended = threading.Event()
@@ -125,7 +125,7 @@ def reader(out: Path) -> Iterator[dict[str, int]]:
 
 
 def load(out: Path, photo: Path) -> str:
-    """What the current model says of a photo, as a server that starts now would."""
+    """Classify a photo with the current model, like a server that starts now."""
     import tensorflow as tf
 
     answer = tf.saved_model.load(str(out / "current/saved_model")).signatures["serving_default"]
@@ -157,22 +157,22 @@ def test_a_fortnight(
     assert [(int(n.date[-2:]), n.outcome) for n in nights] == [
         (1, "promoted"),
         (2, "unchanged"),
-        (3, "promoted"),  # photos came, two of them in the wrong folder
-        (4, "promoted"),  # photos vanished
-        (5, "promoted"),  # the two were moved to the right one
-        (6, "refused"),  # somebody swapped two folders
-        (7, "unchanged"),  # and swapped them back
-        (8, "promoted"),  # luigid died meanwhile, and came back without its memory
+        (3, "promoted"),  # new photos, two of them in the wrong folder
+        (4, "promoted"),  # photos deleted
+        (5, "promoted"),  # the two moved to the right folder
+        (6, "refused"),  # two folders swapped
+        (7, "unchanged"),  # and swapped back
+        (8, "promoted"),  # luigid killed and restarted without its state
         (9, "unchanged"),
-        # 10: the machine died
+        # 10: the machine crashed
         (11, "promoted"),
         (12, "promoted"),  # a new class
-        (13, "promoted"),  # started twice
-        (14, "refused"),  # somebody had gone back from this model
+        (13, "promoted"),  # started twice at once
+        (14, "refused"),  # this model had been rolled back
     ]
     assert f.computed == len(f.seen), "each photo went through the module once"
     promoted = [p.model for p in history.promotions(f.out)]
-    assert len(promoted) == len(set(promoted)) + 1  # the rollback's is there twice
+    assert len(promoted) == len(set(promoted)) + 1  # the one of the rollback twice
     assert current_model.get(f.out) == f.out / "models" / promoted[-1]
     assert set(reads) == set(promoted)
     assert sum(reads.values()) > 500
@@ -242,13 +242,13 @@ def _thirteen_nights(f: Fortnight) -> None:
 
 
 def swap(photos: Path) -> None:
-    """Two class folders change their names."""
+    """Swap the names of two class folders."""
     shutil.move(photos / "green", photos / "other")
     shutil.move(photos / "red", photos / "green")
     shutil.move(photos / "other", photos / "red")
 
 
 def locked(out: Path) -> bool:
-    """Whether a night holds the lock. The kernel is asked: to try it would keep a night off."""
+    """Return whether a night holds the lock, without trying it, which could stop a night."""
     path = out / locks.NIGHTLY
     return path.exists() and f":{path.stat().st_ino} " in Path("/proc/locks").read_text()

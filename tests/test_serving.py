@@ -1,4 +1,4 @@
-"""What TensorFlow Serving's interfaces send is what the SavedModel takes, and gives back."""
+"""The SavedModel accepts and returns the formats of TensorFlow Serving."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ SAVED_MODEL_CLI = Path(sys.executable).with_name("saved_model_cli")
 
 @pytest.fixture
 def photos(make_photo: PhotoMaker, tmp_path: Path) -> list[bytes]:
-    """Two photos and, between them, what is none."""
+    """Return two photos with an invalid one between them."""
     first, last = (make_photo(tmp_path / f"{hue}.jpg", hue).read_bytes() for hue in (0, 2))
     return [first, b"no photo", last]
 
@@ -56,8 +56,10 @@ def test_a_rest_request_is_answered(colours: Path, photos: list[bytes]) -> None:
     body = json.loads(json.dumps({"signature_name": "serving_default", "instances": instances}))
     sent = [base64.b64decode(row["image_bytes"]["b64"]) for row in body["instances"]]
     answers = signature(colours, body["signature_name"])(image_bytes=tf.constant(sent))
-    assert {int(values.shape[0]) for values in answers.values()} == {len(photos)}  # rows, as REST
-    # Outputs whose names do not end in _bytes go into JSON as text.
+    assert {int(values.shape[0]) for values in answers.values()} == {
+        len(photos)
+    }  # one row per photo, as REST requires
+    # JSON contains outputs as text unless their names end in _bytes.
     rows = [
         {"classes": [c.decode() for c in classes], "scores": scores.tolist()}
         for classes, scores in zip(

@@ -1,4 +1,4 @@
-"""The commands with an output folder in S3: several processes and machines, and mistakes."""
+"""Commands with an output folder in S3: several machines, and mistakes."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""A model's folder is enough: without our code, each of its files gives the same answers."""
+"""The files of a model give the same answers without the code of this project."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ TESTED = 200
 
 
 def pattern(label: str, seed: int) -> Image.Image:
-    """A photo of its class's pattern: its place, scale and colours at random, with some noise."""
+    """Return a photo of the pattern of its class, with random position, scale, colors and noise."""
     random = np.random.default_rng([CLASSES.index(label), seed])
     y, x = np.mgrid[0:240, 0:280] / random.uniform(6, 16)
     x, y = x - random.uniform(0, 9), y - random.uniform(0, 9)
@@ -44,7 +44,7 @@ def pattern(label: str, seed: int) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def store(lite0: Module, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """320 photos of five patterns, most of them for testing, through efficientnet-lite0."""
+    """Compute the vectors of 320 photos of five patterns, most of them for testing."""
     directory = tmp_path_factory.mktemp("patterns")
     for label in CLASSES:
         (directory / "photos" / label).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""CheckData: findings without a gate, and a gate that stays shut."""
+"""CheckData: findings are written, and fail_on stops the run."""
 
 import logging
 import shutil
@@ -16,7 +16,7 @@ from tasks.messages import logger
 
 @pytest.fixture
 def options(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> dict[str, Any]:
-    """Photos of which one is in a second class as well."""
+    """Add a photo to a second class."""
     shutil.copy(photo_dir / "red_rose/3.jpg", photo_dir / "green leaf/rose.jpg")
     out = tmp_path / "out"
     return {"image_dir": photo_dir, "tfhub_module": str(tiny_module), "output_dir": out}
@@ -24,7 +24,7 @@ def options(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> dict[str, Any
 
 @pytest.fixture
 def errors() -> Iterator[list[str]]:
-    """What the user gets to see of what went wrong."""
+    """Collect the error messages that users see."""
     lines: list[str] = []
     handler = logging.Handler(logging.ERROR)
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]

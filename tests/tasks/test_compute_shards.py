@@ -1,4 +1,4 @@
-"""Work divided into shards, by one worker: the same rows, and no more is done than before."""
+"""Shards computed by one worker: the same rows, and no additional work."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from tests.support.tars import pack_folder
 
 
 class Bottlenecks(Pipeline):
-    """Of small shards, unless told otherwise."""
+    """ComputeBottlenecks, with small shards by default."""
 
     task_class = ComputeBottlenecks
 

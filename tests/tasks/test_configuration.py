@@ -1,4 +1,4 @@
-"""luigi.cfg: values checked, names known. How the command shows mistakes: test_command.py."""
+"""luigi.cfg: names and values are checked. test_command.py tests the messages."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tasks import configuration
 
 @pytest.fixture
 def section() -> Iterator[str]:
-    """A section of Luigi's configuration that is gone afterwards."""
+    """Set a section of Luigi's configuration for one test."""
     yield "test_options"
     get_config().remove_section("test_options")
     configuration._options.pop("test_options", None)

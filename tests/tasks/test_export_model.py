@@ -1,4 +1,4 @@
-"""The export as a task: what makes it complete."""
+"""ExportModel: when it is complete."""
 
 from typing import Any
 
@@ -17,4 +17,4 @@ def test_a_promoted_model_is_done_though_another_run_promotes_its_own_right_afte
     assert first.complete()
     Register.clear_instance_cache()
     assert ExportModel(**options, l2=0.01).complete()
-    assert not ExportModel(**options, l2=0.1).complete()  # a new run is to promote it again
+    assert not ExportModel(**options, l2=0.1).complete()  # a new run must promote it again

@@ -1,4 +1,4 @@
-"""A data set by name: fetched as a step of its own, with its photos and its split."""
+"""Public data sets: downloaded as a step, with their photos and their split."""
 
 import hashlib
 from dataclasses import replace
@@ -16,7 +16,7 @@ from tests.support.web import Web
 
 
 def put(web: Web, monkeypatch: pytest.MonkeyPatch, name: str, top: Path) -> None:
-    """Serve the folder `top` as the data set's archive."""
+    """Serve the folder `top` as the archive of a data set."""
     content = packed(top, top.with_suffix(".tgz")).read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     url = web.put(f"/{name}.tgz", content)

@@ -1,4 +1,4 @@
-"""The identity rule: exactly the steps that depend on a change run again."""
+"""After a change, exactly the steps that depend on it run again."""
 
 import os
 import shutil

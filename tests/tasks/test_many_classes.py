@@ -1,4 +1,4 @@
-"""A thousand classes: what is counted here grows with them, and not with their square."""
+"""A thousand classes: the work grows linearly with their number."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ Counter = Callable[[object, str], Callable[[], int]]
 
 @pytest.fixture
 def many(options: dict[str, Any]) -> dict[str, Any]:
-    """Options of a pipeline on two tiny photos a class."""
+    """Return the options of a pipeline on two tiny photos per class."""
     colours = np.random.default_rng(0).integers(0, 255, (CLASSES, 2, 3), np.uint8)
     for number in range(CLASSES):
         folder = options["image_dir"].parent / "many" / f"class {number}"
@@ -33,7 +33,7 @@ def many(options: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def count(monkeypatch: pytest.MonkeyPatch) -> Counter:
-    """Count the calls of a function, which still does what it does."""
+    """Return a function that counts the calls of another function."""
 
     def counted(owner: Any, name: str) -> Callable[[], int]:
         function, calls = getattr(owner, name), [0]
@@ -54,15 +54,15 @@ def test_work_grows_with_the_classes_and_not_with_their_square(
 ) -> None:
     picked, looked_up = count(pd.DataFrame, "take"), count(luigi.Parameter, "__get__")
     asked = [count(preparation, "fingerprint"), count(loading, "read")]
-    found = count(pd.Index, "get_indexer")  # whose cost grows with all that there is to find
+    found = count(pd.Index, "get_indexer")  # its cost grows with the number of keys
     groups = count(pq.ParquetFile, "read_row_group")
     run(ComputeBottlenecks(**many))
     assert picked() < 1.1 * CLASSES  # rows of each class, once
     assert found() < CLASSES / 10
-    assert groups() < CLASSES / 10  # of the journal, each of which has photos of many classes
+    assert groups() < CLASSES / 10  # of journal files, which contain photos of many classes
     checked, scans = count(pq, "read_metadata"), count(dataset, "dataset")
     run(TrainHead(**many))
-    assert looked_up() < 600 * CLASSES  # of each class: it is a task with options of its own
+    assert looked_up() < 600 * CLASSES  # each class is a task with options
     assert all(calls() < 20 for calls in asked)
-    assert checked() == 2 * CLASSES  # is the class whole? Luigi asks twice
-    assert scans() == 2  # of all files with training photos, and with validation photos
+    assert checked() == 2 * CLASSES  # Luigi checks twice whether a class is complete
+    assert scans() == 2  # the files of the training and of the validation split

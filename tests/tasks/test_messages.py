@@ -1,4 +1,4 @@
-"""What the user gets to see."""
+"""Messages: errors with their remedy, and the progress."""
 
 import errno
 import io

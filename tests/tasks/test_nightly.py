@@ -1,4 +1,4 @@
-"""The command that cron runs: real processes, a real mail server on this machine."""
+"""The nightly command, as processes, with a local mail server."""
 
 import email
 import os
@@ -32,7 +32,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def mails() -> Iterator[Any]:
-    """A mail server; `mails.port` is where it listens, `mails.received` what came in."""
+    """Start a mail server with its `port` and the `received` mails."""
     from aiosmtpd.controller import Controller
 
     class Keep:
@@ -57,7 +57,7 @@ def site(photo_dir: Path, tiny_module: Path, tmp_path: Path) -> "Site":
 
 
 class Site:
-    """A folder with a luigi.cfg, in which the command is run."""
+    """A folder with a luigi.cfg, in which the command runs."""
 
     def __init__(self, photos: Path, module: Path, out: Path, directory: Path) -> None:
         self.out, self.directory = out, directory
@@ -221,7 +221,7 @@ def test_of_two_runs_at_once_one_works_and_the_other_leaves(site: Site) -> None:
 
 
 def test_a_process_that_dies_is_started_again(site: Site) -> None:
-    """As the kernel does where memory runs out: the command lives on, its child does not."""
+    """The kernel may kill the child process when memory runs out."""
     run = site.start("--date", "2026-11-01")
     while not list(site.out.glob("manifests/[!.]*.parquet")):
         assert run.poll() is None

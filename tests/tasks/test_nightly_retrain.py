@@ -1,4 +1,4 @@
-"""NightlyRetrain: what runs again, and when a night is done."""
+"""NightlyRetrain: which steps run again, and when a night is complete."""
 
 import datetime
 import shutil

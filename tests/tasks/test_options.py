@@ -1,4 +1,4 @@
-"""Options: each one documented, in luigi.cfg as well."""
+"""Options: all are documented, also in luigi.cfg."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_every_option_says_what_it_is() -> None:
 def test_luigi_cfg_shows_every_option_with_its_default() -> None:
     text = (Path(__file__).parents[2] / "luigi.cfg").read_text()
     for name, parameter in all_options():
-        if name in ("date", "delete"):  # what is done tonight is said on the command line
+        if name in ("date", "delete"):  # command line only
             continue
         default = parameter._default
         shown = f"{default:g}" if isinstance(default, float) else str(default)

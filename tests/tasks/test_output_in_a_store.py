@@ -1,4 +1,4 @@
-"""The pipeline with its output folder in S3: what is done once is done for all machines."""
+"""The pipeline with its output folder in S3: machines share their results."""
 
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Machine(Pipeline):
-    """A machine that has nothing but the photos and, perhaps, an old mirror."""
+    """A machine that has only the photos and perhaps an old mirror."""
 
     def __init__(self, options: dict[str, Any], work_dir: Path, **more: Any) -> None:
         super().__init__(**(options | {"output_dir": URL, "work_dir": work_dir} | more))
         self.out = output_store.local_folder(URL, work_dir)
 
     def run(self, **options: Any) -> list[str]:
-        output_store.open_store.cache_clear()  # a process of its own
+        output_store.open_store.cache_clear()  # as in a new process
         return super().run(**options)
 
     @property
@@ -60,16 +60,16 @@ def test_a_fresh_machine_finds_everything_done(
     objects.requests.clear()
     assert there.run() == []
     listings = [request for request in objects.requests if "list-type" in request]
-    assert len(listings) == 3  # of manifests, modules and models
+    assert len(listings) == 3  # manifests, modules and models
     assert not any(request.startswith("PUT") for request in objects.requests)
-    assert not list(there.out.glob("bottlenecks/*"))  # not needed, not fetched
+    assert not list(there.out.glob("bottlenecks/*"))  # not downloaded, as no step needs them
     assert there.current == here.current
     assert (there.out / "serving/1/saved_model.pb").exists()
     objects.requests.clear()
     assert there.run() == []
     assert len(objects.requests) == 5
 
-    # Another head: the vectors are fetched, and none is computed.
+    # For another head, the vectors are downloaded, and none is computed.
     third = Machine(options, tmp_path / "third")
     assert third.run(l2=0.5) == ["EvaluateModel", "ExportModel", "TrainHead"]
     assert there.run(l2=0.5) == []
@@ -106,7 +106,7 @@ def test_a_run_that_could_not_upload_is_taken_up(
     assert line.startswith("output_dir: s3://bucket/out/heads/")
     assert line.endswith("run again: finished work is kept")
     objects.faults = []
-    assert here.run() == ["EvaluateModel", "ExportModel"]  # CheckData as well, had it been ready
+    assert here.run() == ["EvaluateModel", "ExportModel"]  # CheckData had finished
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The pipeline on photos in S3: the same results as from disk, and no request too many."""
+"""The pipeline on photos in S3: the same results as from disk, with few requests."""
 
 import re
 import shutil
@@ -23,7 +23,7 @@ LISTING = r"GET /bucket\?list-type=2.*"
 
 
 def reads(objects: Objects) -> list[str]:
-    """What was read since the last call; everything else was one listing."""
+    """Return the objects that were read since the last call, apart from one listing."""
     requests = [request for request in objects.requests if not re.fullmatch(LISTING, request)]
     assert len(objects.requests) - len(requests) == 1
     objects.requests.clear()
@@ -31,7 +31,7 @@ def reads(objects: Objects) -> list[str]:
 
 
 def tables(out: Path) -> dict[str, pd.DataFrame]:
-    """All that a run wrote down of the photos and their vectors, but for times and versions."""
+    """Return the tables of photos and vectors of a run, without times and versions."""
     times = ["mtime_ns", "ctime_ns"]
     (manifest,) = out.glob("manifests/*.parquet")
     classes = sorted(out.glob("bottlenecks/*/[!p]*/*.parquet"))

@@ -1,4 +1,4 @@
-"""Modules of all kinds through the whole pipeline, and what a change of one runs again."""
+"""Modules of all kinds in the pipeline, and which steps a changed module runs again."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ Runner = Callable[..., list[str]]
 
 @pytest.fixture
 def run(photo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
-    """Export a model; which steps had work."""
+    """Export a model, and return the steps that had work."""
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
 
     def export(**options: Any) -> list[str]:
@@ -41,7 +41,7 @@ def run(photo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run
 
 
 def put(web: Web, module: Path) -> str:
-    """Put a module on the hub, in place of the one that was there."""
+    """Replace the module on the hub."""
     content = packed(module, module.with_suffix(".tgz")).read_bytes()
     return web.put("/google/quarters/1", Page(content, query="tf-hub-format=compressed"))
 

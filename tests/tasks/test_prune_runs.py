@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow  # every test starts processes
 
 
 def leftover(out: Path) -> Path:
-    """A head that no run needs, older than what is left alone."""
+    """Write a head that no run needs, old enough to be deleted."""
     import os
 
     path = out / "heads/0123456789ab"

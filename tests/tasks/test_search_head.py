@@ -1,4 +1,4 @@
-"""The search for a head as a task: it ranks heads, and uses those that are there."""
+"""SearchHead: ranks heads, and reuses existing ones."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Heads as tasks: killed ones go on, what does not change a head does not train it again."""
+"""TrainHead: resumes after a kill, and runs only if a setting of the head changed."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ def test_what_does_not_change_a_head_does_not_train_it_again(options: dict[str, 
     run(TrainHead(**options))
     assert TrainHead(**options).complete()
     assert TrainHead(**options, summaries_dir="x", intermediate_store_frequency=0).complete()
-    assert TrainHead(**options, learning_rate=1.0).complete()  # of another optimizer
+    assert TrainHead(**options, learning_rate=1.0).complete()  # an option of the other optimizer
     assert not TrainHead(**options, label_smoothing=0.1).complete()
     assert not TrainHead(**options, class_weights='{"red_rose": 2}').complete()
     assert not TrainHead(**options, calibrate=True).complete()
@@ -60,7 +60,7 @@ def test_a_killed_training_goes_on_and_ends_as_an_undisturbed_one(
     undisturbed = softmax_head.read(target)
     target.rename(tmp_path / "undisturbed")
     snapshot = target.with_name(f".{target.name}.unfinished.npz")
-    # Each snapshot takes a tenth of a second more, so that there is time to kill it.
+    # Saving a checkpoint takes 0.1 s longer, so that there is time for the kill.
     program = (
         "import time, luigi\nfrom pipeline.head.checkpoints import Checkpoints\n"
         "from tasks import TrainHead\n"

@@ -1,4 +1,4 @@
-"""Many workers, processes of their own, on one real luigid and in one folder."""
+"""Several worker processes that share a luigid and an output folder."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow  # every test starts processes
 
 
 class Worker:
-    """A worker that runs, and what it says."""
+    """A running worker and its log."""
 
     def __init__(self, log: Path, task: str, url: str, **options: object) -> None:
         self.log = log
@@ -43,7 +43,7 @@ def test_four_workers_divide_the_work_and_end_as_one(
 ) -> None:
     log = tmp_path / "log"
     log.mkdir()
-    # Else one of them has TensorFlow already when it comes to the shards, and takes them all.
+    # Otherwise, the one that has already imported TensorFlow would take all shards.
     run(PlanShards(**options, shard_size=4))
     workers = [
         Worker(log / str(number), "ExportModel", luigid.url, shard_size=4, **options)

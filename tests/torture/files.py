@@ -1,4 +1,4 @@
-"""Files that people and machines call photos, by what is odd about them."""
+"""Unusual and damaged photo files, by what is special about them."""
 
 import base64
 import io
@@ -10,7 +10,7 @@ from PIL import Image
 
 SIZE = (48, 40)
 
-# A JPEG of two colours, recoded by `jpegtran -arithmetic`.
+# A JPEG of two colors, recoded by `jpegtran -arithmetic`.
 _ARITHMETIC = """
 /9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAYEBQYFBAYGBQYHBwYIChAKCgkJChQODwwQFxQYGBcUFhYaHSUfGhsjHBYWICwg
 IyYnKSopGR8tMC0oMCUoKSj/2wBDAQcHBwoIChMKChMoGhYaKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgo
@@ -20,7 +20,7 @@ IbKAOxZVJrEF1NKp7F8R2lbjT+g9uc2069xIDFoxvJ7/2Q==
 
 
 def encoded(kind: str, mode: str = "RGB", size: tuple[int, int] = SIZE, **how: object) -> bytes:
-    """A picture with another colour in its upper left quarter."""
+    """Encode a picture whose upper left quarter has another color."""
     file, picture = io.BytesIO(), Image.new("RGB", size, "teal")
     picture.paste("orange", (0, 0, size[0] // 2, size[1] // 2))
     picture.convert(mode).save(file, kind, **how)
@@ -28,28 +28,28 @@ def encoded(kind: str, mode: str = "RGB", size: tuple[int, int] = SIZE, **how: o
 
 
 def flipped(data: bytes, offset: int) -> bytes:
-    """The same bytes with one bit turned over."""
+    """Flip one bit."""
     changed = bytearray(data)
     changed[offset] ^= 0x10
     return bytes(changed)
 
 
 def rotated() -> bytes:
-    """A JPEG that asks its viewers to turn it by a quarter."""
+    """Return a JPEG with an EXIF rotation of 90 degrees."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return encoded("JPEG", exif=exif)
 
 
 def ycck() -> bytes:
-    """A JPEG of four channels whose Adobe marker says that they are YCCK."""
+    """Return a JPEG with four channels and an Adobe marker for YCCK."""
     data = bytearray(encoded("JPEG", "CMYK"))
     data[data.index(b"Adobe") + 11] = 2
     return bytes(data)
 
 
 def deep() -> bytes:
-    """A PNG of 16 bits a pixel."""
+    """Return a PNG with 16 bits per pixel."""
     file = io.BytesIO()
     grey = np.full(SIZE[::-1], 40_000, np.uint16)
     Image.fromarray(grey).save(file, "PNG")
@@ -57,12 +57,12 @@ def deep() -> bytes:
 
 
 def animated(kind: str) -> bytes:
-    """A picture, and a black one after it."""
+    """Return a picture with a second, black frame."""
     return encoded(kind, save_all=True, append_images=[Image.new("RGB", SIZE)])
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims to be that large."""
+    """Return a PNG whose header states this size."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         check = struct.pack(">I", zlib.crc32(name + data))
@@ -73,7 +73,7 @@ def png_header(width: int, height: int) -> bytes:
 
 
 def gif_bomb() -> bytes:
-    """A tiny first frame, and further ones of 8,000 x 8,000 pixels."""
+    """Return a GIF with a small first frame, and others of 8,000 x 8,000 pixels."""
     file = io.BytesIO()
     Image.new("P", (8000, 8000)).save(file, "GIF")
     large = file.getvalue()

@@ -1,4 +1,4 @@
-"""Bad input, and what becomes of it: the table that docs/reliability.md shows."""
+"""Bad input and its outcome: the table in docs/reliability.md."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Several at work on one output folder: the results are those of one run by itself."""
+"""Several processes on one output folder: the results are those of a single run."""
 
 import os
 import random
@@ -28,12 +28,12 @@ from tests.support.processes import (
     temporaries,
 )
 
-LEAVES = {0, 10, 25}  # exit codes of a worker: all done; the rest is another's, or was
-FREE_LOCK = "--no-lock"  # or Luigi refuses the same command on the same machine
+ACCEPTED = {0, 10, 25}  # exit codes of a worker: all done, or another one works on the rest
+FREE_LOCK = "--no-lock"  # otherwise, Luigi rejects a second identical command
 
 
 def several(pipeline: Pipeline, count: int) -> list[Pipeline]:
-    """The same pipeline for several processes, each with a log of its own."""
+    """Return copies of the pipeline for several processes, each with its own log."""
     logs = [pipeline.log.with_name(f"log {number}") for number in range(count)]
     return [replace(pipeline, log=log) for log in logs]
 
@@ -41,9 +41,9 @@ def several(pipeline: Pipeline, count: int) -> list[Pipeline]:
 def together(
     pipelines: list[Pipeline], out: Path, *options: tuple[object, ...], offset: float = 0
 ) -> list[int]:
-    """Start all, each with its options, `offset` seconds from one to the next: their exit codes.
+    """Start all pipelines, `offset` seconds apart, and return their exit codes.
 
-    None may take longer than TIMEOUT_S.
+    Each may take TIMEOUT_S.
     """
     running = list[subprocess.Popen[str]]()
     try:
@@ -58,7 +58,7 @@ def together(
 
 
 def output(pipelines: list[Pipeline]) -> str:
-    """What all said: no traceback, and nothing that another one tidied up is called damaged."""
+    """Return the logs; check that they contain no traceback and report no damage."""
     text = "\n".join(pipeline.output() for pipeline in pipelines)
     assert "Traceback" not in text, text
     assert "amaged and deleted" not in text, text
@@ -67,7 +67,7 @@ def output(pipelines: list[Pipeline]) -> str:
 
 @pytest.fixture
 def scheduler(tmp_path: Path) -> Iterator[Luigid]:
-    """A luigid as `make luigid` starts it: with the luigi.cfg of this project."""
+    """Start luigid with the luigi.cfg of this project, like `make luigid`."""
     home = tmp_path / "home"
     (home / "data/luigid").mkdir(parents=True)
     shutil.copy(ROOT / "luigi.cfg", home)
@@ -78,7 +78,7 @@ def scheduler(tmp_path: Path) -> Iterator[Luigid]:
 
 
 def has_tensorflow(pid: int) -> bool:
-    """Whether a process has loaded TensorFlow; not so where there is no such process any more."""
+    """Return whether a process exists and has loaded TensorFlow."""
     try:
         return "libtensorflow" in Path(f"/proc/{pid}/maps").read_text()
     except OSError:
@@ -122,10 +122,10 @@ def test_three_workers_on_one_luigid_do_each_step_once(
     assert pipeline.run(tmp_path / "one").returncode == 0
     out, options, steps = tmp_path / "three", ("--scheduler-url", scheduler.url), Counter[str]()
     three, codes, rounds = several(pipeline, 3), list[int](), 0
-    while 0 not in codes:  # one that finds all work taken does not wait: see docs/reliability.md
+    while 0 not in codes:  # workers that find no work left exit: see docs/reliability.md
         assert rounds < 10
         codes, rounds = together(three, out, *[options] * 3), rounds + 1
-        assert set(codes) <= LEAVES
+        assert set(codes) <= ACCEPTED
         steps.update(line.split()[1] for line in output(three).splitlines() if " took " in line)
     print(f"\nThree workers on one luigid: complete in round {rounds}, {dict(steps)}")
     assert set(steps.values()) == {1}
@@ -159,7 +159,7 @@ def test_what_a_killed_worker_had_is_given_to_another(
     start, code = time.monotonic(), None
     while code != 0:
         assert time.monotonic() < start + TIMEOUT_S
-        assert code in {None} | LEAVES
+        assert code in {None} | ACCEPTED
         code = pipeline.run(out, *options).returncode
     print(f"\nluigid gave a killed worker's task away after {time.monotonic() - start:.0f} s")
     assert results(out) == results(tmp_path / "one")
@@ -168,12 +168,12 @@ def test_what_a_killed_worker_had_is_given_to_another(
 def two_at_offsets(
     trials: int, seed: int, pipeline: Pipeline, make_photo: PhotoMaker, scratch: Path
 ) -> list[tuple[object, ...]]:
-    """Two whole pipelines on one folder, which is empty or last night's: a row for each trial."""
+    """Run two pipelines on an empty or existing folder; return a row per trial."""
     generator, rows, before = random.Random(seed), list[tuple[object, ...]](), scratch / "before"
     if trials > 1:
         assert pipeline.run(before).returncode == 0
     add_night(pipeline.image_dir, make_photo)
-    alone = dict[bool, Path]()  # what one run leads to, from an empty folder and from last night's
+    alone = dict[bool, Path]()  # results of a single run, by whether the folder existed
     for number in range(trials):
         last, out = bool(number % 2), scratch / "out"
         if last not in alone:
@@ -182,7 +182,7 @@ def two_at_offsets(
             assert pipeline.run(alone[last]).returncode == 0
             seconds = time.monotonic() - start
         fresh(out, before if last else None)
-        # In every other pair of trials within a moment: so the two keep to the same step.
+        # In every second pair of trials, almost at once, so that both do the same step.
         offset = generator.random() * (0.2 if number % 4 < 2 else seconds)
         two = several(pipeline, 2)
         with Watch(out) as watch:
@@ -235,7 +235,7 @@ def test_pruning_beside_a_run_disturbs_it_in_nothing(
     out = tmp_path / "out"
     assert pipeline.run(out).returncode == 0
     for path in out.rglob("*"):
-        os.utime(path, (0, 0), follow_symlinks=False)  # as old as what may go
+        os.utime(path, (0, 0), follow_symlinks=False)  # old enough to be deleted
     add_night(pipeline.image_dir, make_photo)
     process, codes = pipeline.start(out), Counter[int]()
     try:

@@ -1,4 +1,4 @@
-"""The same photos and settings lead to the same bytes, from nothing, in any folder."""
+"""The same photos and settings give the same bytes, in any folder."""
 
 import hashlib
 from dataclasses import replace
@@ -9,9 +9,8 @@ import pytest
 from pipeline.photos import samples
 from tests.support.processes import Pipeline
 
-# What says when something was made, how long it took or by which number of its own, and what
-# holds digests of these files.
-OF_ITS_OWN = {
+# Files with dates, durations or random identifiers, and files with digests of these.
+NOT_COMPARED = {
     *("evaluation.json", "fingerprint.pb", "history.sqlite", "model.json", "model_card.json"),
     *("model_card.md", "report.html", "timings.jsonl"),
 }
@@ -23,13 +22,13 @@ ALL_KINDS = (
 
 
 def contents(out: Path) -> dict[str, str]:
-    """The path of each file, and the digest of its bytes where these are to be equal.
+    """Return the path of each file, with the digest of its content if that must be equal.
 
-    What names the output folder itself may do so.
+    Occurrences of the output folder itself are ignored.
     """
     return {
         str(path.relative_to(out)): ""
-        if path.name in OF_ITS_OWN
+        if path.name in NOT_COMPARED
         else hashlib.sha256(_content(path).replace(str(out).encode(), b"")).hexdigest()
         for path in out.rglob("*")
         if path.is_file()
@@ -43,7 +42,7 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     from tensorflow.core.framework.graph_pb2 import GraphDef
 
-    nodes = GraphDef.FromString(path.read_bytes()).node  # in an order of no meaning
+    nodes = GraphDef.FromString(path.read_bytes()).node  # in arbitrary order
     return b"".join(sorted(node.SerializeToString(deterministic=True) for node in nodes))
 
 

@@ -30,7 +30,7 @@ SECONDS = 5.0  # of a run, about
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, whose size and rights can be changed."""
+    """Mount a file system whose size and mode can be changed."""
     disk = tmp_path / "disk"
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=50m", "tmpfs", str(disk)]
@@ -46,7 +46,7 @@ def remount(disk: Path, options: str) -> bool:
 
 
 def refused(code: int, output: str, *reasons: str) -> bool:
-    """Whether the machine refused something, which was then said in one line a step."""
+    """Return whether the run failed; check that each error is one line with its reason."""
     assert code in (0, 30), output
     if code:
         assert "Traceback" not in output, output
@@ -61,7 +61,7 @@ def refused(code: int, output: str, *reasons: str) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "reason"),
-    [("size=200k", FULL), ("ro", READ_ONLY)],  # such that TensorFlow writes the last file
+    [("size=200k", FULL), ("ro", READ_ONLY)],  # so that TensorFlow writes the last file
 )
 def test_a_run_that_cannot_write_says_so_and_the_next_one_ends_well(
     pipeline: Pipeline, small_disk: Path, option: str, reason: str
@@ -77,14 +77,14 @@ def test_a_run_that_cannot_write_says_so_and_the_next_one_ends_well(
 
 
 def fill(disk: Path) -> None:
-    """What another program does that writes all that it can."""
+    """Fill the disk, like another program."""
     with suppress(OSError), (disk / "other").open("wb", buffering=0) as other:
         while other.write(bytes(4096)) == 4096:
             pass
 
 
 def turn_read_only(disk: Path) -> None:
-    """What the system does when it finds a fault of the disk."""
+    """Remount the disk read-only, as the kernel does after an error."""
     while not remount(disk, "ro"):  # refused while a file is being written
         pass
 

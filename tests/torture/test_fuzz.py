@@ -1,4 +1,4 @@
-"""Files and settings made to be wrong: what reads them takes them or refuses them, and no more.
+"""Invalid files and settings: readers accept or reject them, and nothing else happens.
 
 FUZZ is the number of examples for each reader; `make torture` tries many more than `make test`.
 """
@@ -35,7 +35,7 @@ LENGTHS = pytest.mark.parametrize("examples", [FEW, pytest.param(MANY, marks=pyt
 
 
 def fuzz(examples: int, strategy: st.SearchStrategy[Any], check: Callable[[Any], None]) -> None:
-    """Check that many examples; one that takes longer than ten seconds is a finding too."""
+    """Test a number of examples; one that takes longer than ten seconds fails."""
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
     limits = settings(
         max_examples=examples, deadline=10_000, database=None, suppress_health_check=checks
@@ -52,7 +52,7 @@ CHANGES = st.lists(
 
 
 def damaged(data: bytes, changes: list[Change]) -> bytes:
-    """The data with some bytes replaced: by as many, by fewer or by more."""
+    """Replace some bytes by the same number of bytes, by fewer or by more."""
     for place, length, piece in changes:
         start = place % len(data) if data else 0
         data = data[:start] + piece + data[start + length :]

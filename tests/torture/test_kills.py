@@ -1,4 +1,4 @@
-"""Killed (kill -9) at any moment, and run again: the results are those of an undisturbed run."""
+"""Runs killed by SIGKILL at any moment: the next run ends like an undisturbed one."""
 
 import os
 import random
@@ -29,7 +29,7 @@ WRITING = "while a file is being written"
 
 @dataclass
 class Undisturbed:
-    """What a run leads to, and how long its steps took: (name, seconds), in order."""
+    """The results of a run, and the duration of its steps: (name, seconds), in order."""
 
     before: Path | None
     results: dict[str, str]
@@ -84,23 +84,23 @@ class Kills:
         self.journals += bool(journals(out))
 
     def done(self) -> list[str]:
-        """The steps that have said that they are done."""
+        """Return the steps that are logged as finished."""
         return re.findall(r"^INFO: (\w+) took ", self.pipeline.output(), re.MULTILINE)
 
     def _await_step(
         self, process: "subprocess.Popen[str]", steps: list[tuple[str, float]], number: int
     ) -> None:
-        """Wait for some moment of one of the steps, of each in turn."""
+        """Wait for a random moment of a step; each step in turn."""
         step = number % len(steps)
         while len(self.done()) < step and process.poll() is None:
             time.sleep(0.001)
         time.sleep(self.random.random() * steps[step][1])
 
     def _await_writing(self, process: "subprocess.Popen[str]", out: Path) -> None:
-        """Wait until one of the first temporary files stands there."""
+        """Wait until one of the first temporary files exists."""
         wanted, seen = self.random.randrange(1, 9), set[str]()
         while len(seen) < wanted and process.poll() is None:
-            # Only where results are published: looking everywhere would take too long.
+            # Only where results are written: searching all folders would take too long.
             seen.update(str(path) for d in out.glob("*") for path in d.glob(".*.tmp"))
             seen.update(map(str, out.glob("bottlenecks/*/.*.tmp")))
             seen.update(map(str, out.glob("bottlenecks/*/partial/.*.tmp")))
@@ -115,7 +115,7 @@ def series(
     nights = [kills.undisturbed(None), kills.undisturbed(scratch / "last night")]
     for number in range(trials):
         kills.trial(number // 2, nights[number % 2])
-        print(".", end="", flush=True)  # it takes long
+        print(".", end="", flush=True)  # progress
     return kills
 
 
@@ -138,7 +138,7 @@ def test_a_hundred_killed_runs_end_as_undisturbed_ones(
     rows = [(moment, count, count) for moment, count in sorted(kills.moments.items())]
     head = ("killed during", "trials", "ended as undisturbed, nothing left over")
     title = (
-        f"Kills: {trials}. `current` was read {kills.reads:,} times and always whole. A journal "
-        f"was left {kills.journals} times, after a kill between the last class and its clearing."
+        f"Kills: {trials}. `current` was read {kills.reads:,} times and always complete. A journal "
+        f"was left {kills.journals} times, after a kill between the last class and its deletion."
     )
     table(title, head, [*rows])

@@ -7,13 +7,13 @@ import pytest
 
 from tests.support.processes import Pipeline, results, table, temporaries
 
-ABORTED = -6  # a thread or memory that TensorFlow cannot do without ends the process by SIGABRT
-REFUSED = (30, 40)  # in a step; or before one
+ABORTED = -6  # TensorFlow aborts without enough memory or threads
+REFUSED = (30, 40)  # in a step, or before the first one
 GB = 10**9
 
 
 def attempt(pipeline: Pipeline, out: Path, kind: int, limit: int) -> str:
-    """Run under a limit, and again without: what the first one ended with."""
+    """Run with a limit, then without it; return how the first run ended."""
     tried = pipeline.run(out, before=lambda: resource.setrlimit(kind, (limit, limit)))
     assert tried.returncode in (0, *REFUSED, ABORTED), tried.stderr
     if tried.returncode in REFUSED:

@@ -1,4 +1,4 @@
-"""What docs/security.md promises, where no other test shows it."""
+"""Promises of docs/security.md that no other test covers."""
 
 import email
 import os
@@ -23,7 +23,7 @@ HARM = "<img src=x onerror=harm()>"
 
 
 def test_no_source_file_starts_a_shell_or_reads_a_pickle() -> None:
-    """ruff's rules S, of `make lint`, know more ways; none of them may be switched off."""
+    """The security rules of ruff find more, so none of them may be disabled."""
     sources = [path for d in ("pipeline", "tasks") for path in (ROOT / d).rglob("*.py")]
     assert len(sources) > 70
     for path in sources:
@@ -84,7 +84,7 @@ def test_the_demo_page_is_served_to_this_machine_alone(colours: Path) -> None:
 
 @pytest.fixture
 def mailbox() -> Iterator[Any]:
-    """A mail server that Luigi's configuration names: what comes in."""
+    """Start a mail server and configure Luigi for it; return the received mails."""
     from aiosmtpd.controller import Controller
 
     received: list[Any] = []
@@ -112,7 +112,7 @@ def mailbox() -> Iterator[Any]:
     get_config().read_dict(before)
 
 
-# Luigi warns of its own defaults, and leaves its connection to be closed by nobody.
+# Luigi warns about its own defaults and does not close its connection.
 @pytest.mark.filterwarnings("ignore:Parameter:UserWarning", "ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize(("kind", "shown"), [("plain", HARM), ("html", "&lt;img src=x")])
 def test_mails_escape_what_they_quote(mailbox: list[Any], kind: str, shown: str) -> None:

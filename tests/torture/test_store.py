@@ -1,4 +1,4 @@
-"""Killed (kill -9) in the middle of an upload to S3, and run again: nothing is half published."""
+"""Uploads to S3 killed by SIGKILL: no result is published incomplete."""
 
 import subprocess
 import time
@@ -13,7 +13,7 @@ from tests.support.processes import Pipeline, kill, results
 
 
 def complete(kind: str) -> list[str]:
-    """The results of one kind that the store says are whole."""
+    """Return the results of one kind that are marked as complete."""
     store = fsspec.filesystem("s3", use_listings_cache=False, skip_instance_cache=True)
     return [name for name in store.glob(f"bucket/out/{kind}/*") if name.endswith(".complete")]
 

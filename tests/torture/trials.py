@@ -1,4 +1,4 @@
-"""Odd folders, names, moments and options: each trial makes one, and tells what becomes of it."""
+"""Unusual folders, names, moments and options: each trial returns its outcome."""
 
 import os
 import shutil
@@ -31,12 +31,12 @@ NAMES = (SPACED, QUOTED, EMOJI, RIGHT_TO_LEFT, "<b>&amp;", "%s{}$(x)`x`;", "a\\b
 
 
 def trial(case: str) -> Callable[[Trial], Trial]:
-    """Enter a function under the case that it tries."""
+    """Register a function as the trial of a case."""
     return lambda function: TRIALS.setdefault(case, function)
 
 
 def fate(image_dir: Path, path: str) -> str:
-    """What a new manifest says of a photo."""
+    """Return how a new manifest treats a photo."""
     listing = list_photos(image_dir)
     rows = manifest.build(listing, image_dir, SplitRule()).to_pandas().set_index("path")
     if path not in rows.index:
@@ -46,7 +46,7 @@ def fate(image_dir: Path, path: str) -> str:
 
 
 def classes(image_dir: Path, *labels: str) -> str:
-    """Whether labels are classes of their own, in folders that no disk takes for one."""
+    """Return whether labels are separate classes, in folders with distinct names on any disk."""
     table = manifest.build(list_photos(image_dir), image_dir, SplitRule(0, 0))
     manifest.write(table, image_dir.parent / "classes.parquet")
     summary: Summary = manifest.read_summary(image_dir.parent / "classes.parquet")
@@ -64,7 +64,7 @@ def remarks(table: object, image_dir: Path) -> list[str]:
 
 
 def stopped(work: Callable[[], object]) -> str:
-    """How a run ends that meets a mistake."""
+    """Return how a run with a mistake ends."""
     try:
         work()
     except UserError as error:
@@ -74,7 +74,7 @@ def stopped(work: Callable[[], object]) -> str:
 
 @contextmanager
 def as_nobody(image_dir: Path) -> Iterator[Path]:
-    """A copy of some photos, seen by a user without root's rights, for whom permissions count."""
+    """Copy photos, and read them as a user without the rights of root."""
     with tempfile.TemporaryDirectory() as public:
         os.chmod(public, 0o755)  # noqa: PTH101
         copy = Path(public) / "photos"
@@ -239,10 +239,10 @@ def _(store: Store, _make_photo: PhotoMaker) -> str:
 
 
 def _during_a_run(store: Store, happens: Callable[[Path], object]) -> str:
-    """Let something happen to a photo between manifest and bottlenecks; the next run is whole."""
+    """Change a photo between manifest and bottlenecks; the next run is complete."""
     summary = store.summary()
     rows: pd.DataFrame = manifest.read(store.path / "manifest.parquet")
-    happens(store.image_dir / "red_rose/9.jpg")  # of the second batch
+    happens(store.image_dir / "red_rose/9.jpg")  # in the second batch
 
     def work() -> None:
         writer.compute(rows, [*summary.classes], store.image_dir, store.recipe, store.path)
@@ -278,7 +278,7 @@ def _(_store: Store, _make_photo: PhotoMaker) -> str:
 
 
 def _run(store: Store, *options: object, settings: str = "") -> str:
-    """What a run of the first step says, started where luigi.cfg has these settings."""
+    """Return the output of the first step, run with these settings in luigi.cfg."""
     here = store.path / "here"
     here.mkdir()
     (here / "luigi.cfg").write_text(f"[core]\nlocal_scheduler = true\n{settings}")
