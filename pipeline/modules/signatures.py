@@ -56,7 +56,7 @@ def load(directory: Path) -> Any:
             except ImportError:
                 raise UserError(
                     "tfhub_module: modules in the TensorFlow 1 Hub format need tensorflow-hub, "
-                    "which is not installed; install it with: pip install 'retrain[hub]'"
+                    "which is not installed; install it with: pip install tensorflow-hub"
                 ) from None
 
         return tensorflow_hub.load(str(directory))

@@ -380,7 +380,7 @@ def test_missing_tensorflow_hub_is_reported_with_the_remedy(
     monkeypatch.setitem(sys.modules, "tensorflow_hub", None)
     assert refusal(tf1_module(tmp_path / "m"), tmp_path) == (
         "tfhub_module: modules in the TensorFlow 1 Hub format need tensorflow-hub, which is not "
-        "installed; install it with: pip install 'retrain[hub]'"
+        "installed; install it with: pip install tensorflow-hub"
     )
 
 
