@@ -64,7 +64,7 @@ check: setup ## check the photos for duplicates, wrong labels, damaged files and
 evaluate: setup ## evaluate the head on the test photos, after all earlier steps
 	@$(LUIGI) EvaluateModel $(DATA) $(MODULE) $(HEAD) $(RUN)
 
-report: setup ## print where the current model's report is
+report: setup ## print the path of the current model's report
 	@test -f "$(MODEL)/report.html" || { echo "No model in $(MODEL) yet; train one first: make train"; exit 1; }
 	@echo "Open this page in a browser: $(abspath $(MODEL))/report.html"
 

@@ -2,6 +2,8 @@
 
 import difflib
 from configparser import InterpolationError
+from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import luigi
@@ -38,15 +40,21 @@ def config_default(section: str, name: str, default: T, choices: tuple[T, ...] =
         raise UserError(f"luigi.cfg: [{section}] {name}: write a % sign as %%") from None
     if text is None:
         return default
-    try:
-        value = _as_bool(text) if isinstance(default, bool) else type(default)(text)
-    except ValueError:
-        kind = _TYPE_NAMES[type(default)]
-        raise UserError(f"luigi.cfg: [{section}] {name} is {text!r}; it must be {kind}") from None
-    if choices and value not in choices:
-        allowed = ", ".join(map(str, choices))
-        raise UserError(f"luigi.cfg: [{section}] {name} is {text!r}; choose from {allowed}")
-    return value
+    convert = _as_bool if isinstance(default, bool) else type(default)
+    return _parse(text, convert, default, choices, f"luigi.cfg: [{section}] {name}")
+
+
+def _parse(text: str, convert: Any, default: T, choices: tuple[T, ...], option: str) -> T:
+    """Convert the text of an option's value; raise a UserError that names it if invalid."""
+    if choices:
+        requirement = "choose from " + ", ".join(str(choice) for choice in choices if choice != "")
+    else:
+        requirement = f"it must be {_TYPE_NAMES.get(type(default), 'valid')}"
+    with suppress(ValueError):
+        value: T = convert(text)
+        if not choices or value in choices:
+            return value
+    raise UserError(f"{option} is {text!r}; {requirement}")
 
 
 def option(
@@ -79,6 +87,11 @@ def option(
         parameter: Any = luigi.ChoiceParameter(default=value, choices=choices, **arguments)
     else:
         parameter = (kind or _PARAMETERS[type(default)])(default=value, **arguments)
+    # Luigi's own errors name neither the option nor the type.
+    flag = f"--{name.replace('_', '-')}"
+    parameter.parse = partial(
+        _parse, convert=parameter.parse, default=default, choices=choices, option=flag
+    )
     return parameter  # type: ignore[no-any-return]
 
 

@@ -52,7 +52,7 @@ class EvaluateModel(EvaluationOptions, Step):
         most_named = None if self.print_misclassified_test_images else metrics.TOP
         for line in metrics.summary_lines(result, most_named):
             logger.info(line)
-        logger.info("Evaluation page: %s", target / report.FILE)
+        logger.info("Report: %s", target / report.FILE)
 
     def _timings(self) -> list[Timing]:
         """Return when the steps that led here ran, and how long they took."""

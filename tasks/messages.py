@@ -63,6 +63,7 @@ def tidy(record: logging.LogRecord) -> bool:
         record.msg, record.args = "%s", (reason,)
         record.exc_info = record.exc_text = None
     if str(record.msg).startswith("Failed connecting"):  # the next line says that Luigi retries
+        record.msg = f"{record.msg}; if it is not running, start it with make luigid"
         record.exc_info = record.exc_text = None
     return record.levelno > logging.INFO or not str(record.msg).startswith(_NOISE)
 

@@ -105,13 +105,14 @@ def _report_result(task: NightlyRetrain, nights_before: int) -> int:
     """Print the night's outcome, and mail it if it needs attention; return the exit code."""
     nights = history.nights(task.output_dir)
     night = next(n for n in reversed(nights) if n.date == task.date.isoformat())
-    summary = f"{night.date}: {night.outcome} ({night.reason})"
+    summary = f"{night.date}: {night.outcome_name} ({night.reason})"
     if len(nights) == nights_before:
         _print(f"Nothing to do. {summary}")
     else:
         _print("\n".join([summary, *night.flags]))
         if night.outcome == history.REFUSED or night.flags:
-            subject = f"{night.date}: {night.outcome}{', needs attention' if night.flags else ''}"
+            attention = ", needs attention" if night.flags else ""
+            subject = f"{night.date}: {night.outcome_name}{attention}"
             _mail(subject, "\n".join([summary, *night.flags, "", *history.lines(nights[-14:])]))
     return REJECTED if night.outcome == history.REFUSED else DONE
 

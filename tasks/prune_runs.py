@@ -3,7 +3,7 @@
 import luigi
 
 from pipeline.errors import UserError
-from pipeline.files import locks
+from pipeline.files import locks, places
 from pipeline.nightly import prune
 from tasks.command_options import PruneOptions
 from tasks.messages import logger
@@ -18,6 +18,7 @@ class PruneRuns(PruneOptions, luigi.Task):
         return self.done
 
     def run(self) -> None:
+        places.existing_output(self.output_dir)
         with locks.try_exclusive(self.output_dir / locks.IN_USE) as lock:
             if lock is None:
                 raise UserError(f"output_dir: a run is using {self.output_dir}; prune later")

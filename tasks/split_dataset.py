@@ -56,7 +56,7 @@ class SplitDataset(DataOptions, Step):
         unfinished.unlink(missing_ok=True)
         for line in manifest.summary_lines(table, self.image_dir, listing.stray):
             logger.warning(line)
-        logger.info("%s; they are listed in %s", _read_summary(target), target)
+        logger.info("%s. All photos are listed in %s", _read_summary(target), target)
 
     def labels(self) -> tuple[str, ...]:
         """Return the classes, or an empty tuple until they can be known."""

@@ -54,7 +54,7 @@ class TrainHead(HeadOptions, Step):
         )
         softmax_head.write(head, record, target)
         checkpoints.clear()
-        for line in training.summary_lines(record):
+        for line in training.summary_lines(record, self.settings):
             logger.info(line)
         for line in training.warnings(record):
             logger.warning(line)

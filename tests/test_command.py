@@ -72,7 +72,10 @@ def test_no_such_folder(tiny_module: Path, tmp_path: Path) -> None:
         *("ExportModel", "--image-dir", tmp_path / "none", "--output-dir", tmp_path / "out"),
         *("--tfhub-module", tiny_module),
     )
-    assert refused(done) == f"image_dir: there is no folder {tmp_path}/none"
+    assert refused(done) == (
+        f"image_dir: there is no folder {tmp_path}/none; set it to the folder that contains one "
+        "folder of photos per class"
+    )
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
@@ -139,7 +142,7 @@ def test_a_wrong_value_is_one_line(tmp_path: Path) -> None:
     done = luigi("SplitDataset", "--testing-percentage", "abc", "--output-dir", tmp_path)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
-    assert "could not convert string to float: 'abc'" in done.stderr
+    assert "--testing-percentage is 'abc'; it must be a number" in done.stderr
 
 
 def test_an_impossible_value_is_one_line_before_any_work(photo_dir: Path, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ LIMITS = (
     "It knows only the classes listed here: it assigns one of them to any photo.",
     "It resizes the entire photo to the module's input, without keeping the aspect ratio, and "
     "ignores the EXIF orientation: photos must be stored upright.",
-    "The metrics are valid for photos like the test photos. For others (different camera, light or "
-    "background), measure them again.",
+    "The metrics apply only to photos similar to the test photos. For others (different camera, "
+    "light or background), measure them again.",
     "The metrics of classes with few test photos are uncertain: with 5 photos, a share changes in "
     "steps of 20%.",
     "It must not be the only basis for decisions about people.",
@@ -134,12 +134,19 @@ def _calibration(calibration: dict[str, Any] | None) -> list[str]:
         return []
     error = calibration["expected_calibration_error"]
     temperature = calibration["temperature"]
+    photos = f"{calibration['validation']:,} validation photos"
     lines = ["## Thresholds"]
-    if temperature is not None:
+    if calibration["folded_in"]:
         lines.append(
-            f"Probabilities are calibrated on {calibration['validation']:,} validation photos "
-            f"(temperature {temperature:.3g}): expected calibration error "
-            f"{_percent(error['before'])} before, {_percent(error['after'])} after."
+            f"Probabilities are calibrated on {photos} (temperature {temperature:.3g}): expected "
+            f"calibration error {_percent(error['before'])} before, {_percent(error['after'])} "
+            "after."
+        )
+    elif temperature is not None:
+        lines.append(
+            f"Probabilities are not calibrated. The expected calibration error on {photos} is "
+            f"{_percent(error['before'])}; --calibrate (temperature {temperature:.3g}) would "
+            f"change it to {_percent(error['after'])}."
         )
     rows = [
         [
@@ -149,7 +156,10 @@ def _calibration(calibration: dict[str, Any] | None) -> list[str]:
         ]
         for t in calibration["thresholds"]
     ]
-    lines.append("Answers with at least this score reach the precision:")
+    lines.append(
+        "Accept only answers with at least this score to reach the given precision on validation "
+        "photos:"
+    )
     return [*lines, _table(["precision", "score", "coverage"], rows)]
 
 

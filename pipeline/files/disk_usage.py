@@ -9,9 +9,10 @@ def total_bytes(path: Path) -> int:
     """Return the bytes of a file, or of all files in a folder that others may be changing."""
     if not path.is_dir():
         return path.lstat().st_size
-    total = 0
+    sizes = {}  # by inode: a hard link takes no space of its own
     for folder, _, files in os.walk(path):  # skips folders that disappear in the meantime
         for name in files:
             with suppress(FileNotFoundError):
-                total += Path(folder, name).lstat().st_size
-    return total
+                status = Path(folder, name).lstat()
+                sizes[status.st_dev, status.st_ino] = status.st_size
+    return sum(sizes.values())

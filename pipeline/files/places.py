@@ -4,6 +4,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from pipeline.errors import UserError
 from pipeline.files import object_store
 from pipeline.files.object_store import RemotePath
 
@@ -24,3 +25,17 @@ def parse(text: str) -> Place:
 def absolute(place: Place) -> str:
     """Return a text that identifies the place, independent of the working directory."""
     return str(place.absolute()) if isinstance(place, Path) else str(place)
+
+
+def existing_output(output_dir: Path) -> Path:
+    """Return the local folder of an output folder if it exists.
+
+    Raises:
+        UserError: if it does not: commands that only read must not create a mistyped folder.
+    """
+    if not output_dir.is_dir():
+        raise UserError(
+            f"output_dir: there is no folder {output_dir.absolute()}; pass the OUTPUT_DIR of your "
+            "runs"
+        )
+    return output_dir

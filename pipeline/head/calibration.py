@@ -99,16 +99,23 @@ def summary_lines(calibration: Calibration) -> Iterator[str]:
     error = calibration.expected_calibration_error
     if not calibration.validation:
         return
-    state = "folded in" if calibration.folded_in else "which --calibrate folds in"
-    yield (
-        f"Calibration error on the {calibration.validation:,} validation photos: "
-        f"{error.before:.3f}, and {error.after:.3f} with temperature "
-        f"{calibration.temperature:.2f}, {state}"
-    )
+    photos = f"{calibration.validation:,} validation photos"
+    temperature = f"(temperature {calibration.temperature:.2f})"
+    if calibration.folded_in:
+        yield (
+            f"Calibration error on {photos}: {error.after:.3f} {temperature}; before calibration: "
+            f"{error.before:.3f}"
+        )
+    else:
+        yield (
+            f"Calibration error on {photos}: {error.before:.3f}; with --calibrate: "
+            f"{error.after:.3f} {temperature}"
+        )
     for point in calibration.thresholds:
-        photos = f"{calibration.validation:,} validation photos"
-        if point.threshold is None:
-            yield f"{point.precision:.0%} precision: no threshold reaches it on enough of {photos}"
+        if calibration.validation < _least_photos(point.precision):
+            yield f"{point.precision:.0%} precision: {photos} are too few to choose a threshold"
+        elif point.threshold is None:
+            yield f"{point.precision:.0%} precision: no threshold reaches it on {photos}"
         else:
             yield (
                 f"{point.precision:.0%} precision at threshold {point.threshold:.3f} (coverage "
@@ -159,6 +166,11 @@ def expected_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     return float(np.abs(gaps).sum() / len(correct))
 
 
+def _least_photos(precision: float) -> int:
+    """Return how many answers it takes to estimate a precision: one of them may be wrong."""
+    return round(1 / (1 - precision))
+
+
 def _threshold(
     probabilities: np.ndarray, right: np.ndarray, precision: float
 ) -> PrecisionThreshold:
@@ -166,7 +178,7 @@ def _threshold(
     ordered = probabilities[order]
     above = np.arange(1, len(order) + 1)
     good = np.cumsum(right[order]) >= precision * above - 1e-9
-    good &= above >= round(1 / (1 - precision))
+    good &= above >= _least_photos(precision)
     good[:-1] &= ordered[1:] < ordered[:-1]  # photos of equal confidence stay together
     if not good.any():
         return PrecisionThreshold(precision)

@@ -62,9 +62,17 @@ def train(
     )
 
 
-def summary_lines(record: TrainingRecord) -> Iterator[str]:
+def summary_lines(record: TrainingRecord, settings: Settings) -> Iterator[str]:
     """Yield what users should know about a training, one line each."""
-    yield f"Head: trained on {record.training:,} photos with L2 strength {record.l2:g}"
+    photos, validation = record.training, f"{record.validation:,} validation photos"
+    if settings.sgd or not record.validation:
+        text = f"trained on {photos:,} photos"
+    else:
+        text = f"trained on {photos + record.validation:,} photos, including {validation}"
+    chosen = (
+        "" if settings.sgd or settings.l2 or not record.validation else f", chosen on {validation}"
+    )
+    yield f"Head: {text}; L2 strength {record.l2:g}{chosen}"
     yield from calibration.summary_lines(record.calibration)
 
 

@@ -38,7 +38,7 @@ class Night:
     Attributes:
         date: local ISO date on which the night started.
         key: digest of the date, the model and the gate; each key is decided once.
-        outcome: promoted, unchanged, refused (by the gate) or failed.
+        outcome: promoted, unchanged, refused (rejected by the gate) or failed.
         reason: reason of the outcome.
         photos, classes: number of usable photos and their classes.
         arrived, gone, relabelled: numbers of photos added, removed and relabelled since the night
@@ -75,6 +75,11 @@ class Night:
     head: str = ""
     manifest: str = ""
     finished: str = ""
+
+    @property
+    def outcome_name(self) -> str:
+        """The outcome as displayed: the stored `refused` is called rejected."""
+        return "rejected" if self.outcome == REFUSED else self.outcome
 
     @property
     def top1(self) -> float | None:
@@ -169,7 +174,8 @@ def lines(nights: list[Night]) -> Iterator[str]:
         photos, added, removed, relabelled = ("" if n is None else f"{n:,}" for n in counts)
         yield (
             f"{night.date:10}  {photos:>8} {added:>6} {removed:>7} {relabelled:>10} {top1:>7} "
-            f"{sum(night.seconds.values()) / 60:7.1f} {disk:>6}  {night.outcome}: {night.reason}"
+            f"{sum(night.seconds.values()) / 60:7.1f} {disk:>6}  {night.outcome_name}: "
+            f"{night.reason}"
         )
         for flag in night.flags:
             yield f"{'':12}! {flag}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.files import atomic, html, output_store
+from pipeline.files import atomic, html, output_store, places
 from pipeline.nightly import history, shared_state
 from pipeline.nightly.history import Night
 
@@ -72,15 +72,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Print the outcome of each night.")
     parser.add_argument("--output-dir", default="data/output")
     try:
-        output_dir = output_store.local_folder(parser.parse_args().output_dir)
+        output_dir = places.existing_output(
+            output_store.local_folder(parser.parse_args().output_dir)
+        )
         shared_state.pull(output_dir)
     except UserError as error:
         sys.exit(str(error))
-    if not (output_dir / history.FILE).exists():
+    nights = history.nights(output_dir)
+    if not nights:
         sys.exit(f"{output_dir} has no history yet; start one with: make nightly")
-    for line in history.lines(history.nights(output_dir)):
+    for line in history.lines(nights):
         print(line)
-    print(f"Page with the trend: {write(output_dir)}")
+    print(f"Chart and details: {write(output_dir)}")
 
 
 if __name__ == "__main__":

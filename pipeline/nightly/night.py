@@ -77,7 +77,8 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
     is_current = current == results.model.resolve()
     move = None
     if is_current and current == recorded:
-        outcome, reason, measured = history.UNCHANGED, "nothing changed; the model stays", None
+        outcome, measured = history.UNCHANGED, None
+        reason = "nothing changed; the model stays" if earlier else "the model was already current"
     else:
         opponent = recorded if is_current else current
         verdict = promotion_gate.evaluate(
@@ -121,7 +122,7 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
         broken=measured.broken if measured else None,
         drift=drifted,
         flags=tuple(_flags(history.accuracy_drop(earlier, correct, count), drifted, since)),
-        seconds=_seconds(results, earlier),
+        seconds=_seconds(results, earlier[-1].finished if earlier else date.isoformat()),
         disk_bytes=disk_usage.total_bytes(out),
         model=results.model.name,
         evaluation=results.evaluation.name,
@@ -177,10 +178,9 @@ def _drift(results: Results, date: datetime.date, earlier: list[Night]) -> tuple
     return (drift.p_value(new, old) if new and old else None), reference.date
 
 
-def _seconds(results: Results, earlier: list[Night]) -> dict[str, float]:
-    """Return the time by step that tonight's results took, since the last night in the history."""
-    since = earlier[-1].finished if earlier else "0001-01-01T00:00:00+00:00"
-    begin = datetime.datetime.fromisoformat(since)
+def _seconds(results: Results, since: str) -> dict[str, float]:
+    """Return the time by step that tonight's results took, from an ISO date or time on."""
+    begin = datetime.datetime.fromisoformat(since).astimezone()
     targets = {
         f"manifests/{results.manifest.name}",
         f"heads/{results.head.name}",

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.files import locks, output_store
+from pipeline.files import locks, output_store, places
 from pipeline.nightly import current_model, history, shared_state
 from pipeline.nightly.history import Promotion
 
@@ -115,7 +115,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Roll back to the previously promoted model.")
     parser.add_argument("--output-dir", default="data/output")
     try:
-        rolled_back, current = rollback(output_store.local_folder(parser.parse_args().output_dir))
+        rolled_back, current = rollback(
+            places.existing_output(output_store.local_folder(parser.parse_args().output_dir))
+        )
     except UserError as error:
         sys.exit(str(error))
     print(f"Rolled back to model {current}. Nightly runs will not promote {rolled_back} again.")

@@ -88,7 +88,10 @@ def _class_folders(image_dir: Path) -> list[os.DirEntry[str]]:
     try:
         entries = sorted(os.scandir(image_dir), key=lambda entry: entry.name)
     except FileNotFoundError:
-        raise UserError(f"image_dir: there is no folder {image_dir}") from None
+        raise UserError(
+            f"image_dir: there is no folder {image_dir.absolute()}; set it to the folder that "
+            "contains one folder of photos per class"
+        ) from None
     except OSError as error:
         raise UserError(f"image_dir: {image_dir} cannot be read: {error.strerror}") from None
     folders = [e for e in entries if not e.name.startswith(".") and _is_dir(e)]

@@ -113,7 +113,7 @@ def _read_header(data: bytes, digest: str) -> Inspection:
             return set_aside(_unsupported("HEIC"), Problem.UNSUPPORTED, digest)
         if b"<svg" in data[:1024]:
             return set_aside(_unsupported("SVG"), Problem.UNSUPPORTED, digest)
-        return set_aside("not an image that can be read; replace or delete it", digest=digest)
+        return set_aside("not a readable image; replace or delete it", digest=digest)
     if kind == "MPO":  # a JPEG with several images, as phones write; the first one counts
         kind = "JPEG"
     status, problem = OK, Problem.NONE

@@ -90,7 +90,8 @@ class Summary:
     def __str__(self) -> str:
         counts = (f"{sum(getattr(c, s) for c in self.classes):,} {s}" for s in split.SPLITS)
         aside = sum(c.set_aside for c in self.classes)
-        return f"Photos of {len(self.classes)} classes: {', '.join(counts)}, {aside:,} set aside"
+        classes = sum(c.usable > 0 for c in self.classes)
+        return f"Photos of {classes} classes: {', '.join(counts)}, {aside:,} set aside"
 
 
 def build(
@@ -323,13 +324,13 @@ def summary_lines(table: pa.Table, image_dir: Place, stray: int = 0) -> Iterator
     few = [f"{c.label} ({c.usable})" for c in summary.classes if 0 < c.usable < FEW_PHOTOS]
     if few:
         yield f"Classes with fewer than {FEW_PHOTOS} photos (accuracy may suffer): {_some(few)}"
-    for part in (split.VALIDATION, split.TESTING):
+    for part, name in ((split.VALIDATION, "validation"), (split.TESTING, "test")):
         without = [c.label for c in summary.classes if c.training and not getattr(c, part)]
         if without:
             yield (
-                f"{len(without)} of {len(summary.classes)} classes have no {part} photos: "
+                f"{len(without)} of {len(summary.classes)} classes have no {name} photos: "
                 f"{_some(without)}. They are still used for training. To fix this, add photos or "
-                "raise the percentage."
+                f"raise {part}_percentage."
             )
 
 

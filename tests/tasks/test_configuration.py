@@ -1,6 +1,8 @@
 """luigi.cfg: names and values are checked. test_command.py tests the messages."""
 
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from luigi.configuration import get_config
@@ -51,6 +53,23 @@ def test_a_value_that_is_no_choice_is_refused_with_the_choices(section: str) -> 
     get_config().set(section, "precision", "low")
     with pytest.raises(UserError, match="choose from auto, float32"):
         configuration.config_default(section, "precision", "auto", ("auto", "float32"))
+
+
+@pytest.mark.parametrize(
+    ("path", "default", "choices", "message"),
+    [
+        ("l2", 0.0, (), "--l2 is 'abc'; it must be a number"),
+        ("eval_step_interval", 10, (), "--eval-step-interval is 'abc'; it must be a whole number"),
+        ("optimizer", "b", ("b", "a"), "--optimizer is 'abc'; choose from b, a"),
+        ("dataset", "", ("", "flowers"), "--dataset is 'abc'; choose from flowers"),
+    ],
+)
+def test_a_wrong_value_on_the_command_line_is_refused_with_the_option(
+    section: str, path: str, default: object, choices: tuple[object, ...], message: str
+) -> None:
+    parameter: Any = configuration.option(f"{section}.{path}", default, "", choices=choices)
+    with pytest.raises(UserError, match=re.escape(message)):
+        parameter.parse("abc")
 
 
 def test_a_section_that_nobody_knows_is_named() -> None:

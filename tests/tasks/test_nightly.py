@@ -119,7 +119,7 @@ def test_a_refused_model_is_mailed_with_the_reason(
     code, output = site.run("--date", "2026-11-02", "--assert-accuracy-at-least", 1)
     assert code == 3, output
     ((subject, text),) = texts(mails)
-    assert subject == "Retrain 2026-11-02: refused"
+    assert subject == "Retrain 2026-11-02: rejected"
     assert "is below assert_accuracy_at_least" in text
     assert "2026-11-01" in text
     assert mails.received[0]["To"] == "owner@example.org"

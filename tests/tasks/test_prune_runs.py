@@ -32,6 +32,13 @@ def test_it_only_tells_unless_asked_to_delete(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_it_does_not_create_a_mistyped_folder(tmp_path: Path) -> None:
+    done = luigi("PruneRuns", "--output-dir", tmp_path / "none", "--delete")
+    assert done.returncode == 30
+    assert f"there is no folder {tmp_path}/none; pass the OUTPUT_DIR of your runs" in done.stderr
+    assert not (tmp_path / "none").exists()
+
+
 def test_it_leaves_while_a_step_is_at_work(tmp_path: Path) -> None:
     path = leftover(tmp_path)
     with locks.shared(tmp_path / locks.IN_USE):

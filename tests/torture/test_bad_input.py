@@ -72,7 +72,7 @@ OUTCOMES = {
     "photo that changes during the run": STOPS + "changed during the run",
     "percentages that sum to 100 or more": STOPS + "together they must be below 100",
     "negative percentage": STOPS + "neither may be negative",
-    "percentage that is not a number": STOPS + "invalid value of an option on the command line",
+    "percentage that is not a number": STOPS + "it must be a number",
     "percentage in luigi.cfg that is not a number": STOPS + "it must be a number",
     "unknown option in luigi.cfg": STOPS + "has no option",
     "misspelt section in luigi.cfg": STOPS + "there is no section",

@@ -60,8 +60,8 @@ KINDS = {  # most severe first
     ),
     duplicates.NEAR_DUPLICATE: Kind(
         "Near duplicates",
-        "Saved again, or taken a moment later. Within one class and one split, such photos "
-        "contribute little.",
+        "The same picture, saved again or taken a moment later. Within one class and one split, "
+        "such photos contribute little.",
     ),
     outliers.OUTLIER: Kind(
         "Outliers",

@@ -58,6 +58,16 @@ def test_it_shows_thresholds_where_they_were_measured(directory: Path, store: St
     assert "| 99.0% | none | - |" in text
 
 
+def test_it_claims_calibration_only_if_the_temperature_is_folded_in(
+    directory: Path, store: Store
+) -> None:
+    (directory / "calibration.json").write_text(json.dumps(CALIBRATION | {"folded_in": False}))
+    _, text = write(directory, store)
+    assert "Probabilities are not calibrated." in text
+    assert "on 30 validation photos is 8.0%; --calibrate (temperature 1.3)" in text
+    assert "are calibrated" not in text
+
+
 def test_without_test_photos_it_claims_nothing(directory: Path, store: Store) -> None:
     path = directory / "evaluation.json"
     figures = json.loads(path.read_text())

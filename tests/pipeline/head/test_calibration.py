@@ -78,7 +78,24 @@ def test_where_no_threshold_reaches_a_precision_it_is_said_with_the_number_of_ph
     found = calibration.calibrate(answers(*[0.9] * 40), np.array([0, 1] * 20), False)
     assert all(of.threshold is None and of.coverage is None for of in found.thresholds)
     lines = list(calibration.summary_lines(found))
-    assert "90% precision: no threshold reaches it on enough of 40 validation photos" in lines
+    assert "90% precision: no threshold reaches it on 40 validation photos" in lines
+
+
+def test_too_few_photos_for_a_threshold_are_reported() -> None:
+    found = calibration.calibrate(answers(*[0.9] * 40), np.array([0] * 40), False)
+    lines = list(calibration.summary_lines(found))
+    assert lines[-1] == "99% precision: 40 validation photos are too few to choose a threshold"
+
+
+@pytest.mark.parametrize("fold_in", [True, False])
+def test_the_summary_says_whether_the_temperature_is_folded_in(fold_in: bool) -> None:
+    found = calibration.calibrate(*drawn(500, 0.4), fold_in)
+    error, line = found.expected_calibration_error, next(calibration.summary_lines(found))
+    assert error.before is not None
+    assert error.after is not None
+    current, other = (error.after, error.before) if fold_in else (error.before, error.after)
+    assert line.startswith(f"Calibration error on 500 validation photos: {current:.3f}")
+    assert f"{'before calibration' if fold_in else 'with --calibrate'}: {other:.3f}" in line
 
 
 def test_thresholds_are_for_the_probabilities_of_the_head_as_it_is_written() -> None:

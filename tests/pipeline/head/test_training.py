@@ -250,3 +250,19 @@ def test_a_head_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert "calibration" not in facts
     told = json.loads((tmp_path / "head/calibration.json").read_text())
     assert told["validation"] == 30
+
+
+def test_the_summary_counts_the_photos_that_the_final_head_is_trained_on() -> None:
+    photos, others = points(100, 2, 2), points(30, 2, 3)
+
+    def summary(validation: Points, **settings: object) -> str:
+        _, record = train(photos, validation, **settings)
+        return next(training.summary_lines(record, Settings(**settings)))  # type: ignore[arg-type]
+
+    including = "Head: trained on 130 photos, including 30 validation photos; L2 strength"
+    chosen = summary(others)
+    assert chosen.startswith(including)
+    assert chosen.endswith("chosen on 30 validation photos")
+    assert summary(others, l2=0.1) == f"{including} 0.1"
+    assert summary(NOTHING) == f"Head: trained on 100 photos; L2 strength {l2_path.DEFAULT_L2}"
+    assert summary(others, sgd=Sgd(steps=5)).startswith("Head: trained on 100 photos; L2 strength")

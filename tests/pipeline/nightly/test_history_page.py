@@ -45,16 +45,29 @@ def test_a_page_without_any_night(tmp_path: Path) -> None:
 def test_without_a_history_the_command_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["trend", "--output-dir", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["history", "--output-dir", str(tmp_path)])
     with pytest.raises(SystemExit, match="no history yet"):
         history_page.main()
+
+
+def test_reading_a_history_without_nights_does_not_create_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.nights(tmp_path)  # any command that reads the history creates its file
+    monkeypatch.setattr(sys, "argv", ["history", "--output-dir", str(tmp_path)])
+    with pytest.raises(SystemExit, match="no history yet"):
+        history_page.main()
+    monkeypatch.setattr(sys, "argv", ["history", "--output-dir", str(tmp_path / "none")])
+    with pytest.raises(SystemExit, match="there is no folder"):
+        history_page.main()
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_command_prints_the_nights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     history.add(tmp_path, FULL)
-    monkeypatch.setattr(sys, "argv", ["trend", "--output-dir", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["history", "--output-dir", str(tmp_path)])
     history_page.main()
     output = capsys.readouterr().out
     assert "promoted" in output

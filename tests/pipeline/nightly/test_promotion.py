@@ -270,6 +270,10 @@ def test_a_rollback_waits_for_a_promotion(tmp_path: Path) -> None:
 def test_without_a_model_the_command_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(sys, "argv", ["promotion", "--output-dir", str(tmp_path / "none")])
+    with pytest.raises(SystemExit, match="there is no folder"):
+        promotion.main()
+    assert not (tmp_path / "none").exists()
     monkeypatch.setattr(sys, "argv", ["promotion", "--output-dir", str(tmp_path)])
     with pytest.raises(SystemExit, match="no earlier model"):
         promotion.main()

@@ -55,7 +55,7 @@ def test_bad_photos_have_no_labels_but_a_reason(
     assert counts.photos == 11
     assert {Path(p).name: why.split(":")[0] for p, why in counts.unusable.items()} == {
         "cut.png": "truncated PNG",
-        "note.jpg": "not an image that can be read; replace or delete it",
+        "note.jpg": "not a readable image; replace or delete it",
     }
     rows = pd.read_parquet(tmp_path / "out/predictions.parquet").set_index("path")
     assert len(rows.loc[str(photos / "cut.png"), "labels"]) == 0
