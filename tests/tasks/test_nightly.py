@@ -196,7 +196,7 @@ def test_without_a_scheduler_the_run_fails_and_says_why(site: Site) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "reason"),
     [
-        ("--tolerance", "much", "could not convert string to float: 'much'"),
+        ("--tolerance", "much", "--tolerance is 'much'; it must be a number"),
         ("--testing-percentage", 95, "together they must be below 100"),
     ],
 )

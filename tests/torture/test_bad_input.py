@@ -18,10 +18,10 @@ USED, ASIDE, STOPS = "used", "set aside: ", "the run stops: "
 REFUSED = "set aside with the vectors: cannot be decoded"
 OUTCOMES = {
     "empty": ASIDE + "empty file",
-    "text named .jpg": ASIDE + "not an image",
+    "text named .jpg": ASIDE + "not a readable image",
     "truncated JPEG": ASIDE + "truncated JPEG",
     "truncated PNG": ASIDE + "truncated PNG",
-    "JPEG with a bit flipped in its first bytes": ASIDE + "not an image",
+    "JPEG with a bit flipped in its first bytes": ASIDE + "not a readable image",
     "JPEG with a bit flipped in its tables": REFUSED,
     "JPEG with a bit flipped in its pixels": USED + ", as the change cannot be detected",
     "PNG with a bit flipped in its pixels": REFUSED,

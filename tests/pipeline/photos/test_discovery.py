@@ -201,11 +201,11 @@ def test_a_less_common_photo_is_fine(tmp_path: Path, data: bytes) -> None:
     ("data", "reason"),
     [
         (b"", "empty file"),
-        (b"a photo of a daisy", "not an image"),
-        (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "not an image"),
+        (b"a photo of a daisy", "not a readable image"),
+        (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "not a readable image"),
         (encode(noise(), "TIFF"), "TIFF is not supported; convert it"),
         (encode(noise().quantize(16), "BMP"), "BMP with a palette is not supported; convert it"),
-        (encode(noise(), "PPM"), "not an image"),
+        (encode(noise(), "PPM"), "not a readable image"),
     ],
     ids=["empty", "text", "HTML", "TIFF", "palette BMP", "PPM"],
 )

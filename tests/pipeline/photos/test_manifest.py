@@ -86,7 +86,7 @@ def test_a_broken_photo_is_in_no_part(photo_dir: Path) -> None:
     (photo_dir / "red_rose/0.jpg").write_text("no photo")
     rows = build(photo_dir).to_pandas().set_index("path")
     assert rows.loc["red_rose/0.jpg", "split"] == ""
-    assert str(rows.loc["red_rose/0.jpg", "status"]).startswith("not an image")
+    assert str(rows.loc["red_rose/0.jpg", "status"]).startswith("not a readable image")
 
 
 def test_pandas_opens_a_written_manifest(photo_dir: Path, tmp_path: Path) -> None:
@@ -284,11 +284,15 @@ def test_a_class_without_training_photo_is_remarked_on(
 
 
 @pytest.mark.parametrize(
-    ("rule", "part"), [(SplitRule(0, 10), VALIDATION), (SplitRule(10, 0), TESTING)]
+    ("rule", "part", "photos"),
+    [(SplitRule(0, 10), VALIDATION, "validation"), (SplitRule(10, 0), TESTING, "test")],
 )
-def test_classes_without_a_part_are_named(photo_dir: Path, rule: SplitRule, part: str) -> None:
+def test_classes_without_a_part_are_named(
+    photo_dir: Path, rule: SplitRule, part: str, photos: str
+) -> None:
     (line,) = remarks(photo_dir, rule)
-    assert line.startswith(f"2 of 2 classes have no {part} photos: green leaf, red_rose.")
+    assert line.startswith(f"2 of 2 classes have no {photos} photos: green leaf, red_rose.")
+    assert line.endswith(f"raise {part}_percentage.")
 
 
 def test_photos_outside_class_folders_are_remarked_on(photo_dir: Path) -> None:
