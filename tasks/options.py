@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipeline.bottlenecks import extraction
+from pipeline.errors import UserError
 from pipeline.evaluation.data_checks import checks
 from pipeline.export import tflite
 from pipeline.files import output_store, places
@@ -19,7 +20,8 @@ from pipeline.head import tensorboard
 from pipeline.head.settings import BALANCED, LBFGS, NONE, SGD, Settings, Sgd, parse_class_weights
 from pipeline.modules import signatures
 from pipeline.photos import datasets, split
-from pipeline.photos.augmentation import Augmentation
+from pipeline.pixels import decoding
+from pipeline.pixels.augmentation import Augmentation
 from tasks.configuration import config_default, option
 from tasks.parameters import (
     FindingsParameter,
@@ -148,11 +150,24 @@ class ModuleOptions(OutputOptions):
         "is -1 to 1; byte is 0 to 255",
         choices=_RANGES,
     )
+    exif_orientation = option(
+        "module.exif_orientation",
+        True,
+        "turn photos upright, as their Exif metadata says; false: like retrain.py",
+    )
+    background = option(
+        "module.background", decoding.WHITE, "grey level behind transparent pixels, 0 to 255"
+    )
     module_sha256 = option(
         "module.module_sha256",
         "",
         "digest that the module must have, as recorded by the first run; empty: any",
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not 0 <= self.background <= decoding.WHITE:
+            raise UserError(f"background is {self.background}; it must be from 0 to 255")
 
 
 class AugmentationOptions:

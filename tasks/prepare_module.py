@@ -1,6 +1,7 @@
 """Prepare the module."""
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.bottlenecks import extraction
@@ -22,7 +23,8 @@ class PrepareModule(ModuleOptions, Step):
             stamp = preparation.fingerprint(self.tfhub_module)
         except UserError:  # `work` reports the problem
             return Pending()
-        key = naming.digest(stamp, self.image_size, self.image_range, self.module_sha256)
+        decoded = (self.exif_orientation, self.background)
+        key = naming.digest(stamp, self.image_size, self.image_range, self.module_sha256, *decoded)
         name = f"{preparation.short_name(self.tfhub_module)}-{key}.json"
         return Result(self.output_dir, "modules", name)
 
@@ -65,6 +67,7 @@ class PrepareModule(ModuleOptions, Step):
             sha256,
             progress,
         )
+        module = replace(module, exif_orientation=self.exif_orientation, background=self.background)
         return frozen_graph.freeze(
             module, extraction.BATCH, local_path(self.output()).with_suffix(".pb")
         )

@@ -31,7 +31,7 @@ from pipeline.errors import LostError, UserError
 from pipeline.files import atomic, naming
 from pipeline.files.damage import UNREADABLE, reraise_system_errors
 from pipeline.files.places import Place
-from pipeline.photos.augmentation import Augmentation
+from pipeline.pixels.augmentation import Augmentation
 from pipeline.progress import Progress, silent
 
 WINDOW = 100  # shards whose lists are in memory at once

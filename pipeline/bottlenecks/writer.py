@@ -29,9 +29,10 @@ from pipeline.bottlenecks.recipe import Recipe
 from pipeline.errors import UserError
 from pipeline.files import atomic, naming
 from pipeline.files.places import Place
-from pipeline.photos import augmentation, sources
-from pipeline.photos.augmentation import Augmentation
+from pipeline.photos import sources
 from pipeline.photos.manifest import ClassSummary
+from pipeline.pixels import augmentation
+from pipeline.pixels.augmentation import Augmentation
 from pipeline.progress import Progress, silent
 
 FILE_ROWS = 16_384  # rows per file: 40 MB of 1,280 float16

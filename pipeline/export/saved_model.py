@@ -13,7 +13,7 @@ from pipeline.errors import UserError
 from pipeline.head.softmax_head import Head
 from pipeline.modules import loading
 from pipeline.modules.loading import Module
-from pipeline.photos import decoding
+from pipeline.pixels import decoding
 
 INPUT_TENSOR = "Placeholder"
 
@@ -63,7 +63,7 @@ def write(head: Head, module: Module, directory: Path, final_tensor_name: str) -
 
         For a photo that cannot be decoded, all classes are empty and all numbers are 0.
         """
-        pixels, readable = decoding.decode_batch(image_bytes, module.height, module.width)
+        pixels, readable = decoding.decode_batch(image_bytes, module.input)
         predicted = from_pixels(pixels)["prediction"]
         probabilities = tf.where(readable[:, None], predicted, 0.0)
         scores, best = tf.math.top_k(probabilities, len(head.labels))

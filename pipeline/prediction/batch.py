@@ -164,8 +164,8 @@ def _predict(
         for photo, problem in zip(photos, problems, strict=True)
     ]
     usable = [row for row in rows if not row["problem"]]
-    size = description["input"]["height"], description["input"]["width"]
-    for batch in extraction.decode([places.parse(row["path"]) for row in usable], *size):
+    spec = model_json.input_spec(description)
+    for batch in extraction.decode([places.parse(row["path"]) for row in usable], spec):
         probabilities = classify(batch.pixels)[: len(batch.indices)]
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
         scores = np.take_along_axis(probabilities, best, axis=1)

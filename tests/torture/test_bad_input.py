@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.photos import decoding, inspection
+from pipeline.photos import inspection
+from pipeline.pixels import decoding
+from pipeline.pixels.decoding import InputSpec
 from tests.support.commands import ROOT
 from tests.support.photos import PhotoMaker
 from tests.support.processes import Pipeline
@@ -29,14 +31,18 @@ OUTCOMES = {
     "JPEG named .png": USED,
     "progressive JPEG": USED,
     "arithmetic-coded JPEG": USED,
-    "JPEG with an EXIF rotation": USED + ", without rotating it",
+    "JPEG with an EXIF rotation": USED + ", upright",
+    "PNG with an EXIF rotation": USED + ", upright",
+    "WebP with an EXIF rotation": USED + ", upright",
+    "JPEG without its end marker": ASIDE + "truncated JPEG",
     "CMYK JPEG": USED,
     "YCCK JPEG": USED,
     "grey JPEG": USED,
     "1-bit PNG": USED,
     "16-bit PNG": USED,
     "PNG with a palette": USED,
-    "PNG with alpha": USED + ", without transparency",
+    "PNG with alpha": USED + ", on a white background",
+    "WebP with alpha": USED + ", on a white background",
     "PNG of 1 x 1 pixel": USED + ", and reported as tiny",
     "PNG of 20,000 x 20,000 pixels": ASIDE + "20000 x 20000 pixels",
     "BMP with a palette": ASIDE + "BMP with a palette is not supported",
@@ -92,16 +98,21 @@ def test_each_file_is_used_or_set_aside_with_its_reason(case: str, tmp_path: Pat
         assert f"{ASIDE}{status}".startswith(outcome)
     elif outcome == REFUSED:
         with pytest.raises(tf.errors.InvalidArgumentError):
-            decoding.decode(FILES[case], 8, 8)
+            decoding.decode(FILES[case], InputSpec(8, 8))
     else:
         assert outcome.startswith(USED)
-        assert decoding.decode(FILES[case], 8, 8).numpy().std() > 0 or "x 1" in case
+        assert decoding.decode(FILES[case], InputSpec(8, 8)).numpy().std() > 0 or "x 1" in case
 
 
 def test_what_is_used_looks_like_the_picture_that_it_is() -> None:
-    plain = decoding.decode(FILES["PNG named .jpg"], 8, 8)
-    for case in ("JPEG with an EXIF rotation", "animated GIF", "CMYK JPEG", "PNG with alpha"):
-        assert np.abs(decoding.decode(FILES[case], 8, 8) - plain).mean() < 0.03, case
+    plain = decoding.decode(FILES["PNG named .jpg"], InputSpec(8, 8))
+    turned = [f"{kind} with an EXIF rotation" for kind in ("JPEG", "PNG", "WebP")]
+    for case in (*turned, "animated GIF", "CMYK JPEG"):
+        assert np.abs(decoding.decode(FILES[case], InputSpec(8, 8)) - plain).mean() < 0.03, case
+    for case in ("PNG with alpha", "WebP with alpha"):
+        pixels = decoding.decode(FILES[case], InputSpec(8, 8)).numpy()
+        assert pixels[:4, :4].min() == 1
+        np.testing.assert_array_equal(pixels[4:], plain[4:])
 
 
 @pytest.mark.parametrize("case", TRIALS)

@@ -14,10 +14,10 @@ import pandas as pd
 from pipeline.bottlenecks import writer
 from pipeline.errors import UserError
 from pipeline.photos import discovery, inspection, manifest
-from pipeline.photos.augmentation import Augmentation
 from pipeline.photos.listing import list_photos
 from pipeline.photos.manifest import Summary
 from pipeline.photos.split import SplitRule
+from pipeline.pixels.augmentation import Augmentation
 from tests.support.commands import luigi
 from tests.support.photos import PhotoMaker
 from tests.support.store import Store

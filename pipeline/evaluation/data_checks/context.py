@@ -12,6 +12,7 @@ from pipeline.evaluation.data_checks import neighbours
 from pipeline.evaluation.data_checks.neighbours import Nearest
 from pipeline.files.places import Place
 from pipeline.modules.loading import Module
+from pipeline.pixels.decoding import InputSpec
 from pipeline.progress import Progress, silent
 
 MAX_SAMPLE = 200_000  # photos whose vectors are in memory: 1 GB of 1,280 features
@@ -27,7 +28,7 @@ class CheckContext:
         photos: label, path, digest and split of the photos with vectors, [n].
         read: yields their vectors, [rows, features], in the same order.
         image_dir: folder that the paths are relative to.
-        height, width: input size of the module in pixels.
+        input: the pixels that the module takes.
         progress: reports the progress of the longest check.
     """
 
@@ -35,8 +36,7 @@ class CheckContext:
     photos: pd.DataFrame
     read: Callable[[], Iterator[np.ndarray]]
     image_dir: Place
-    height: int
-    width: int
+    input: InputSpec
     progress: Progress = field(default=silent)
 
     @cached_property
@@ -112,7 +112,7 @@ def build_context(
             for vectors, _ in reader.labelled():
                 yield vectors
 
-    return CheckContext(listed, photos, read, image_dir, module.height, module.width, progress)
+    return CheckContext(listed, photos, read, image_dir, module.input, progress)
 
 
 @dataclass(frozen=True)

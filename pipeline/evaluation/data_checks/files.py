@@ -41,8 +41,9 @@ def find(context: CheckContext) -> Iterator[Finding]:
 
 
 def _tiny(context: CheckContext, usable: pd.DataFrame) -> Iterator[Finding]:
-    small = (usable["width"] * _TINY < context.width) | (usable["height"] * _TINY < context.height)
+    needed = context.input
+    small = (usable["width"] * _TINY < needed.width) | (usable["height"] * _TINY < needed.height)
     tiny = usable[small]
     for path, width, height in zip(tiny["path"], tiny["width"], tiny["height"], strict=True):
-        detail = f"{width} x {height} pixels; the module sees {context.width} x {context.height}"
+        detail = f"{width} x {height} pixels; the module sees {needed.width} x {needed.height}"
         yield Finding(TINY, detail, (path,), score=-float(min(width, height)))

@@ -12,7 +12,7 @@ from pipeline.bottlenecks import cache, remote_cache, writer
 from pipeline.files import output_store
 from pipeline.files.output_store import RemoteOutputStore
 from pipeline.photos import manifest
-from pipeline.photos.augmentation import Augmentation
+from pipeline.pixels.augmentation import Augmentation
 from tests.support.objects import Objects
 from tests.support.photos import PhotoMaker
 from tests.support.store import Store

@@ -20,8 +20,8 @@ from pipeline.errors import UserError
 from pipeline.files import object_store, places
 from pipeline.modules import preparation
 from pipeline.photos import manifest, split
-from pipeline.photos.augmentation import Augmentation
 from pipeline.photos.split import SplitRule
+from pipeline.pixels.augmentation import Augmentation
 from tests.support.objects import Fault, Objects
 from tests.support.photos import PhotoMaker, spoil
 from tests.support.store import Store

@@ -69,7 +69,9 @@ def test_without_one_usable_photo_it_fails_and_leaves_nothing(
     colours: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "note.jpg").write_text("no photo")
-    with pytest.raises(UserError, match=r"none of 1 photos is usable; .*note\.jpg: not a readable image"):
+    with pytest.raises(
+        UserError, match=r"none of 1 photos is usable; .*note\.jpg: not a readable image"
+    ):
         batch.write(colours, batch.find(str(tmp_path)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
