@@ -40,8 +40,7 @@ class CheckData(CheckOptions, Step):
         target = fetch(self.output())
         if not target.exists():
             bottlenecks = self.clone(ComputeBottlenecks)
-            recipe = bottlenecks.recipe()
-            assert recipe is not None
+            recipe = bottlenecks.ready(self.reporter)
             check_context = context.build_context(
                 manifest.read(fetch(self.clone(SplitDataset).output())),
                 [bottlenecks.read_split(name) for name in split.SPLITS],

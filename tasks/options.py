@@ -150,6 +150,11 @@ class ModuleOptions(OutputOptions):
         "is -1 to 1; byte is 0 to 255",
         choices=_RANGES,
     )
+    module_output = option(
+        "module.module_output",
+        "",
+        "output to use, of a module with several; empty: the only one, or `default`",
+    )
     exif_orientation = option(
         "module.exif_orientation",
         True,

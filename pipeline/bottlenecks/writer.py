@@ -37,6 +37,9 @@ from pipeline.progress import Progress, silent
 
 FILE_ROWS = 16_384  # rows per file: 40 MB of 1,280 float16
 JOURNAL_ROWS = 256  # photos whose vectors a killed run may lose
+NOT_FINITE = (
+    "the module returns NaN or infinity for it; replace or delete it, or use another module"
+)
 WRITERS = 2  # threads; more would mostly wait for Python's global lock
 _TEXTS = ("digest", "label", "path", "split")  # columns of a class
 
@@ -136,6 +139,11 @@ def compute(
             damaged += filter(cache.delete_damaged, [error.path])
     rejected = cache.read_rejected(directory)
     lost = rows[rows["digest"].isin(rejected)]
+    if not rows.empty and rows["digest"].map(rejected).eq(NOT_FINITE).all():
+        raise UserError(
+            f"tfhub_module: {recipe.module.handle} returns NaN or infinity for all photos; use "
+            "another module, or another image_range"
+        )
     decoded = int((~wanted["digest"].isin(rejected)).sum())
     cache.clear_journal(directory, found.needed)
     return Counts(
@@ -252,9 +260,19 @@ def extract_vectors(
     for batch in extract(paths, recipe.module, recipe.precision, distortions, seeds, digests):
         for i in (*batch.indices, *batch.rejected):
             _refuse_changed(paths[i], sizes[i], times[i])
+        batch = _without_nan(batch)
         yield replace(batch, vectors=to_storage_type(batch.vectors, recipe))
         done += len(batch.indices) + len(batch.rejected)
         progress(done, len(paths), "photos processed by the module")
+
+
+def _without_nan(batch: Batch) -> Batch:
+    """Reject the photos for which the module returns numbers that are not finite."""
+    finite = np.isfinite(batch.vectors).all(1)
+    if finite.all():
+        return batch
+    rejected = dict.fromkeys(batch.indices[~finite].tolist(), NOT_FINITE)
+    return Batch(batch.indices[finite], batch.vectors[finite], batch.rejected | rejected)
 
 
 def _refuse_changed(photo: Place, size: int, mtime_ns: int) -> None:
@@ -288,8 +306,6 @@ def to_storage_type(computed: np.ndarray, recipe: Recipe) -> np.ndarray:
         raise UserError(
             f"module {recipe.module.handle} returns values up to {np.abs(computed).max():g}, which "
             f"exceed the range of {recipe.vector_type}; set vector_type to float32"
-            if np.isfinite(computed).all()
-            else f"module {recipe.module.handle} returns vectors that are not finite; use another"
         )
     return stored
 

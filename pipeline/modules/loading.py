@@ -27,6 +27,7 @@ class Module:
         image_range: pixel range that it expects, one of `signatures.RANGES`.
         exif_orientation, background: how its input is decoded; see `InputSpec`.
         signature: name of the signature that is called; empty for the module itself.
+        output: name of the output that is used; empty for the only one or `default`.
         licence: licence of its weights, if known.
         frozen: path of its frozen graph; empty if there is none.
         frozen_digest: SHA-256 of that file.
@@ -42,6 +43,7 @@ class Module:
     exif_orientation: bool = True
     background: int = WHITE
     signature: str = signatures.CALL
+    output: str = ""
     licence: str = ""
     frozen: str = ""
     frozen_digest: str = ""
@@ -86,7 +88,7 @@ def load(module: Module) -> tuple[Callable[[Any], Any], Any]:
     assert function is not None
 
     def call(images: Any) -> Any:
-        vectors = signatures.apply(function, images, module.image_range)
+        vectors = signatures.apply(function, images, module.image_range, module.output)
         return tf.reshape(tf.cast(vectors, tf.float32), [-1, module.features])
 
     return call, loaded

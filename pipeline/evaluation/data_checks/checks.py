@@ -14,12 +14,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import UserError
-from pipeline.evaluation.data_checks import class_sizes, duplicates, files, labels, outliers
+from pipeline.evaluation.data_checks import (
+    class_sizes,
+    duplicates,
+    files,
+    labels,
+    outliers,
+    pixel_range,
+)
 from pipeline.evaluation.data_checks.context import CheckContext
 from pipeline.files import atomic
 
-FORMAT_VERSION = 1  # raise it when the findings of a check change
-CHECKS = (duplicates.find, labels.find, files.find, outliers.find, class_sizes.find)
+FORMAT_VERSION = 2  # raise it when the findings of a check change
+CHECKS = (
+    duplicates.find,
+    labels.find,
+    files.find,
+    outliers.find,
+    class_sizes.find,
+    pixel_range.find,
+)
 _MAX_NAMED = 3  # findings named in a message
 
 
@@ -32,6 +46,10 @@ class Kind:
 
 
 KINDS = {  # most severe first
+    pixel_range.PIXEL_RANGE: Kind(
+        "Wrong pixel range of the module",
+        "Another image_range separates the classes clearly better. Set it, and train again.",
+    ),
     duplicates.LEAK: Kind(
         "One photo in two splits",
         "The model was trained or selected on a test photo, so its accuracy is overestimated. Keep "
@@ -169,8 +187,10 @@ def _name(group: pd.DataFrame) -> str:
 
 
 def summary_lines(findings: pd.DataFrame) -> Iterator[str]:
-    """Yield what users should know about the findings, in one line."""
+    """Yield what users should know about the findings, one line each."""
     counts = findings.groupby("kind", sort=False)["finding"].nunique()
     if len(counts):
         kinds = (f"{KINDS[str(kind)].title.lower()}: {n:,}" for kind, n in counts.items())
         yield f"Data checks: {'; '.join(kinds)}"
+    for detail in findings["detail"][findings["kind"] == pixel_range.PIXEL_RANGE]:
+        yield f"tfhub_module: {detail}; set image_range, and train again"

@@ -30,6 +30,7 @@ class CheckContext:
         image_dir: folder that the paths are relative to.
         input: the pixels that the module takes.
         progress: reports the progress of the longest check.
+        module: the module that made the vectors; None if it cannot be run here.
     """
 
     listed: pd.DataFrame
@@ -38,6 +39,7 @@ class CheckContext:
     image_dir: Place
     input: InputSpec
     progress: Progress = field(default=silent)
+    module: Module | None = None
 
     @cached_property
     def unique(self) -> np.ndarray:
@@ -112,7 +114,7 @@ def build_context(
             for vectors, _ in reader.labelled():
                 yield vectors
 
-    return CheckContext(listed, photos, read, image_dir, module.input, progress)
+    return CheckContext(listed, photos, read, image_dir, module.input, progress, module)
 
 
 @dataclass(frozen=True)

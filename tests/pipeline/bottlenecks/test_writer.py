@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from pipeline.bottlenecks import extraction, writer
 from pipeline.bottlenecks.recipe import Recipe
@@ -24,6 +25,7 @@ from pipeline.photos.split import SplitRule
 from pipeline.pixels.augmentation import Augmentation
 from tests.support.objects import Fault, Objects
 from tests.support.photos import PhotoMaker, spoil
+from tests.support.saved_modules import normalizing_module
 from tests.support.store import Store
 
 
@@ -125,6 +127,32 @@ def test_the_same_module_under_another_name_costs_nothing(
     store.run()
     store.recipe = Recipe(module, "float32", "float16")
     assert store.run() == Counts(computed=0, reused=48)
+
+
+def normalizing(tmp_path: Path) -> Recipe:
+    directory = normalizing_module(tmp_path / "normalizing")
+    return Recipe(preparation.prepare(str(directory), tmp_path), "float32", "float16")
+
+
+def test_a_photo_without_a_finite_vector_is_set_aside_by_name(store: Store, tmp_path: Path) -> None:
+    store.recipe = normalizing(tmp_path)
+    Image.new("RGB", (20, 20)).save(store.image_dir / "red_rose/black.png")
+    counts = store.run()
+    assert counts.rejected == {"red_rose/black.png": writer.NOT_FINITE}
+    assert "red_rose/black.png" not in set(store.frame()["path"])
+    assert np.isfinite(np.stack(store.frame()["vector"])).all()
+    assert store.run() == Counts(computed=0, reused=48, rejected=counts.rejected)
+
+
+def test_a_module_that_returns_no_finite_vector_stops_the_run_each_time(
+    store: Store, tmp_path: Path
+) -> None:
+    store.recipe = normalizing(tmp_path)
+    for path in filter(Path.is_file, store.image_dir.rglob("*")):
+        Image.new("RGB", (20, 20)).save(path, "PNG")
+    for _ in range(2):
+        with pytest.raises(UserError, match="returns NaN or infinity for all photos"):
+            store.run()
 
 
 def test_photos_that_cannot_be_decoded_are_set_aside_and_not_tried_again(
