@@ -46,10 +46,6 @@ class Kind:
 
 
 KINDS = {  # most severe first
-    pixel_range.PIXEL_RANGE: Kind(
-        "Wrong pixel range of the module",
-        "Another image_range separates the classes clearly better. Set it, and train again.",
-    ),
     duplicates.LEAK: Kind(
         "One photo in two splits",
         "The model was trained or selected on a test photo, so its accuracy is overestimated. Keep "
@@ -59,6 +55,10 @@ KINDS = {  # most severe first
         "One photo in two classes",
         "One of the labels is wrong; or both are correct, and the model can be right only half of "
         "the time. Keep the photo in one class.",
+    ),
+    pixel_range.PIXEL_RANGE: Kind(
+        "Wrong pixel range of the module",
+        "Another image_range separates the classes clearly better. Set it, and train again.",
     ),
     labels.LABEL: Kind(
         "Labels that may be wrong",
