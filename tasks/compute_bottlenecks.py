@@ -115,7 +115,7 @@ class ComputeBottlenecks(BottleneckOptions, Step):
                 usable, classes, self.image_dir, recipe, bottlenecks, self.reporter
             )
             log_summary(writer.summary_lines(counts))
-        remote_cache.share_rejected(self.output_store, recipe_dir)
+        remote_cache.share_notes(self.output_store, recipe_dir)
         self.upload()
         plan: PlanShards = self.clone(PlanShards)
         if plan.finished():

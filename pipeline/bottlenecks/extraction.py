@@ -28,6 +28,7 @@ from pipeline.pixels.decoding import InputSpec
 BATCH = 32  # photos; 64 were no faster on two cores
 AHEAD = 8  # batches that are decoded while the module is loaded
 AUTO, FLOAT32, BFLOAT16, FLOAT16 = "auto", "float32", "bfloat16", "float16"
+_UNIFORM = 2 / 255  # standard deviation of the pixels; photos of a clear sky have more
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 _CPU_FLAGS, _GPUS = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
 # TensorFlow's options for multiplications in lower precision with float32 accumulation.
@@ -42,11 +43,13 @@ class Batch:
         indices: int64 [n], positions in the list of paths.
         vectors: float32 [n, features].
         rejected: maps positions to the reason why the photo cannot be decoded.
+        uniform: positions of the photos whose pixels are nearly all the same.
     """
 
     indices: np.ndarray
     vectors: np.ndarray
     rejected: dict[int, str]
+    uniform: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,9 @@ def extract(
 
     def run(part: Decoded) -> Batch:
         vectors = forward.result()(part.pixels).numpy()
-        return Batch(part.indices, vectors[: len(part.indices)], part.rejected)
+        n = len(part.indices)
+        uniform = part.indices[is_uniform(part.pixels.numpy()[:n])]
+        return Batch(part.indices, vectors[:n], part.rejected, tuple(uniform.tolist()))
 
     # The module runs in its own thread: photos are decoded while it is loaded, and it has work
     # while the caller processes a batch.
@@ -137,6 +142,14 @@ def extract(
             yield batch.result()
         if failure:
             raise failure
+
+
+def is_uniform(pixels: np.ndarray) -> np.ndarray:
+    """Return which photos, float32 [n, height, width, 3], are nearly of one color; bool [n]."""
+    step = max(1, min(pixels.shape[1:3]) // 28)  # some hundred pixels suffice, and take little time
+    sampled = pixels[:, ::step, ::step]
+    uniform: np.ndarray = sampled.std((1, 2)).max(1, initial=0) < _UNIFORM
+    return uniform
 
 
 def load_extractor(module: Module) -> Callable[[Any], Any]:

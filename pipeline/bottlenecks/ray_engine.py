@@ -107,7 +107,8 @@ def _batch(part: dict[str, np.ndarray]) -> Batch:
     index, reason = part["index"], part["reason"]
     good = reason == ""
     rejected = dict(zip(index[~good].tolist(), reason[~good].tolist(), strict=True))
-    return Batch(index[good], part["vector"][good], rejected)
+    uniform = index[good & part["uniform"]]
+    return Batch(index[good], part["vector"][good], rejected, tuple(uniform.tolist()))
 
 
 @functools.lru_cache(maxsize=1)
@@ -169,7 +170,7 @@ class _Extractor:
         full[: len(pixels)] = pixels
         with extraction.mixed_precision(self.precision):
             vectors = self.forward(tf.constant(full)).numpy()[: len(pixels)]
-        return {**batch, "vector": vectors}
+        return {**batch, "vector": vectors, "uniform": extraction.is_uniform(pixels)}
 
 
 @contextmanager

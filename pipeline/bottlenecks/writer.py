@@ -6,6 +6,7 @@ The folder of a recipe (module, size, precision) contains
     partial/<process>-<number>.parquet          the journal of a run that is active or was killed
     shards/<digest>/00000.parquet               vectors of a shard, one of several workers' tasks
     rejected.json                               digest -> why that photo cannot be decoded
+    uniform.json                                the photos that are nearly of one color
 
 `cache` looks vectors up, and `shards` divides large work.
 """
@@ -22,7 +23,14 @@ import pandas as pd
 import pyarrow as pa
 
 from pipeline.bottlenecks import cache, extraction
-from pipeline.bottlenecks.cache import PARTIAL, SHARDS, DamagedError, VectorCache, has_footer
+from pipeline.bottlenecks.cache import (
+    PARTIAL,
+    SHARDS,
+    UNIFORM,
+    DamagedError,
+    VectorCache,
+    has_footer,
+)
 from pipeline.bottlenecks.extraction import Batch
 from pipeline.bottlenecks.reader import discard_class
 from pipeline.bottlenecks.recipe import Recipe
@@ -137,7 +145,7 @@ def compute(
             break
         except DamagedError as error:
             damaged += filter(cache.delete_damaged, [error.path])
-    rejected = cache.read_rejected(directory)
+    rejected = cache.read_notes(directory)
     lost = rows[rows["digest"].isin(rejected)]
     if not rows.empty and rows["digest"].map(rejected).eq(NOT_FINITE).all():
         raise UserError(
@@ -184,7 +192,7 @@ def ensure_cached(
     while True:
         found = VectorCache.find(list_files(), needed)
         damaged += found.damaged
-        rejected = cache.read_rejected(directory)
+        rejected = cache.read_notes(directory)
         missing = unique[(found.file < 0) & ~unique["digest"].isin(rejected)]
         if missing.empty:
             return replace(found, damaged=damaged), computed
@@ -213,18 +221,21 @@ def _compute_missing(
     digests, variants = missing["digest"].to_numpy(object), missing["variant"].to_numpy(np.int8)
     pending: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     rejected: dict[str, str] = {}
+    uniform: dict[str, str] = {}
     computed = 0
     try:
         for batch in extract_vectors(missing, image_dir, recipe, extraction.extract, progress):
             pending.append((digests[batch.indices], variants[batch.indices], batch.vectors))
             rejected |= {digests[i]: reason for i, reason in batch.rejected.items()}
+            uniform |= {digests[i]: "" for i in batch.uniform}
             computed += len(batch.indices)
             if sum(len(batch_digests) for batch_digests, *_ in pending) >= JOURNAL_ROWS:
                 cache.write_journal(pending, recipe, directory)
                 pending = []
     finally:
         cache.write_journal(pending, recipe, directory)
-        cache.add_rejected(directory, rejected)
+        cache.add_notes(directory, rejected)
+        cache.add_notes(directory, uniform, UNIFORM)
     return computed
 
 
@@ -272,7 +283,12 @@ def _without_nan(batch: Batch) -> Batch:
     if finite.all():
         return batch
     rejected = dict.fromkeys(batch.indices[~finite].tolist(), NOT_FINITE)
-    return Batch(batch.indices[finite], batch.vectors[finite], batch.rejected | rejected)
+    return replace(
+        batch,
+        indices=batch.indices[finite],
+        vectors=batch.vectors[finite],
+        rejected=batch.rejected | rejected,
+    )
 
 
 def _refuse_changed(photo: Place, size: int, mtime_ns: int) -> None:

@@ -85,6 +85,11 @@ KINDS = {  # most severe first
         "Outliers",
         "They may be here by mistake. If they are the only ones of their kind, add more.",
     ),
+    files.UNIFORM: Kind(
+        "Photos of one color",
+        "The module sees nothing in them. Replace them; save photos of 16 bits per channel, whose "
+        "values are often small, with 8 bits.",
+    ),
     files.TINY: Kind("Tiny photos", "They show few details. Replace them."),
     files.GREY: Kind(
         "Photos without colour",

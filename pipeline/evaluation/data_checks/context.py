@@ -31,6 +31,7 @@ class CheckContext:
         input: the pixels that the module takes.
         progress: reports the progress of the longest check.
         module: the module that made the vectors; None if it cannot be run here.
+        uniform: digests of the photos that are nearly of one color once decoded.
     """
 
     listed: pd.DataFrame
@@ -40,6 +41,7 @@ class CheckContext:
     input: InputSpec
     progress: Progress = field(default=silent)
     module: Module | None = None
+    uniform: frozenset[str] = frozenset()
 
     @cached_property
     def unique(self) -> np.ndarray:
@@ -95,6 +97,7 @@ def build_context(
     image_dir: Place,
     module: Module,
     progress: Progress = silent,
+    uniform: frozenset[str] = frozenset(),
 ) -> CheckContext:
     """Create the input of the checks.
 
@@ -104,6 +107,7 @@ def build_context(
         image_dir: folder that the paths are relative to.
         module: the module that made the vectors.
         progress: reports the progress of the longest check.
+        uniform: digests of the photos that are nearly of one color.
     """
     photos = pd.concat(
         [reader.texts().assign(split=reader.split) for reader in splits], ignore_index=True
@@ -114,7 +118,7 @@ def build_context(
             for vectors, _ in reader.labelled():
                 yield vectors
 
-    return CheckContext(listed, photos, read, image_dir, module.input, progress, module)
+    return CheckContext(listed, photos, read, image_dir, module.input, progress, module, uniform)
 
 
 @dataclass(frozen=True)

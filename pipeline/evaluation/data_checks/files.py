@@ -1,4 +1,4 @@
-"""Files: unreadable, in the wrong format, tiny, or without colour."""
+"""Files: unreadable, in the wrong format, of one color, tiny, or without color."""
 
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -9,7 +9,8 @@ from pipeline.evaluation.data_checks.context import CheckContext, Finding
 from pipeline.photos import inspection
 from pipeline.photos.inspection import Problem
 
-UNREADABLE, FORMAT, TINY, GREY = "unreadable", "format", "tiny", "greyscale"
+UNREADABLE, FORMAT, UNIFORM = "unreadable", "format", "uniform"
+TINY, GREY = "tiny", "greyscale"
 _TINY = 4  # times smaller than the module's input
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -33,6 +34,8 @@ def find(context: CheckContext) -> Iterator[Finding]:
         suffix = PurePath(path).suffix.lower()
         if suffix and suffix not in _SUFFIXES[kind]:
             yield Finding(FORMAT, f"is a {kind} despite its name; rename it", (path,))
+    for path in usable["path"][usable["digest"].isin(context.uniform)]:
+        yield Finding(UNIFORM, "is nearly of one color once decoded", (path,))
     yield from _tiny(context, usable)
     grey = usable["path"][usable["grey"]]
     if len(grey) < len(usable) / 2:  # otherwise, it is normal for this data set

@@ -17,8 +17,8 @@ from pipeline.modules.signatures import RANGES
 from pipeline.photos import split
 
 PIXEL_RANGE = "pixel_range"
-# Sampled photos, and the fewest of a class. On 50 kinds of groceries, 200 photos showed a wrong range
-# that cost 8 points; on 6 kinds of trash, only one that cost more.
+# Sampled photos, and the fewest of a class. On 50 kinds of groceries, 200 photos showed a wrong
+# range that cost 8 points; on 6 kinds of trash, only one that cost more.
 _PHOTOS, _PER_CLASS = 240, 4
 _SIGNIFICANCE = 0.01  # probability of a false alarm
 _LEAST_GAIN = 0.05  # of the accuracy; less is not worth a warning

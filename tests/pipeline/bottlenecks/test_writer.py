@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.bottlenecks import extraction, writer
+from pipeline.bottlenecks import cache, extraction, writer
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.bottlenecks.writer import Counts
 from pipeline.errors import UserError
@@ -127,6 +127,16 @@ def test_the_same_module_under_another_name_costs_nothing(
     store.run()
     store.recipe = Recipe(module, "float32", "float16")
     assert store.run() == Counts(computed=0, reused=48)
+
+
+def test_photos_of_one_color_are_noted(store: Store) -> None:
+    Image.new("RGB", (20, 20), (0, 90, 200)).save(store.image_dir / "red_rose/blue.png")
+    dark = np.random.default_rng(0).integers(0, 256, (20, 20), np.uint16)  # of 65,535
+    Image.fromarray(dark).save(store.image_dir / "red_rose/deep.png")
+    store.run()
+    notes = cache.read_notes(store.recipe.directory(store.path), cache.UNIFORM)
+    rows = store.frame().set_index("digest")
+    assert set(rows.loc[list(notes), "path"]) == {"red_rose/blue.png", "red_rose/deep.png"}
 
 
 def normalizing(tmp_path: Path) -> Recipe:
