@@ -18,7 +18,7 @@ from pipeline.evaluation.data_checks import class_sizes, duplicates, files, labe
 from pipeline.evaluation.data_checks.context import CheckContext
 from pipeline.files import atomic
 
-FORMAT_VERSION = 1  # raise it when the findings of a check change
+FORMAT_VERSION = 2  # raise it when the findings of a check change
 CHECKS = (duplicates.find, labels.find, files.find, outliers.find, class_sizes.find)
 _MAX_NAMED = 3  # findings named in a message
 
