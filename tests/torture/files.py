@@ -96,7 +96,12 @@ def gif_bomb() -> bytes:
 JPEG, PNG = encoded("JPEG"), encoded("PNG")
 FILES = {
     "empty": b"",
-    "text named .jpg": b"<html>not a photo</html>",
+    "text named .jpg": b"not a photo",
+    "web page named .jpg": b"<html>not a photo</html>",
+    "message of a server named .jpg": b"<?xml version='1.0'?><Error>NoSuchKey</Error>",
+    "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+    "git-annex pointer": b"/annex/objects/SHA256E-s9--0.jpg\n",
+    "zeros named .jpg": bytes(4096),
     "truncated JPEG": JPEG[:-40],
     "truncated PNG": PNG[:-20],
     "JPEG with a bit flipped in its first bytes": flipped(JPEG, 0),

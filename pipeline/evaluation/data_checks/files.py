@@ -24,7 +24,8 @@ _SUFFIXES = {
 def find(context: CheckContext) -> Iterator[Finding]:
     """Yield problems of the files themselves."""
     listed = context.listed
-    aside = listed[~listed["problem"].isin([Problem.NONE, Problem.UNLISTED])]
+    others = [Problem.NONE, Problem.UNLISTED, Problem.SKIPPED]
+    aside = listed[~listed["problem"].isin(others)]
     for path, status, problem in zip(aside["path"], aside["status"], aside["problem"], strict=True):
         yield Finding(FORMAT if problem == Problem.UNSUPPORTED else UNREADABLE, status, (path,))
     usable = listed[listed["status"] == inspection.OK]
