@@ -95,6 +95,9 @@ nightly: setup ## train, and promote the model if it passes the gate; for cron o
 rollback: setup ## switch back to the previously promoted model
 	@$(BIN)/python -m pipeline.nightly.promotion --output-dir "$(OUT)"
 
+promote: $(if $(and $(filter file,$(origin MODEL)),$(filter promote,$(MAKECMDGOALS))),$(error set the model: make promote MODEL=... with a name that make history shows)) setup ## make a model the current one, such as a rejected one: MODEL=0123456789ab
+	@$(BIN)/python -m pipeline.nightly.promotion --output-dir "$(OUT)" --promote "$(MODEL)"
+
 history: setup ## print the history of nightly runs, and write its page
 	@$(BIN)/python -m pipeline.nightly.history_page --output-dir "$(OUT)"
 

@@ -2,14 +2,14 @@
 
 import luigi
 
-from pipeline.evaluation import comparison, metrics, report
+from pipeline.evaluation import comparison, metrics, model_photos, report
 from pipeline.evaluation.data_checks import checks
 from pipeline.evaluation.report import Run
 from pipeline.files import naming, timings
 from pipeline.files.timings import Timing
 from pipeline.head import softmax_head
 from pipeline.nightly import shared_state
-from pipeline.photos import split
+from pipeline.photos import manifest, split
 from tasks.check_data import CheckData
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.messages import logger
@@ -37,17 +37,19 @@ class EvaluateModel(EvaluationOptions, Step):
 
     def work(self) -> None:
         inputs, target = self.input(), local_path(self.output())
-        bottlenecks = self.clone(ComputeBottlenecks)
-        recipe, summary = bottlenecks.recipe(), self.clone(SplitDataset).summary()
+        bottlenecks, dataset = self.clone(ComputeBottlenecks), self.clone(SplitDataset)
+        recipe, summary = bottlenecks.recipe(), dataset.summary()
         assert recipe is not None
         assert summary is not None
         head_dir, test = fetch(inputs["head"]), bottlenecks.read_split(split.TESTING)
         result, predictions = metrics.evaluate(softmax_head.read(head_dir), test)
+        photos = model_photos.of_manifest(manifest.read(fetch(dataset.output())))
         current = shared_state.current_link(self.output_dir)
-        compared = comparison.with_model(current, predictions, test, self.image_dir, recipe)
+        compared = comparison.with_model(current, predictions, photos, test, self.image_dir, recipe)
         findings = checks.read(fetch(inputs["findings"]))
         settings = {name: str(getattr(self, name)) for name, _ in self.get_params()}
-        run = Run(recipe, summary, settings, self._timings(), head_dir, compared, current)
+        timed = self._timings()
+        run = Run(recipe, summary, photos, settings, timed, head_dir, compared, current)
         report.write(run, result, predictions, findings, self.image_dir, target)
         most_named = None if self.print_misclassified_test_images else metrics.TOP
         for line in metrics.summary_lines(result, most_named):

@@ -105,15 +105,16 @@ def _report_result(task: NightlyRetrain, nights_before: int) -> int:
     """Print the night's outcome, and mail it if it needs attention; return the exit code."""
     nights = history.nights(task.output_dir)
     night = next(n for n in reversed(nights) if n.date == task.date.isoformat())
-    summary = f"{night.date}: {night.outcome_name} ({night.reason})"
     if len(nights) == nights_before:
-        _print(f"Nothing to do. {summary}")
+        _print(f"Nothing to do. {night.summary}")
     else:
-        _print("\n".join([summary, *night.flags]))
+        _print("\n".join([night.summary, *night.flags]))
         if night.outcome == history.REFUSED or night.flags:
             attention = ", needs attention" if night.flags else ""
             subject = f"{night.date}: {night.outcome_name}{attention}"
-            _mail(subject, "\n".join([summary, *night.flags, "", *history.lines(nights[-14:])]))
+            _mail(
+                subject, "\n".join([night.summary, *night.flags, "", *history.lines(nights[-14:])])
+            )
     return REJECTED if night.outcome == history.REFUSED else DONE
 
 

@@ -62,7 +62,7 @@ class NightlyRetrain(NightlyOptions, Step):
             model=fetch(self.clone(ExportModel, promote=False).output()),
         )
         decided = night.decide(results, self.date, self._gate())
-        logger.info("%s: %s (%s)", decided.date, decided.outcome, decided.reason)
+        logger.info(decided.summary)
         for flag in decided.flags:
             logger.warning(flag)
 

@@ -1,6 +1,6 @@
-"""Comparison of two models on the same photos."""
+"""Comparison of two models on the same photos, which neither of them was trained on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +10,14 @@ import pandas as pd
 from pipeline.bottlenecks import extraction, recipe
 from pipeline.bottlenecks.reader import Bottlenecks, BottleneckSource
 from pipeline.bottlenecks.recipe import Recipe
-from pipeline.evaluation import metrics
+from pipeline.evaluation import metrics, model_photos
+from pipeline.evaluation.model_photos import ModelPhotos
 from pipeline.evaluation.statistics import mcnemar_p_value
 from pipeline.files.places import Place
 from pipeline.head import softmax_head
 
 SIGNIFICANT = 0.05  # p-value below which a difference is significant
+ENOUGH = 100  # photos with which a loss of five points can be significant
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Comparison:
 
     Attributes:
         count: number of photos.
+        excluded: number of further test photos that one of the models was trained on.
         before_top1, after_top1: accuracy of each model; 0 without photos.
         fixed: number of photos that only the later model predicts correctly (fixes).
         broken: number of photos that only the earlier model predicts correctly (regressions).
@@ -44,6 +47,7 @@ class Comparison:
     """
 
     count: int
+    excluded: int
     before_top1: float
     after_top1: float
     fixed: int
@@ -59,6 +63,11 @@ class Comparison:
     def significant(self) -> bool:
         """Whether the difference is statistically significant."""
         return self.p_value < SIGNIFICANT
+
+    @property
+    def sufficient(self) -> bool:
+        """Whether enough test photos remain: 100, or half of them if there are fewer."""
+        return self.count > 0 and self.count >= min(ENOUGH, (self.count + self.excluded) / 2)
 
 
 def score(
@@ -89,21 +98,29 @@ def score(
 
 
 def compare(
-    before: pd.DataFrame, after: pd.DataFrame, earlier: pd.DataFrame | None = None
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    photos: Sequence[ModelPhotos],
+    earlier: pd.DataFrame | None = None,
 ) -> Comparison:
     """Compare the predictions of two models for the same photos.
 
     Args:
         before, after: results of `score`.
+        photos: the photos of both models; what one of them was trained on is excluded.
         earlier: `digest` and `path` of the earlier model's test photos; by default, `before`.
     """
-    both = before[["path", "label", "correct"]].merge(after[["path", "correct"]], on="path")
+    columns = ["path", "digest", "label", "correct"]
+    tested = before[columns].merge(after[["path", "correct"]], on="path")
+    unseen = np.all([each.unseen(tested["digest"]) for each in photos], axis=0)
+    both = tested[unseen]
     was, now = both["correct_x"].to_numpy(bool), both["correct_y"].to_numpy(bool)
     fixed, broken = both["path"][~was & now], both["path"][was & ~now]
     by_class = pd.DataFrame({"label": both["label"], "was": was, "now": now}).groupby("label")
     earlier = before if earlier is None else earlier
     return Comparison(
         count=len(both),
+        excluded=len(tested) - len(both),
         before_top1=float(was.mean()) if len(both) else 0.0,
         after_top1=float(now.mean()) if len(both) else 0.0,
         fixed=len(fixed),
@@ -128,6 +145,7 @@ def compare(
 def with_model(
     model: Path,
     predictions: pd.DataFrame,
+    photos: ModelPhotos,
     test: BottleneckSource,
     image_dir: Place,
     made_by: Recipe,
@@ -137,6 +155,7 @@ def with_model(
     Args:
         model: folder of the earlier model, which may be missing.
         predictions: predictions of the new model.
+        photos: photos of the new model.
         test, image_dir, made_by: as in `score`.
 
     Returns:
@@ -145,8 +164,8 @@ def with_model(
     before = score(model, test, image_dir, made_by)
     if before is None:
         return None
-    earlier = pd.read_parquet(model / "predictions.parquet", columns=["path", "digest"])
-    return compare(before, predictions, earlier)
+    earlier = model_photos.read_predictions(model)
+    return compare(before, predictions, (model_photos.read(model), photos), earlier)
 
 
 @dataclass(frozen=True)

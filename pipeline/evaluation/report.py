@@ -3,6 +3,7 @@
 evaluation.json       all numbers of the page, described in docs/evaluation.md
 predictions.parquet   the predictions for the test photos
 findings.parquet      the findings of the data checks
+photos.parquet        the photos that the model was made of: `model_photos.py`
 report.html           the page
 """
 
@@ -21,10 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.bottlenecks.recipe import Recipe
-from pipeline.evaluation import thresholds
+from pipeline.evaluation import model_photos, thresholds
 from pipeline.evaluation.comparison import Comparison
 from pipeline.evaluation.data_checks import checks
 from pipeline.evaluation.metrics import Evaluation
+from pipeline.evaluation.model_photos import ModelPhotos
 from pipeline.files import atomic, html
 from pipeline.files.places import Place
 from pipeline.files.timings import Timing
@@ -47,6 +49,7 @@ class Run:
     Attributes:
         recipe: how the vectors were made.
         summary: the classes and their counts.
+        photos: the photos that the head was trained and is evaluated on.
         settings: values of the options.
         timings: when the steps last ran for these results, and how long they took.
         head: folder of the head, whose `calibration.json`, if any, is read.
@@ -56,6 +59,7 @@ class Run:
 
     recipe: Recipe
     summary: Summary
+    photos: ModelPhotos
     settings: Mapping[str, str]
     timings: Sequence[Timing]
     head: Path
@@ -102,6 +106,7 @@ def write(
         table = pa.Table.from_pandas(predictions, _PREDICTIONS, preserve_index=False)
         pq.write_table(table, temporary / "predictions.parquet")
         checks.write(findings, temporary / "findings.parquet")
+        model_photos.write(run.photos, temporary)
         (temporary / FILE).write_text(page, encoding="utf-8")
 
 
@@ -160,6 +165,9 @@ def _comparison(run: Run, compared: Comparison) -> dict[str, Any]:
     return {
         **asdict(compared),
         "significant": compared.significant,
+        "sufficient": compared.sufficient,
+        "own_top1": earlier.get("top1"),
+        "own_count": earlier.get("count"),
         "model": run.earlier.resolve().name,
         "date": earlier.get("run", {}).get("date"),
         "photos_by_class": changed,

@@ -36,3 +36,17 @@ def sign_test_p_value(regressions: int, fixes: int) -> float:
     if not differing:
         return 1.0
     return float(binomtest(regressions, differing, alternative="greater").pvalue)
+
+
+def fisher_p_value(correct: int, count: int, earlier_correct: int, earlier_count: int) -> float:
+    """Return the one-sided p-value of Fisher's exact test for a lower share than the earlier one.
+
+    Unlike the tests above, it compares shares of different photos.
+    """
+    from scipy.stats import fisher_exact
+
+    table = [
+        [correct, count - correct],
+        [earlier_correct, earlier_count - earlier_correct],
+    ]
+    return float(fisher_exact(table, alternative="less").pvalue)

@@ -15,6 +15,7 @@ from pathlib import Path
 FILE = "history.sqlite"  # in the output folder
 PROMOTED, UNCHANGED, REFUSED, FAILED = "promoted", "unchanged", "refused", "failed"
 ALARM = 0.01  # p-value below which a flag is raised
+SEPARATOR = "; "  # between the parts of a reason
 COMPARED = 28  # number of earlier nights with which the accuracy is compared
 
 _TABLES = """
@@ -39,7 +40,7 @@ class Night:
         date: local ISO date on which the night started.
         key: digest of the date, the model and the gate; each key is decided once.
         outcome: promoted, unchanged, refused (rejected by the gate) or failed.
-        reason: reason of the outcome.
+        reason: reason of the outcome; parts are separated by SEPARATOR.
         photos, classes: number of usable photos and their classes.
         arrived, gone, relabelled: numbers of photos added, removed and relabelled since the night
             before.
@@ -80,6 +81,16 @@ class Night:
     def outcome_name(self) -> str:
         """The outcome as displayed: the stored `refused` is called rejected."""
         return "rejected" if self.outcome == REFUSED else self.outcome
+
+    @property
+    def reasons(self) -> list[str]:
+        """The parts of the reason."""
+        return self.reason.split(SEPARATOR)
+
+    @property
+    def summary(self) -> str:
+        """The date, the outcome and its reason on one line."""
+        return f"{self.date} {self.outcome_name}: {self.reason}"
 
     @property
     def top1(self) -> float | None:
@@ -162,7 +173,10 @@ def accuracy_drop(earlier: list[Night], correct: int, count: int) -> str | None:
 
 
 def lines(nights: list[Night]) -> Iterator[str]:
-    """Yield the history as text for a terminal, one line per night."""
+    """Yield the history as text for a terminal.
+
+    Each night is one line, followed by the further parts of its reason and its flags.
+    """
     yield (
         f"{'night':10}  {'photos':>8} {'added':>6} {'removed':>7} {'relabelled':>10} {'top-1':>7} "
         f"{'minutes':>7} {'MB':>6}  outcome"
@@ -175,8 +189,10 @@ def lines(nights: list[Night]) -> Iterator[str]:
         yield (
             f"{night.date:10}  {photos:>8} {added:>6} {removed:>7} {relabelled:>10} {top1:>7} "
             f"{sum(night.seconds.values()) / 60:7.1f} {disk:>6}  {night.outcome_name}: "
-            f"{night.reason}"
+            f"{night.reasons[0]}"
         )
+        for reason in night.reasons[1:]:
+            yield f"{'':12}- {reason}"
         for flag in night.flags:
             yield f"{'':12}! {flag}"
 

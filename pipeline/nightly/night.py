@@ -11,7 +11,6 @@ import numpy as np
 from pipeline.bottlenecks import reader
 from pipeline.bottlenecks.reader import Bottlenecks, SplitReader
 from pipeline.bottlenecks.recipe import Recipe
-from pipeline.evaluation.comparison import Comparison
 from pipeline.files import disk_usage, locks, naming, output_store, timings
 from pipeline.files.places import Place
 from pipeline.nightly import current_model, drift, history, promotion, promotion_gate, shared_state
@@ -89,15 +88,16 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
             results.recipe,
             gate,
         )
-        reasons, measured = verdict.reasons, verdict.comparison
+        reasons, notes, measured = verdict.reasons, verdict.notes, verdict.comparison
         if promotion.was_rolled_back(out, results.model):
             reasons += ("this model was rolled back earlier",)
         if reasons:
-            outcome, reason = history.REFUSED, "; ".join(reasons)
+            command = f"to promote it all the same: {promotion.command(out, results.model)}"
+            outcome = history.REFUSED
+            reason = history.SEPARATOR.join((*reasons, *notes, command))
         else:
             move = promotion.promote(out, results.model, promotion.NIGHTLY)
-            outcome = history.PROMOTED
-            reason = _describe(measured) if measured else "the first model"
+            outcome, reason = history.PROMOTED, history.SEPARATOR.join(notes)
     table = manifest.read(results.manifest)
     last = _latest(out, earlier)
     previous = manifest.read(out / "manifests" / last.manifest) if last else None
@@ -141,10 +141,6 @@ def _flags(drop: str | None, drifted: float | None, since: str) -> Iterator[str]
             f"Drift: photos added since {since} differ from earlier photos of the same classes "
             f"(p = {drifted:.3f})"
         )
-
-
-def _describe(measured: Comparison) -> str:
-    return f"fixes: {measured.fixed}, regressions: {measured.broken} ({measured.count} test photos)"
 
 
 def _latest(output_dir: Path, nights: list[Night]) -> Night | None:

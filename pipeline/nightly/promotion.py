@@ -1,11 +1,14 @@
 """Promotion and rollback: which model becomes current, and how the history records it.
 
     python -m pipeline.nightly.promotion --output-dir data/output
+    python -m pipeline.nightly.promotion --output-dir data/output --promote 0123456789ab
 
-rolls back to the previously promoted model.
+The first command rolls back to the previously promoted model, the second one promotes a model, such
+as one that the gate rejected.
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -30,6 +33,38 @@ def promote_manually(output_dir: Path, model: Path) -> None:
         history.add(output_dir, promotion=promote(output_dir, model, MANUAL))
         shared_state.share_model(output_dir)
         shared_state.share_history(output_dir)
+
+
+def promote_named(output_dir: Path, name: str) -> Path:
+    """Make an exported model the current one, and record it.
+
+    Args:
+        output_dir: the output folder.
+        name: name of the model, or the path of its folder.
+
+    Returns:
+        The model's folder.
+
+    Raises:
+        UserError: if there is no such model.
+    """
+    models = output_dir / "models"
+    model = models / Path(name).name
+    shared_state.fetch_models(output_dir, [model.name])
+    if not (model / "saved_model").is_dir():
+        where = output_store.open_store(output_dir).address(models)
+        raise UserError(
+            f"there is no model {name!r} in {where}; the command for the model of a rejected night "
+            "is shown by: make history"
+        )
+    promote_manually(output_dir, model)
+    return model
+
+
+def command(output_dir: Path, model: Path) -> str:
+    """Return the shell command that promotes a model by hand."""
+    place = output_store.open_store(output_dir).url
+    return f"make promote MODEL={model.name} OUTPUT_DIR={shlex.quote(place)}"
 
 
 def promote(output_dir: Path, model: Path, how: str) -> Promotion | None:
@@ -111,13 +146,18 @@ def _stack(moves: list[Promotion]) -> list[str]:
 
 
 def main() -> None:
-    """Roll back to the previously promoted model."""
+    """Roll back to the previously promoted model, or promote the given one."""
     parser = argparse.ArgumentParser(description="Roll back to the previously promoted model.")
     parser.add_argument("--output-dir", default="data/output")
+    parser.add_argument("--promote", metavar="MODEL", help="promote this model instead")
+    options = parser.parse_args()
     try:
-        rolled_back, current = rollback(
-            places.existing_output(output_store.local_folder(parser.parse_args().output_dir))
-        )
+        output_dir = places.existing_output(output_store.local_folder(options.output_dir))
+        if options.promote is not None:
+            promoted = promote_named(output_dir, options.promote)
+            print(f"Model {promoted.name} is the current one now. To undo this: make rollback")
+            return
+        rolled_back, current = rollback(output_dir)
     except UserError as error:
         sys.exit(str(error))
     print(f"Rolled back to model {current}. Nightly runs will not promote {rolled_back} again.")

@@ -5,19 +5,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from pipeline.bottlenecks.reader import BottleneckSource
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.errors import UserError
-from pipeline.evaluation import comparison
+from pipeline.evaluation import model_photos
 from pipeline.evaluation.comparison import Comparison
-from pipeline.evaluation.statistics import sign_test_p_value
 from pipeline.files.places import Place
 from pipeline.head import softmax_head
+from pipeline.nightly import class_changes, contest
+from pipeline.nightly.class_changes import ClassChange
+from pipeline.nightly.contest import Contestant
 
-SIGNIFICANCE = 0.05  # probability of rejecting a model that is equally good
+MAX_NAMED = 5  # classes, or changes of classes, that a reason names
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,12 @@ class Verdict:
 
     Attributes:
         reasons: why the model is rejected; empty if it may be promoted.
-        comparison: comparison with the current model on all test photos; None without one.
+        notes: what people should know in either case, such as the result of the comparison.
+        comparison: comparison with the current model on the same photos, if that was possible.
     """
 
     reasons: tuple[str, ...]
+    notes: tuple[str, ...]
     comparison: Comparison | None
 
 
@@ -67,11 +68,6 @@ def evaluate(
 ) -> Verdict:
     """Decide whether a model may replace the current one.
 
-    Both models are compared on the same photos, of the classes that both know, twice: with today's
-    labels, and with the labels from the evaluation of the current model. The second comparison
-    reveals wrong labels: a model that was trained on labels changed for the worse looks good on
-    test photos with such labels, but not on the earlier photos and labels.
-
     Args:
         model: folder of the model.
         current: folder of the current model; None if there is none.
@@ -80,27 +76,27 @@ def evaluate(
         recipe: recipe of the vectors.
         gate: the requirements.
     """
-    reasons = list(_check_accuracy(model, gate))
+    reasons, notes = list(_check_accuracy(model, gate)), list[str]()
     if current is None:
-        return Verdict(tuple(reasons), None)
-    old, new = softmax_head.read(current).labels, softmax_head.read(model).labels
-    lost = sorted(set(old) - set(new))
-    if lost:
-        reasons.append(f"classes of the current model are missing: {', '.join(lost[:5])}")
-    scores = [comparison.score(m, test, image_dir, recipe) for m in (current, model)]
-    common = [s[s["label"].isin(set(old) & set(new))] for s in scores if s is not None]
-    if len(common) < 2 or common[0].empty:
-        reasons.append("the current model cannot be evaluated on today's test photos")
-        return Verdict(tuple(reasons), None)
-    before, after = common
-    measured = comparison.compare(before, after)
-    reasons += _check_regression(measured, gate.tolerance, "with today's labels")
-    earlier_labels = _labels(current)
-    before, after = _relabel(before, earlier_labels), _relabel(after, earlier_labels)
-    if len(before):
-        with_earlier = comparison.compare(before, after)
-        reasons += _check_regression(with_earlier, gate.tolerance, "with the earlier labels")
-    return Verdict(tuple(reasons), measured)
+        return Verdict(tuple(reasons), ("the first model, with none to compare it with",), None)
+    before, after = (
+        Contestant(folder, softmax_head.read(folder).labels, model_photos.read(folder))
+        for folder in (current, model)
+    )
+    changes = class_changes.find(before.photos.rows, after.photos.rows)
+    lost = set(before.labels) - set(after.labels)
+    concerned = [change for change in changes if lost & set(change.labels)]
+    reasons += _describe(concerned)
+    missing = sorted(lost - {label for change in concerned for label in change.labels})
+    if missing:
+        reasons.append(f"classes of the current model are missing: {_some(missing)}")
+    notes += _describe([change for change in changes if change not in concerned])
+    # Only if a person decides anyway: a mapping would hide that two folders were swapped.
+    names = _new_names(changes) if concerned else {}
+    outcome = contest.hold(before, after, names, test, image_dir, recipe, gate.tolerance)
+    reasons += outcome.reasons
+    notes += outcome.notes
+    return Verdict(tuple(reasons), tuple(notes), outcome.comparison)
 
 
 def _check_accuracy(model: Path, gate: Gate) -> Iterator[str]:
@@ -115,30 +111,18 @@ def _check_accuracy(model: Path, gate: Gate) -> Iterator[str]:
         )
 
 
-def _check_regression(measured: Comparison, tolerance: float, basis: str) -> Iterator[str]:
-    """Reject a model that is significantly worse, by more than the tolerance.
-
-    If both models are equally good, regressions and fixes are equally likely: a one-sided exact
-    sign test.
-    """
-    p_value = sign_test_p_value(measured.broken, measured.fixed)
-    fall = (measured.broken - measured.fixed) / measured.count
-    if fall > tolerance and p_value < SIGNIFICANCE:
-        yield (
-            f"worse than the current model {basis} (fixes: {measured.fixed}, regressions: "
-            f"{measured.broken}, {measured.count} test photos)"
-        )
+def _describe(changes: list[ClassChange]) -> Iterator[str]:
+    yield from map(str, changes[:MAX_NAMED])
+    if len(changes) > MAX_NAMED:
+        yield f"{len(changes) - MAX_NAMED} more classes were renamed, merged or split"
 
 
-def _labels(model: Path) -> dict[str, str]:
-    """Return the labels of a model's own test photos, by digest."""
-    measured = pd.read_parquet(model / "predictions.parquet", columns=["digest", "label"])
-    return dict(zip(measured["digest"], measured["label"], strict=True))
+def _new_names(changes: list[ClassChange]) -> dict[str, str]:
+    """Return the present names of classes that were renamed or merged."""
+    whole = [change for change in changes if len(change.into) == 1]
+    return {label: change.into[0] for change in whole for label in change.labels}
 
 
-def _relabel(predictions: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
-    """Return the predictions for photos in `labels`, compared with these labels."""
-    rows = predictions[predictions["digest"].isin(labels)]
-    truth = [labels[digest] for digest in rows["digest"]]
-    correct = [best[0] == label for best, label in zip(rows["labels"], truth, strict=True)]
-    return rows.assign(label=truth, correct=np.array(correct, bool))
+def _some(labels: list[str]) -> str:
+    more = f" and {len(labels) - MAX_NAMED} more" if len(labels) > MAX_NAMED else ""
+    return ", ".join(labels[:MAX_NAMED]) + more

@@ -13,7 +13,8 @@ from pipeline.bottlenecks import reader, writer
 from pipeline.bottlenecks.reader import Bottlenecks, BottleneckSource
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.bottlenecks.writer import Counts
-from pipeline.evaluation import metrics
+from pipeline.evaluation import metrics, model_photos
+from pipeline.evaluation.model_photos import ModelPhotos
 from pipeline.export.model_folder import Source
 from pipeline.head import softmax_head, training
 from pipeline.head.softmax_head import Head
@@ -22,12 +23,19 @@ from pipeline.photos.listing import list_photos
 from pipeline.photos.split import SplitRule
 
 
-def write_figures(trained: Head, test: BottleneckSource, directory: Path) -> None:
-    """Write the files of an evaluation that later steps read, without its page."""
+def write_figures(
+    trained: Head, test: BottleneckSource, directory: Path, photos: ModelPhotos | None = None
+) -> None:
+    """Write the files of an evaluation that later steps read, without its page.
+
+    Evaluations of earlier versions have no photos.
+    """
     figures, predictions = metrics.evaluate(trained, test)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "evaluation.json").write_text(json.dumps(asdict(figures)))
     predictions.to_parquet(directory / "predictions.parquet")
+    if photos:
+        model_photos.write(photos, directory)
 
 
 @dataclass

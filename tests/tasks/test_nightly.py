@@ -102,7 +102,10 @@ def test_a_night_ends_well_and_nobody_is_mailed(site: Site, mails: Any) -> None:
     site.configure(mails.port)
     code, output = site.run("--date", "2026-11-01")
     assert code == 0, output
-    assert output.splitlines()[-1] == "2026-11-01: promoted (the first model)"
+    assert (
+        output.splitlines()[-1]
+        == "2026-11-01 promoted: the first model, with none to compare it with"
+    )
     code, output = site.run("--date", "2026-11-01")
     assert code == 0
     assert output.splitlines()[-1].startswith("Nothing to do. 2026-11-01: promoted")

@@ -43,7 +43,7 @@ def test_a_night_that_is_done_is_not_done_again(pipeline: Nightly) -> None:
 def test_a_night_without_new_photos_writes_its_row_and_no_more(pipeline: Nightly) -> None:
     assert pipeline.run(date=SECOND) == ["NightlyRetrain"]
     assert nights(pipeline)[-1] == ("2026-11-02", "unchanged")
-    assert any("2026-11-02: unchanged (nothing changed" in line for line in pipeline.lines)
+    assert any("2026-11-02 unchanged: nothing changed" in line for line in pipeline.lines)
 
 
 def test_photos_that_came_during_the_day_make_the_night_undone(

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from pipeline.bottlenecks import reader, recipe
-from pipeline.evaluation import comparison, metrics, statistics
+from pipeline.evaluation import comparison, metrics, model_photos, statistics
+from pipeline.evaluation.comparison import Comparison
+from pipeline.evaluation.model_photos import ModelPhotos
 from pipeline.head import softmax_head
 from pipeline.head.softmax_head import Head, TrainingRecord
 from tests.support.store import Store
@@ -26,12 +28,19 @@ def predictions(**correct: bool) -> pd.DataFrame:
     )
 
 
+def made_of(**splits: str) -> ModelPhotos:
+    """The photos of a model, by split."""
+    rows = [(f"digest of {name}", name[0], split) for name, split in splits.items()]
+    return ModelPhotos(pd.DataFrame(rows, columns=["digest", "label", "split"]))
+
+
+NOTHING = made_of()
 BEFORE = predictions(a1=True, a2=True, b1=False, b2=False)
 AFTER = predictions(a1=True, a2=False, b1=True, b2=True)
 
 
 def test_photos_that_changed_are_named() -> None:
-    found = comparison.compare(BEFORE, AFTER)
+    found = comparison.compare(BEFORE, AFTER, [NOTHING, NOTHING])
     assert (found.count, found.before_top1, found.after_top1) == (4, 0.5, 0.75)
     assert (found.fixed, found.broken) == (2, 1)
     assert found.fixed_photos == ("b1", "b2")
@@ -39,16 +48,43 @@ def test_photos_that_changed_are_named() -> None:
 
 
 def test_classes_are_compared_one_by_one() -> None:
-    a, b = comparison.compare(BEFORE, AFTER).classes
+    a, b = comparison.compare(BEFORE, AFTER, [NOTHING, NOTHING]).classes
     assert (a.label, a.count, a.before, a.after) == ("a", 2, 1, 0.5)
     assert (b.label, b.count, b.before, b.after) == ("b", 2, 0, 1)
 
 
 def test_test_photos_that_came_and_went_are_told_by_content() -> None:
     earlier = predictions(a1=True, gone=True)
-    found = comparison.compare(BEFORE, AFTER, earlier)
+    found = comparison.compare(BEFORE, AFTER, [NOTHING, NOTHING], earlier)
     assert found.added == ("a2", "b1", "b2")
     assert found.removed == ("gone",)
+
+
+def test_photos_that_a_model_was_trained_on_are_left_out() -> None:
+    before = made_of(a1="training", b1="testing")
+    after = made_of(b2="validation", a2="testing")
+    found = comparison.compare(BEFORE, AFTER, [before, after])
+    assert (found.count, found.excluded, found.fixed, found.broken) == (2, 2, 1, 1)
+    assert found.fixed_photos == ("b1",)
+    assert [c.count for c in found.classes] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("count", "excluded", "sufficient"),
+    [
+        (0, 0, False),
+        (1, 0, True),
+        (20, 20, True),
+        (19, 20, False),
+        (99, 100, False),
+        (100, 10_000, True),
+    ],
+)
+def test_half_of_the_photos_or_a_hundred_are_sufficient(
+    count: int, excluded: int, sufficient: bool
+) -> None:
+    found = Comparison(count, excluded, 0, 0, 0, 0, (), (), 1, (), (), ())
+    assert found.sufficient == sufficient
 
 
 @pytest.mark.parametrize(
@@ -112,5 +148,19 @@ def test_without_the_module_or_the_model_there_is_no_comparison(
     gone = text.replace(store.recipe.module.directory, str(tmp_path / "gone"))
     (model / "recipe.json").write_text(gone.replace("float16", "float32"))
     assert comparison.score(model, test, store.image_dir, store.recipe) is None
-    nothing = comparison.with_model(model, BEFORE, test, store.image_dir, store.recipe)
+    nothing = comparison.with_model(model, BEFORE, NOTHING, test, store.image_dir, store.recipe)
     assert nothing is None
+
+
+def test_an_earlier_model_is_compared_on_photos_that_are_new_to_it(
+    store: Store, model: Path
+) -> None:
+    store.run()
+    test = store.rows("testing")
+    own = metrics.predict(softmax_head.read(model), test)
+    own.to_parquet(model / "predictions.parquet")
+    known = pd.DataFrame({"digest": test.digests[:2], "label": "x", "split": "training"})
+    model_photos.write(ModelPhotos(known), model)
+    found = comparison.with_model(model, own, NOTHING, test, store.image_dir, store.recipe)
+    assert found is not None
+    assert (found.count, found.excluded) == (len(test.paths) - 2, 2)

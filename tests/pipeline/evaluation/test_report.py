@@ -15,6 +15,7 @@ from pipeline.bottlenecks.reader import Bottlenecks
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.evaluation import comparison, metrics, report
 from pipeline.evaluation.data_checks import checks
+from pipeline.evaluation.model_photos import ModelPhotos
 from pipeline.evaluation.report import Run
 from pipeline.files.timings import Timing
 from pipeline.head.softmax_head import Head
@@ -53,9 +54,17 @@ class Written:
 
 
 def write(
-    directory: Path, labels: tuple[str, ...], paths: list[str], answers: list[int], earlier: Path
+    directory: Path,
+    labels: tuple[str, ...],
+    paths: list[str],
+    answers: list[int],
+    earlier: Path,
+    known: int = 0,
 ) -> Written:
-    """A report on a photo of each path, whose class is its folder, and which got an answer."""
+    """A report on a photo of each path, whose class is its folder, and which got an answer.
+
+    The earlier model was trained on the first `known` photos.
+    """
     head = Head(labels, np.eye(len(labels), dtype=np.float32), np.zeros(len(labels), np.float32))
     vectors = np.eye(len(labels), dtype=np.float32)[answers] * np.c_[np.arange(1, len(paths) + 1)]
     truth = np.array([path.rpartition("/")[0] for path in paths], dtype=object)
@@ -74,14 +83,18 @@ def write(
     classes = tuple(ClassSummary(label, "d", 10, 2, 3, 0) for label in labels)
     module = Module("module", "/nowhere", "0123456789abcdef", 224, 224, 8)
     before = predictions.assign(correct=~predictions["correct"])
-    compared = comparison.compare(before, predictions) if earlier.exists() else None
+    tested = pd.DataFrame({"digest": rows.digests, "label": truth, "split": "testing"})
+    theirs = ModelPhotos(tested.head(known).assign(split="training"))
+    photos = ModelPhotos(tested)
+    compared = comparison.compare(before, predictions, [theirs, photos])
     run = Run(
         Recipe(module, "float32", "float16"),
         Summary("d", "a", classes),
+        photos,
         {"image_dir": NASTY[0], "l2": "0.0"},
         [Timing("TrainHead", "heads/x", 75.2, "2026-01-02T03:04:05+00:00")],
         directory / "no head",
-        compared,
+        compared if earlier.exists() else None,
         earlier,
     )
     report.write(run, result, predictions, findings, directory.parent / "photos", directory)
@@ -137,6 +150,8 @@ def test_files_are_written_that_json_and_pandas_read(nasty: Written) -> None:
     frame = pd.read_parquet(nasty.directory / "predictions.parquet")
     assert frame["correct"].tolist() == nasty.predictions["correct"].tolist()
     assert len(checks.read(nasty.directory / "findings.parquet")) == 3
+    photos = pd.read_parquet(nasty.directory / "photos.parquet")
+    assert photos["digest"].tolist() == nasty.predictions["digest"].tolist()
 
 
 def test_without_test_photos_and_without_a_model_there_is_a_page(tmp_path: Path) -> None:
@@ -146,6 +161,30 @@ def test_without_test_photos_and_without_a_model_there_is_a_page(tmp_path: Path)
     assert written.figures["comparison"] is None
     assert "There are no test photos, so the accuracy is unknown" in written.page
     assert "There is no current model" in written.page
+
+
+@pytest.mark.parametrize(
+    ("known", "shown", "hidden"),
+    [
+        (0, "on the same 4 test photos", "left out"),
+        (2, "trained on 2 of the test photos, which are therefore left out", "too few"),
+        (3, "The remaining test photos are too few", "No test photo is left"),
+        (4, "No test photo is left for the comparison", "test photos are too few"),
+    ],
+)
+def test_the_page_says_which_photos_are_left_out_of_the_comparison(
+    tmp_path: Path, earlier: Path, known: int, shown: str, hidden: str
+) -> None:
+    (earlier / "evaluation.json").write_text('{"top1": 0.5, "count": 8}')
+    paths = [f"a/{number}.jpg" for number in range(4)]
+    written = write(tmp_path / "report", ("a", "b"), paths, [0, 0, 0, 1], earlier, known)
+    assert shown in written.page
+    assert hidden not in written.page
+    own = "On the 8 test photos of its own evaluation, the accuracy of the current model was 50.0%"
+    assert (own in written.page) == bool(known)
+    verdict = "The difference from the current model is not significant"
+    assert (verdict in written.page) == (known < 3)
+    assert written.figures["comparison"]["excluded"] == known
 
 
 def test_the_page_is_one_file_that_loads_nothing(nasty: Written) -> None:

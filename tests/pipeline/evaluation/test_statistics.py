@@ -29,3 +29,19 @@ def test_both_tests_sum_the_binomial_tail(one: int, other: int) -> None:
     tail = sum(comb(n, k) for k in range(max(one, other), n + 1)) / 2**n
     assert statistics.mcnemar_p_value(one, other) == pytest.approx(min(1.0, 2 * tail))
     assert statistics.mcnemar_p_value(other, one) == statistics.mcnemar_p_value(one, other)
+
+
+@pytest.mark.parametrize(
+    ("correct", "count", "earlier_correct", "earlier_count"),
+    [(0, 5, 5, 5), (8, 10, 20, 20), (3, 4, 1, 7), (150, 165, 160, 165)],
+)
+def test_fishers_test_sums_the_hypergeometric_tail(
+    correct: int, count: int, earlier_correct: int, earlier_count: int
+) -> None:
+    right, total = correct + earlier_correct, count + earlier_count
+    least = max(0, right - earlier_count)
+    tail = sum(
+        comb(count, k) * comb(earlier_count, right - k) for k in range(least, correct + 1)
+    ) / comb(total, right)
+    found = statistics.fisher_p_value(correct, count, earlier_correct, earlier_count)
+    assert found == pytest.approx(tail)

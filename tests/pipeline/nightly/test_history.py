@@ -84,6 +84,14 @@ def test_the_text_names_the_outcome_and_the_flags() -> None:
     assert "failed: disk full" in text
 
 
+def test_each_part_of_a_reason_has_a_line_of_its_own() -> None:
+    night = Night("2026-11-26", history.REFUSED, "class a was renamed to b; to promote it: make x")
+    row, command = list(history.lines([night]))[1:]
+    assert row.endswith("rejected: class a was renamed to b")
+    assert command == "            - to promote it: make x"
+    assert night.summary == f"2026-11-26 rejected: {night.reason}"
+
+
 def test_several_may_write_at_a_time(tmp_path: Path) -> None:
     def write(number: int) -> None:
         for _ in range(10):

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.bottlenecks import reader, recipe
+from pipeline.evaluation import model_photos
 from pipeline.head import softmax_head, training
 from pipeline.head.settings import Settings
 from pipeline.nightly import current_model, history, night, promotion
 from pipeline.nightly.night import Results
 from pipeline.nightly.promotion_gate import Gate
-from pipeline.photos import split
+from pipeline.photos import manifest, split
 from pipeline.photos.split import SplitRule
 from tests.support.photos import PhotoMaker
 from tests.support.store import Store, saved, write_figures
@@ -46,7 +47,8 @@ class Nights:
             parts = [reader.SplitReader(classes, part) for part in split.SPLITS]
             passes = (part.labelled for part in parts[:2])
             trained, record = training.train(*passes, Settings(l2=0.1))
-            write_figures(trained, parts[2], saved(model))
+            photos = model_photos.of_manifest(manifest.read(out / "manifests" / f"{name}.parquet"))
+            write_figures(trained, parts[2], saved(model), photos)
             softmax_head.write(trained, record, out / "heads" / name)
             shutil.copytree(out / "heads" / name, model, dirs_exist_ok=True)
             recipe.write(store.recipe, model / "recipe.json")
@@ -61,7 +63,8 @@ def nights(store: Store, tmp_path: Path) -> Nights:
 
 def test_the_first_model_is_promoted_and_written_down(nights: Nights) -> None:
     first = nights.run("2026-11-01")
-    assert (first.outcome, first.reason) == (history.PROMOTED, "the first model")
+    assert first.outcome == history.PROMOTED
+    assert first.reason == "the first model, with none to compare it with"
     assert (first.photos, first.classes, first.arrived, first.gone) == (48, 2, 48, 0)
     assert first.top1 == 1
     assert first.disk_bytes is not None
@@ -93,7 +96,7 @@ def test_new_photos_make_a_model_that_is_compared(nights: Nights, make_photo: Ph
         0,
     )
     assert second.drift is not None
-    assert second.reason == "fixes: 0, regressions: 0 (16 test photos)"
+    assert second.reason == "0 fixes, 0 regressions on 16 test photos"
 
 
 def test_swapped_labels_are_refused_and_the_old_model_stays(nights: Nights) -> None:
@@ -108,6 +111,36 @@ def test_swapped_labels_are_refused_and_the_old_model_stays(nights: Nights) -> N
     current = current_model.get(nights.out)
     assert current is not None
     assert current.name == first.model
+
+
+def test_after_all_files_are_renamed_an_equally_good_model_is_promoted(nights: Nights) -> None:
+    """The hash of the new names makes yesterday's training photos today's test photos."""
+    nights.run("2026-11-01")
+    for number, photo in enumerate(sorted(nights.store.image_dir.rglob("*.jpg"))):
+        photo.rename(photo.with_name(f"renamed {number}.jpg"))
+    second = nights.run("2026-11-02")
+    assert (second.outcome, second.arrived, second.relabelled) == (history.PROMOTED, 0, 0)
+    assert second.reason.startswith("each model measured on its own test photos, as one of the")
+
+
+def test_a_renamed_class_is_rejected_with_the_command_that_promotes_it(nights: Nights) -> None:
+    first = nights.run("2026-11-01")
+    photos = nights.store.image_dir
+    (photos / "red_rose").rename(photos / "roses")
+    second = nights.run("2026-11-02")
+    assert second.outcome == history.REFUSED
+    assert second.reasons == [
+        "class red_rose was renamed to roses (24 of its 24 photos)",
+        "with the new names of the classes, 0 fixes, 0 regressions on 14 test photos",
+        f"to promote it all the same: make promote MODEL={second.model} OUTPUT_DIR={nights.out}",
+    ]
+    assert (second.fixed, second.broken) == (0, 0)
+    current = current_model.get(nights.out)
+    assert current is not None
+    assert current.name == first.model
+    promotion.promote_named(nights.out, second.model)
+    third = nights.run("2026-11-03")
+    assert (third.outcome, third.model) == (history.UNCHANGED, second.model)
 
 
 def test_photos_that_look_otherwise_are_flagged(nights: Nights, make_photo: PhotoMaker) -> None:
