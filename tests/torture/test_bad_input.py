@@ -86,6 +86,8 @@ OUTCOMES = {
     "photo that vanishes before it is read": ASIDE + "cannot be read: No such file or directory",
     "photo that vanishes after it was read": STOPS + "cannot be read any more",
     "photo that changes during the run": STOPS + "changed during the run",
+    "photo for which the module returns NaN": "set aside with the vectors: the module returns NaN",
+    "module saved in training mode": STOPS + "depends on the other photos in the batch",
     "folders train and test instead of classes": STOPS + "pass --split-folders",
     "folders of other names that contain the same class folders": STOPS + "pass --split-folders",
     "output folder inside the image folder": STOPS + "is inside image_dir",

@@ -10,9 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
 from pipeline.bottlenecks import writer
+from pipeline.bottlenecks.recipe import Recipe
 from pipeline.errors import UserError
+from pipeline.modules import consistency, preparation
 from pipeline.photos import discovery, inspection, manifest, remarks
 from pipeline.photos.listing import list_photos
 from pipeline.photos.manifest import Summary
@@ -20,6 +23,7 @@ from pipeline.photos.split import SplitRule
 from pipeline.pixels.augmentation import Augmentation
 from tests.support.commands import luigi
 from tests.support.photos import PhotoMaker
+from tests.support.saved_modules import normalizing_module, training_module
 from tests.support.store import Store
 from tests.torture.files import JPEG
 
@@ -317,6 +321,21 @@ def _(store: Store, _make_photo: PhotoMaker) -> str:
 @trial("photo that changes during the run")
 def _(store: Store, make_photo: PhotoMaker) -> str:
     return _during_a_run(store, lambda path: make_photo(path, 2, 99))
+
+
+@trial("photo for which the module returns NaN")
+def _(store: Store, _make_photo: PhotoMaker) -> str:
+    directory = normalizing_module(store.path / "normalizing")
+    store.recipe = Recipe(preparation.prepare(str(directory), store.path), "float32", "float16")
+    Image.new("RGB", (9, 9)).save(store.image_dir / "red_rose/black.png")
+    return "set aside with the vectors: " + store.run().rejected["red_rose/black.png"]
+
+
+@trial("module saved in training mode")
+def _(store: Store, _make_photo: PhotoMaker) -> str:
+    directory = training_module(store.path / "training")
+    module = preparation.prepare(str(directory), store.path)
+    return stopped(lambda: consistency.check(module))
 
 
 @trial("folders train and test instead of classes")
