@@ -65,6 +65,11 @@ KINDS = {  # most severe first
         "A classifier that has not seen the photo is confident about another class. Check the "
         "photo, and move it if the classifier is right. Some photos are just hard to classify.",
     ),
+    labels.SAME_CLASS: Kind(
+        "Pairs of classes that may be one class",
+        "A classifier hardly tells their photos apart. If they are one class, merge them with "
+        "merge_labels; otherwise, no model on these vectors will separate them.",
+    ),
     files.UNREADABLE: Kind(
         "Unreadable files", "They are ignored. Copy them again, or delete them."
     ),
@@ -197,5 +202,9 @@ def summary_lines(findings: pd.DataFrame) -> Iterator[str]:
     if len(counts):
         kinds = (f"{KINDS[str(kind)].title.lower()}: {n:,}" for kind, n in counts.items())
         yield f"Data checks: {'; '.join(kinds)}"
+    for label, detail in findings[findings["kind"] == labels.SAME_CLASS][
+        ["label", "detail"]
+    ].values:
+        yield f"Class {label!r} {detail} of their photos; merge_labels can merge them"
     for detail in findings["detail"][findings["kind"] == pixel_range.PIXEL_RANGE]:
         yield f"tfhub_module: {detail}; set image_range, and train again"
