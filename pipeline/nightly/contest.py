@@ -77,7 +77,7 @@ def hold(
     after = _grade(model_photos.read_predictions(new.folder), common)
     before = comparison.score(current.folder, test, image_dir, recipe)
     if before is None:
-        why = "its module does not exist any more"
+        why = "the current model's module does not exist any more"
     else:
         before = _grade(before, common, names)
         photos = (current.photos, new.photos)
@@ -126,12 +126,13 @@ def _judge_pairs(
     measured: Comparison, with_earlier: Comparison, is_renamed: bool, tolerance: float
 ) -> Outcome:
     """Reject a model with significantly more regressions than fixes, beyond the tolerance."""
-    worse = list(_check_regression(measured, tolerance, TODAY))
-    notes = [] if worse else [_figures(measured)]
-    if notes and is_renamed:
-        notes = [f"with the new names of the classes, {notes[0]}"]
-    worse += _check_regression(with_earlier, tolerance, EARLIER)
-    return Outcome(tuple(worse), tuple(notes), measured)
+    worse = tuple(_check_regression(measured, tolerance, TODAY))
+    worse_earlier = tuple(_check_regression(with_earlier, tolerance, EARLIER))
+    basis = "with the new names of the classes, " if is_renamed else ""
+    if worse_earlier:
+        basis = f"{TODAY}, "
+    notes = () if worse else (f"{basis}{_figures(measured)}",)
+    return Outcome(worse + worse_earlier, notes, measured)
 
 
 def _check_regression(measured: Comparison, tolerance: float, basis: str) -> Iterator[str]:
@@ -162,9 +163,9 @@ def _judge_shares(
     worse = list(_check_fall(before, after, tolerance, TODAY))
     if len(relabelled):
         worse += _check_fall(before, relabelled, tolerance, EARLIER)
-    note = f"each model measured on its own test photos, as {why}"
-    notes = [note] if worse else [f"{note}: {_shares(before, after)}"]
-    return Outcome(tuple(worse), tuple(notes), None)
+    notes = () if worse else (_shares(before, after),)
+    why = f"each model was measured on its own test photos, as {why}"
+    return Outcome(tuple(worse), (*notes, why), None)
 
 
 def _check_fall(

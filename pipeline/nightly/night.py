@@ -77,7 +77,9 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
     move = None
     if is_current and current == recorded:
         outcome, measured = history.UNCHANGED, None
-        reason = "nothing changed; the model stays" if earlier else "the model was already current"
+        reason = (
+            "nothing changed, so the model stays" if earlier else "the model was already current"
+        )
     else:
         opponent = recorded if is_current else current
         verdict = promotion_gate.evaluate(

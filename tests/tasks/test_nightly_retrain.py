@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import luigi
+import pandas as pd
 import pytest
 
-from pipeline.nightly import current_model, history
+from pipeline.nightly import current_model, history, promotion
+from pipeline.photos import split
 from tasks import ExportModel, NightlyRetrain
 from tests.support.photos import PhotoMaker
 from tests.support.steps import Pipeline
 
-FIRST, SECOND = datetime.date(2026, 11, 1), datetime.date(2026, 11, 2)
+FIRST, SECOND, THIRD = (datetime.date(2026, 11, day) for day in (1, 2, 3))
 
 
 class Nightly(Pipeline):
@@ -78,6 +80,45 @@ def test_a_refused_model_is_promoted_by_hand_with_export_model(
     assert current is not None
     assert current.name == refused
     assert [p.how for p in history.promotions(out)] == ["nightly", "by hand"]
+
+
+def test_renamed_files_do_not_stop_an_equally_good_model(options: dict[str, Any]) -> None:
+    """The hash of the new names makes many of yesterday's training photos test photos."""
+    nightly = Nightly(**options, testing_percentage=30)
+    nightly.run(date=FIRST)
+    for number, photo in enumerate(sorted(options["image_dir"].rglob("*.jpg"))):
+        photo.rename(photo.with_name(f"renamed {number}.jpg"))
+    nightly.run(date=SECOND)
+    assert nights(nightly) == [("2026-11-01", "promoted"), ("2026-11-02", "promoted")]
+    assert "each model was measured on its own" in history.nights(options["output_dir"])[1].reason
+
+
+def test_a_renamed_class_is_rejected_until_a_person_runs_the_command(
+    pipeline: Nightly, photo_dir: Path
+) -> None:
+    out = pipeline.options["output_dir"]
+    (photo_dir / "red_rose").rename(photo_dir / "roses")
+    pipeline.run(date=SECOND)
+    night = history.nights(out)[-1]
+    assert (night.outcome, night.broken) == (history.REFUSED, 0)
+    assert night.reasons[0] == "class red_rose was renamed to roses (24 of its 24 photos)"
+    assert f"make promote MODEL={night.model} OUTPUT_DIR={out}" in night.reasons[-1]
+    promotion.promote_named(out, night.model)
+    assert pipeline.run(date=THIRD) == ["NightlyRetrain"]
+    assert nights(pipeline)[-1] == ("2026-11-03", "unchanged")
+
+
+def test_a_model_of_an_earlier_version_is_replaced(
+    pipeline: Nightly, photo_dir: Path, make_photo: PhotoMaker
+) -> None:
+    out = pipeline.options["output_dir"]
+    earlier = current_model.get(out)
+    assert earlier is not None
+    assert set(pd.read_parquet(earlier / "photos.parquet")["split"]) == set(split.SPLITS)
+    (earlier / "photos.parquet").unlink()
+    make_photo(photo_dir / "red_rose/new.jpg", 1, 99)
+    pipeline.run(date=SECOND)
+    assert nights(pipeline)[-1] == ("2026-11-02", "promoted")
 
 
 def test_lost_bottlenecks_are_made_again_for_the_gate(pipeline: Nightly) -> None:

@@ -120,7 +120,9 @@ def test_after_all_files_are_renamed_an_equally_good_model_is_promoted(nights: N
         photo.rename(photo.with_name(f"renamed {number}.jpg"))
     second = nights.run("2026-11-02")
     assert (second.outcome, second.arrived, second.relabelled) == (history.PROMOTED, 0, 0)
-    assert second.reason.startswith("each model measured on its own test photos, as one of the")
+    figures, why = second.reasons
+    assert figures.startswith("100.0% of ")
+    assert why.startswith("each model was measured on its own test photos, as one of the models")
 
 
 def test_a_renamed_class_is_rejected_with_the_command_that_promotes_it(nights: Nights) -> None:

@@ -108,6 +108,20 @@ def test_one_goes_back_from_any_machine(machine: Callable[[], Path]) -> None:
         promotion.rollback(machine())
 
 
+def test_a_model_is_promoted_from_a_machine_that_did_not_train_it(
+    machine: Callable[[], Path],
+) -> None:
+    here, there = machine(), machine()
+    promote(here, "1")
+    promote(here, "2")
+    assert promotion.command(there, there / "models/1").endswith(f"MODEL=1 OUTPUT_DIR={URL}")
+    promotion.promote_named(there, "1")
+    shared_state.pull(here)
+    assert now(here) == "1"
+    with pytest.raises(UserError, match=f"there is no model 'none' in {URL}/models"):
+        promotion.promote_named(there, "none")
+
+
 def test_going_back_that_breaks_off_is_ended_by_going_back_again(
     machine: Callable[[], Path], objects: Objects
 ) -> None:
