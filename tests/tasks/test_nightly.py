@@ -108,7 +108,7 @@ def test_a_night_ends_well_and_nobody_is_mailed(site: Site, mails: Any) -> None:
     )
     code, output = site.run("--date", "2026-11-01")
     assert code == 0
-    assert output.splitlines()[-1].startswith("Nothing to do. 2026-11-01: promoted")
+    assert output.splitlines()[-1].startswith("Nothing to do. 2026-11-01 promoted")
     assert (site.out / "history.html").exists()
     assert mails.received == []
 
