@@ -26,9 +26,10 @@ from pipeline.bottlenecks.extraction import BATCH, BFLOAT16, FLOAT32
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.modules import frozen_graph, loading, preparation
 from pipeline.modules.loading import Module
-from pipeline.photos import decoding, inspection, manifest
+from pipeline.photos import inspection, manifest
 from pipeline.photos.listing import list_photos
 from pipeline.photos.split import SplitRule
+from pipeline.pixels import decoding
 
 MODULE = "efficientnet-lite0"
 T = TypeVar("T")
@@ -90,7 +91,7 @@ def decode(image_dir: Path, module: Module, _scratch: Path) -> float:
     import tensorflow as tf
 
     def pixels(path: Any) -> Any:
-        return decoding.decode(tf.io.read_file(path), module.height, module.width)
+        return decoding.decode(tf.io.read_file(path), module.input)
 
     names = [str(path) for path in photo_paths(image_dir)]
     decoded = tf.data.Dataset.from_tensor_slices(names).map(pixels, tf.data.AUTOTUNE)

@@ -117,8 +117,8 @@ def main() -> None:
         everything = run("ExportModel", image_dir, out, *ALL)
         model = (out / "current").resolve()
         some = [Path(found.path) for found in discovery.list_folder(image_dir)][:BATCH]
-        spec = model_json.read(model)["input"]
-        (part, *_) = extraction.decode(some, spec["height"], spec["width"])
+        spec = model_json.input_spec(model_json.read(model))
+        (part, *_) = extraction.decode(some, spec)
         answers = model_json.parity_results(model)
         print("| file | MB | top-1 | parity | 1 photo, ms | 32 photos, ms |")
         print("|---|---|---|---|---|---|")

@@ -2,6 +2,7 @@
 
 import luigi
 
+from pipeline.bottlenecks import cache, remote_cache
 from pipeline.evaluation.data_checks import checks, context
 from pipeline.files import naming
 from pipeline.photos import manifest, split
@@ -40,14 +41,16 @@ class CheckData(CheckOptions, Step):
         target = fetch(self.output())
         if not target.exists():
             bottlenecks = self.clone(ComputeBottlenecks)
-            recipe = bottlenecks.recipe()
-            assert recipe is not None
+            recipe = bottlenecks.ready(self.reporter)
+            recipe_dir = recipe.directory(self.output_dir / "bottlenecks")
+            remote_cache.fetch_notes(self.output_store, recipe_dir)
             check_context = context.build_context(
                 manifest.read(fetch(self.clone(SplitDataset).output())),
                 [bottlenecks.read_split(name) for name in split.SPLITS],
                 self.image_dir,
                 recipe.module,
                 self.reporter,
+                frozenset(cache.read_notes(recipe_dir, cache.UNIFORM)),
             )
             findings = checks.run(check_context)
             checks.write(findings, target)

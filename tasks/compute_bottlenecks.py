@@ -8,12 +8,12 @@ import luigi
 from pipeline.bottlenecks import remote_cache, shards, writer
 from pipeline.bottlenecks.reader import SplitReader
 from pipeline.bottlenecks.recipe import Recipe
-from pipeline.photos import inspection, manifest
+from pipeline.photos import inspection, manifest, remarks
 from pipeline.photos.manifest import ClassSummary
 from pipeline.progress import Progress
 from tasks.class_rows import class_rows
 from tasks.compute_shards import ComputeShards
-from tasks.messages import log_summary
+from tasks.messages import log_summary, logger
 from tasks.options import BottleneckOptions
 from tasks.plan_shards import PlanShards
 from tasks.prepare_module import PrepareModule
@@ -115,7 +115,9 @@ class ComputeBottlenecks(BottleneckOptions, Step):
                 usable, classes, self.image_dir, recipe, bottlenecks, self.reporter
             )
             log_summary(writer.summary_lines(counts))
-        remote_cache.share_rejected(self.output_store, recipe_dir)
+            for line in remarks.lost_lines(classes, usable[usable["path"].isin(counts.rejected)]):
+                logger.warning(line)
+        remote_cache.share_notes(self.output_store, recipe_dir)
         self.upload()
         plan: PlanShards = self.clone(PlanShards)
         if plan.finished():

@@ -1,6 +1,7 @@
 """The configuration in luigi.cfg: option values, checked, and names that do not exist."""
 
 import difflib
+from collections.abc import Callable
 from configparser import InterpolationError
 from contextlib import suppress
 from functools import partial
@@ -18,8 +19,9 @@ T = TypeVar("T", str, int, float, bool)
 _options: dict[str, list[str]] = {}  # names of our options, by section
 # Luigi's sections that are not named after one of its classes.
 _LUIGI_SECTIONS = ("cors", "logging", "resources", "retcode", "task_history")
-_PARAMETERS: dict[type, Any] = {
-    bool: luigi.BoolParameter,
+_PARAMETERS: dict[type, Callable[..., Any]] = {
+    # Both `--onnx` and `--onnx false` are possible.
+    bool: partial(luigi.BoolParameter, parsing=luigi.BoolParameter.EXPLICIT_PARSING),
     int: luigi.IntParameter,
     float: luigi.FloatParameter,
     str: luigi.StrParameter,

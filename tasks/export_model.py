@@ -5,6 +5,7 @@ import luigi
 from pipeline.export import model_folder, model_json, parity, tflite
 from pipeline.files import naming
 from pipeline.nightly import promotion
+from pipeline.photos import manifest, remarks
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.evaluate_model import EvaluateModel
 from tasks.messages import logger
@@ -64,6 +65,9 @@ class ExportModel(ExportOptions, Step):
         model = local_path(self.output())
         model_folder.write(source, self._options(), model)
         for line in parity.summary_lines(model_json.parity_results(model), recipe.precision):
+            logger.warning(line)
+        classes = manifest.read_summary(fetch(inputs["manifest"])).classes
+        for line in remarks.left_out_lines(classes, model_json.read(model)["labels"]):
             logger.warning(line)
         if self.promote:
             self.upload()

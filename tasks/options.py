@@ -5,21 +5,26 @@ command line: `validation_percentage` in luigi.cfg is `--validation-percentage` 
 retrain.py had the option, the name is the same.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
 from pipeline.bottlenecks import extraction
+from pipeline.errors import UserError
 from pipeline.evaluation.data_checks import checks
 from pipeline.export import tflite
 from pipeline.files import output_store, places
 from pipeline.files.output_store import OutputStore
+from pipeline.files.places import Place
 from pipeline.head import tensorboard
 from pipeline.head.settings import BALANCED, LBFGS, NONE, SGD, Settings, Sgd, parse_class_weights
 from pipeline.modules import signatures
 from pipeline.photos import datasets, split
-from pipeline.photos.augmentation import Augmentation
+from pipeline.photos.layout import Layout, parse_merge_labels
+from pipeline.pixels import decoding
+from pipeline.pixels.augmentation import Augmentation
 from tasks.configuration import config_default, option
 from tasks.parameters import (
     FindingsParameter,
@@ -90,6 +95,18 @@ class DataOptions(OutputOptions):
         "predefined split: folder that contains train.txt and test.txt (one label/name per line), "
         "or such files, separated by commas; empty: split by the hash of the file name",
     )
+    split_folders = option(
+        "data.split_folders",
+        False,
+        "predefined split: image_dir contains the folders train, validation and test, and these "
+        "contain the class folders",
+    )
+    merge_labels = option(
+        "data.merge_labels",
+        "",
+        "labels to replace by others, as JSON such as "
+        '{"livingroom": "livingRoom"}; the folders stay as they are',
+    )
     validation_percentage = option(
         "data.validation_percentage", 10.0, "percentage of the photos used to choose between heads"
     )
@@ -121,6 +138,28 @@ class DataOptions(OutputOptions):
         # Here and below: reject impossible values before any work is done.
         self.percentages = (self.validation_percentage, self.testing_percentage)
         split.SplitRule(*self.percentages)
+        if self.split_folders and self.split_file:
+            raise UserError(
+                "split_folders and split_file are both set, and each states a split; pass only one"
+            )
+        self.layout = Layout(self.split_folders, parse_merge_labels(self.merge_labels))
+        _refuse_output_inside(self.image_dir, self.output_dir)
+
+
+@functools.cache  # tasks are created often, once per class for example
+def _refuse_output_inside(image_dir: Place, output_dir: Path) -> None:
+    """Check that the results are not written between the photos, as if they were classes.
+
+    Raises:
+        UserError: if they are.
+    """
+    url = output_store.open_store(output_dir).url
+    for output in filter(None, (output_dir, url)):
+        if places.is_inside(places.parse(str(output)), image_dir):
+            raise UserError(
+                f"output_dir: {output} is inside image_dir ({image_dir}), where each folder is a "
+                "class; set output_dir to a folder outside it"
+            )
 
 
 _RANGES = tuple(signatures.RANGES)
@@ -148,11 +187,29 @@ class ModuleOptions(OutputOptions):
         "is -1 to 1; byte is 0 to 255",
         choices=_RANGES,
     )
+    module_output = option(
+        "module.module_output",
+        "",
+        "output to use, of a module with several; empty: the only one, or `default`",
+    )
+    exif_orientation = option(
+        "module.exif_orientation",
+        True,
+        "turn photos upright, as their Exif metadata says; false: like retrain.py",
+    )
+    background = option(
+        "module.background", decoding.WHITE, "grey level behind transparent pixels, 0 to 255"
+    )
     module_sha256 = option(
         "module.module_sha256",
         "",
         "digest that the module must have, as recorded by the first run; empty: any",
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not 0 <= self.background <= decoding.WHITE:
+            raise UserError(f"background is {self.background}; it must be from 0 to 255")
 
 
 class AugmentationOptions:

@@ -1,13 +1,15 @@
 """Prepare the module."""
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.bottlenecks import extraction
 from pipeline.errors import UserError
 from pipeline.files import naming
-from pipeline.modules import frozen_graph, loading, preparation
+from pipeline.modules import consistency, frozen_graph, loading, preparation
 from pipeline.progress import Progress
+from tasks.messages import logger
 from tasks.options import ModuleOptions
 from tasks.step import Pending, Result, Step, fetch, local_path
 
@@ -22,7 +24,8 @@ class PrepareModule(ModuleOptions, Step):
             stamp = preparation.fingerprint(self.tfhub_module)
         except UserError:  # `work` reports the problem
             return Pending()
-        key = naming.digest(stamp, self.image_size, self.image_range, self.module_sha256)
+        others = (self.module_output, self.exif_orientation, self.background)
+        key = naming.digest(stamp, self.image_size, self.image_range, self.module_sha256, *others)
         name = f"{preparation.short_name(self.tfhub_module)}-{key}.json"
         return Result(self.output_dir, "modules", name)
 
@@ -63,8 +66,12 @@ class PrepareModule(ModuleOptions, Step):
             self.image_size,
             self.image_range,
             sha256,
+            self.module_output,
             progress,
         )
+        if warning := consistency.check(module):
+            logger.warning(warning)
+        module = replace(module, exif_orientation=self.exif_orientation, background=self.background)
         return frozen_graph.freeze(
             module, extraction.BATCH, local_path(self.output()).with_suffix(".pb")
         )

@@ -10,7 +10,7 @@ import luigi
 from pipeline.files import naming
 from pipeline.head import search
 from pipeline.head.search import Candidate
-from pipeline.photos.augmentation import Augmentation
+from pipeline.pixels.augmentation import Augmentation
 from tasks.command_options import SearchOptions
 from tasks.messages import logger
 from tasks.step import Pending, Result, Step, fetch, local_path

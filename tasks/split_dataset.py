@@ -1,6 +1,7 @@
 """Find the photos and split them."""
 
 import functools
+from collections.abc import Iterable
 
 import luigi
 import pandas as pd
@@ -8,7 +9,7 @@ import pandas as pd
 from pipeline.errors import UserError
 from pipeline.files import naming, places
 from pipeline.files.damage import UNREADABLE
-from pipeline.photos import manifest, split
+from pipeline.photos import manifest, remarks, split
 from pipeline.photos.listing import Listing, list_photos
 from tasks.fetch_dataset import FetchDataset
 from tasks.messages import logger
@@ -45,18 +46,21 @@ class SplitDataset(DataOptions, Step):
         listing, rule = self._listing(), self._rule()
         if listing.tar_files.empty:  # the content of tar files is not known yet
             self._compare(rule, listing.photos["path"])
+            self._warn(remarks.label_lines(listing.labels))
         target = local_path(self.output())
         self.output_store.fetch_newest(target.parent)  # photos that it lists are not read again
-        previous = manifest.newest(target.parent, self.image_dir)
+        previous = manifest.newest(target.parent, self.image_dir, self.layout)
         unfinished = target.with_name(f".unfinished-{target.name}")
         table = manifest.build(listing, self.image_dir, rule, previous, self.reporter, unfinished)
         if not listing.tar_files.empty:
             self._compare(rule, table["path"].to_pandas())
         manifest.write(table, target)
         unfinished.unlink(missing_ok=True)
-        for line in manifest.summary_lines(table, self.image_dir, listing.stray):
-            logger.warning(line)
-        logger.info("%s. All photos are listed in %s", _read_summary(target), target)
+        summary = _read_summary(target)
+        if not listing.tar_files.empty:
+            self._warn(remarks.label_lines(list(summary.by_label)))
+        self._warn(remarks.summary_lines(table, listing, self.image_dir, rule))
+        logger.info("%s. All photos are listed in %s", summary, target)
 
     def labels(self) -> tuple[str, ...]:
         """Return the classes, or an empty tuple until they can be known."""
@@ -92,12 +96,15 @@ class SplitDataset(DataOptions, Step):
 
     def _compare(self, rule: split.SplitRule, paths: "pd.Series[str]") -> None:
         """Warn about photos and lines that do not match in a predefined split."""
-        if rule.predefined:
-            for line in split.summary_lines(rule.predefined, manifest.unpacked(paths)):
-                logger.warning(line)
+        if isinstance(rule.predefined, split.PredefinedSplit):
+            self._warn(split.summary_lines(rule.predefined, manifest.unpacked(paths)))
+
+    def _warn(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            logger.warning(line)
 
     def _listing(self) -> Listing:
-        return _list_photos(self.image_dir)
+        return _list_photos(self.image_dir, self.layout, self.output_dir)
 
     def _rule(self) -> split.SplitRule:
         predefined = split.read_predefined(self.split_file) if self.split_file else None
@@ -105,4 +112,4 @@ class SplitDataset(DataOptions, Step):
 
     def _rule_digest(self) -> str:
         lists = _digest_lists(self.split_file) if self.split_file else ""
-        return naming.digest(*self.percentages, lists, self.group_duplicates)
+        return naming.digest(*self.percentages, lists, self.group_duplicates, self.layout.key)

@@ -201,7 +201,7 @@ def test_bad_photos_are_set_aside_and_named_and_the_run_goes_on(
         *("--tfhub-module", tiny_module),
     )
     assert done.returncode == 0, done.stderr
-    assert "Set aside: red_rose/fake.jpg: not an image" in done.stderr
+    assert "Set aside: red_rose/fake.jpg: not a readable image" in done.stderr
     assert "Set aside: red_rose/cut.jpg: truncated JPEG" in done.stderr
     assert "Set aside: weeds/empty.jpg: empty file" in done.stderr
     assert "Class 'weeds' has no usable photo" in done.stderr
@@ -316,7 +316,7 @@ def test_predict_images_writes_a_table_and_names_bad_photos(
     options = ("--images", photo_dir, "--model", colours, "--output-dir", tmp_path / "out")
     done = luigi("PredictImages", *options)
     assert done.returncode == 0, done.stderr
-    assert f"No prediction: {photo_dir}/note.jpg: not an image" in done.stderr
+    assert f"No prediction: {photo_dir}/note.jpg: not a readable image" in done.stderr
     assert "Predictions: 48 of 49 photos" in done.stderr
     (table,) = tmp_path.glob("out/predictions/*/predictions.csv")
     best = pd.read_csv(table).set_index("path")["label_1"]

@@ -29,7 +29,7 @@ GROUP_ROWS = 1024  # rows per row group, which are read at once
 GATHERED = 2**27  # bytes of vectors that are looked up at once
 PARTIAL, SHARDS = "partial", "shards"  # folders beside those of the classes
 _METADATA_KEY = b"retrain"
-REJECTED = "rejected.json"
+REJECTED, UNIFORM = "rejected.json", "uniform.json"
 
 
 def with_copies(rows: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
@@ -248,28 +248,28 @@ def write_table(table: pa.Table, path: Path, recipe: Recipe, count: int | None =
     )
 
 
-def read_rejected(directory: Path) -> dict[str, str]:
-    """Return why photos cannot be decoded, by their digest.
+def read_notes(directory: Path, name: str = REJECTED) -> dict[str, str]:
+    """Return notes about photos by their digest: why they cannot be decoded, or are UNIFORM.
 
     Raises:
-        LostError: if the file with the reasons is damaged; it is deleted.
+        LostError: if the file is damaged; it is deleted.
     """
-    path = directory / REJECTED
+    path = directory / name
     try:
-        rejected: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        notes: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     except ValueError:
         path.unlink(missing_ok=True)
         raise LostError(
             f"deleted {path}, which was damaged; run again to find the photos that cannot be "
             "decoded"
         ) from None
-    return rejected
+    return notes
 
 
-def add_rejected(directory: Path, rejected: dict[str, str]) -> None:
-    """Add reasons to `read_rejected`; other workers may do so at the same time."""
-    if not rejected:
+def add_notes(directory: Path, notes: dict[str, str], name: str = REJECTED) -> None:
+    """Add notes to `read_notes`; other workers may do so at the same time."""
+    if not notes:
         return
-    path = directory / REJECTED
+    path = directory / name
     with locks.beside(path), atomic.write(path) as temporary:
-        temporary.write_text(json.dumps(read_rejected(directory) | rejected, indent=2))
+        temporary.write_text(json.dumps(read_notes(directory, name) | notes, indent=2))

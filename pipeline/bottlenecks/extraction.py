@@ -19,13 +19,16 @@ from pipeline.errors import UserError
 from pipeline.files.places import Place
 from pipeline.modules import frozen_graph, loading
 from pipeline.modules.loading import Module
-from pipeline.photos import augmentation as augmenting
-from pipeline.photos import decoding, sources
-from pipeline.photos.augmentation import Augmentation
+from pipeline.photos import sources
+from pipeline.pixels import augmentation as augmenting
+from pipeline.pixels import decoding
+from pipeline.pixels.augmentation import Augmentation
+from pipeline.pixels.decoding import InputSpec
 
 BATCH = 32  # photos; 64 were no faster on two cores
 AHEAD = 8  # batches that are decoded while the module is loaded
 AUTO, FLOAT32, BFLOAT16, FLOAT16 = "auto", "float32", "bfloat16", "float16"
+_UNIFORM = 2 / 255  # standard deviation of the pixels; photos of a clear sky have more
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 _CPU_FLAGS, _GPUS = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
 # TensorFlow's options for multiplications in lower precision with float32 accumulation.
@@ -40,11 +43,13 @@ class Batch:
         indices: int64 [n], positions in the list of paths.
         vectors: float32 [n, features].
         rejected: maps positions to the reason why the photo cannot be decoded.
+        uniform: positions of the photos whose pixels are nearly all the same.
     """
 
     indices: np.ndarray
     vectors: np.ndarray
     rejected: dict[int, str]
+    uniform: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,12 +112,13 @@ def extract(
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
-    height, width = module.height, module.width
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
 
     def run(part: Decoded) -> Batch:
         vectors = forward.result()(part.pixels).numpy()
-        return Batch(part.indices, vectors[: len(part.indices)], part.rejected)
+        n = len(part.indices)
+        uniform = part.indices[is_uniform(part.pixels.numpy()[:n])]
+        return Batch(part.indices, vectors[:n], part.rejected, tuple(uniform.tolist()))
 
     # The module runs in its own thread: photos are decoded while it is loaded, and it has work
     # while the caller processes a batch.
@@ -121,7 +127,7 @@ def extract(
         running: deque[Future[Batch]] = deque()
         failure: UserError | None = None
         try:
-            for part in decode(paths, height, width, augmentation, seeds, digests):
+            for part in decode(paths, module.input, augmentation, seeds, digests):
                 running.append(worker.submit(run, part))
                 if running[0].done() or len(running) == AHEAD:
                     while len(running) > 1:
@@ -136,6 +142,14 @@ def extract(
             yield batch.result()
         if failure:
             raise failure
+
+
+def is_uniform(pixels: np.ndarray) -> np.ndarray:
+    """Return which photos, float32 [n, height, width, 3], are nearly of one color; bool [n]."""
+    step = max(1, min(pixels.shape[1:3]) // 28)  # some hundred pixels suffice, and take little time
+    sampled = pixels[:, ::step, ::step]
+    uniform: np.ndarray = sampled.std((1, 2)).max(1, initial=0) < _UNIFORM
+    return uniform
 
 
 def load_extractor(module: Module) -> Callable[[Any], Any]:
@@ -157,8 +171,7 @@ def load_extractor(module: Module) -> Callable[[Any], Any]:
 
 def decode(
     paths: Sequence[Place],
-    height: int,
-    width: int,
+    spec: InputSpec,
     augmentation: Augmentation | None = None,
     seeds: np.ndarray | None = None,
     digests: Sequence[str] | None = None,
@@ -167,7 +180,7 @@ def decode(
 
     Args:
         paths: the photos.
-        height, width: target size in pixels.
+        spec: the pixels wanted.
         augmentation, seeds: as in `extract`.
         digests: expected SHA-256 of the photos in hex, checked only for photos that are not local
             files of their own: `writer` compares the modification times of those.
@@ -193,7 +206,7 @@ def decode(
     @tf.autograph.experimental.do_not_convert
     def pixels(encoded: Any, number: tuple[Any, Any]) -> Any:
         index, seed = number
-        return index, decode_or_augment(encoded, height, width, augmentation, seed)
+        return index, decode_or_augment(encoded, spec, augmentation, seed)
 
     def contents() -> Iterator[bytes]:
         nonlocal failure
@@ -219,20 +232,20 @@ def decode(
         empty = BATCH - len(indices)
         positions = indices.numpy()
         missing = sorted(set(range(following, positions[-1] + 1)).difference(positions))
-        rejected = {i: decode_error(paths[i], height, width) for i in missing}
+        rejected = {i: decode_error(paths[i], spec) for i in missing}
         following = int(positions[-1]) + 1
         if empty:
             batch = tf.pad(batch, [[0, empty], [0, 0], [0, 0], [0, 0]])
         yield Decoded(positions, batch, rejected)
     if failure:
         raise failure
-    left = {i: decode_error(paths[i], height, width) for i in range(following, len(paths))}
+    left = {i: decode_error(paths[i], spec) for i in range(following, len(paths))}
     if left:
-        yield Decoded(np.empty(0, np.int64), tf.zeros((BATCH, height, width, 3)), left)
+        yield Decoded(np.empty(0, np.int64), tf.zeros((BATCH, spec.height, spec.width, 3)), left)
 
 
 def decode_or_augment(
-    encoded: Any, height: int, width: int, augmentation: Augmentation | None, seed: Any
+    encoded: Any, spec: InputSpec, augmentation: Augmentation | None, seed: Any
 ) -> Any:
     """Decode a photo, or the augmented copy that a seed, int64 [2], stands for, in a graph.
 
@@ -242,15 +255,15 @@ def decode_or_augment(
     import tensorflow as tf
 
     if augmentation is None:
-        return decoding.decode(encoded, height, width)
+        return decoding.decode(encoded, spec)
     return tf.cond(
         seed[1] == 0,
-        lambda: decoding.decode(encoded, height, width),
-        lambda: augmenting.decode(encoded, height, width, augmentation, seed),
+        lambda: decoding.decode(encoded, spec),
+        lambda: augmenting.decode(encoded, spec, augmentation, seed),
     )
 
 
-def decode_error(path: Place, height: int, width: int) -> str:
+def decode_error(path: Place, spec: InputSpec) -> str:
     """Return why a photo cannot be decoded.
 
     Raises:
@@ -259,7 +272,7 @@ def decode_error(path: Place, height: int, width: int) -> str:
     import tensorflow as tf
 
     try:
-        decoding.decode(sources.read(path), height, width)
+        decoding.decode(sources.read(path), spec)
     except OSError as error:
         raise UserError(f"{path} cannot be read any more ({error.strerror}); run again") from None
     except tf.errors.ResourceExhaustedError:
@@ -267,9 +280,10 @@ def decode_error(path: Place, height: int, width: int) -> str:
             f"out of memory while decoding {path}; free memory, and run again"
         ) from None
     except tf.errors.OpError as error:
-        # TensorFlow's message begins with the position of the operation.
-        text = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message or "").strip()
-        return f"cannot be decoded ({text.splitlines()[0][:100]}); replace or delete it"
+        # TensorFlow's message follows the position of the operation, and precedes its name.
+        text = re.sub(r"\[\[.*", "", error.message or "", flags=re.S)
+        text = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", text).strip()
+        return f"cannot be decoded ({text.splitlines()[-1][:100]}); replace or delete it"
     raise UserError(
         f"{path} failed to decode once but decodes now (file changed or out of memory); run again"
     )

@@ -23,7 +23,8 @@ from pipeline.files import places
 from pipeline.files.places import Place
 from pipeline.modules.loading import Module
 from pipeline.photos import sources
-from pipeline.photos.augmentation import Augmentation
+from pipeline.pixels.augmentation import Augmentation
+from pipeline.pixels.decoding import InputSpec
 
 BLOCK = 128  # photos per decoding task, which is repeated if its node is lost
 
@@ -79,11 +80,7 @@ def extract(
             _decode,
             batch_size=None,
             batch_format="numpy",
-            fn_kwargs={
-                "height": module.height,
-                "width": module.width,
-                "augmentation": augmentation,
-            },
+            fn_kwargs={"spec": module.input, "augmentation": augmentation},
         )
         extracted = decoded.map_batches(
             _Extractor,
@@ -110,11 +107,12 @@ def _batch(part: dict[str, np.ndarray]) -> Batch:
     index, reason = part["index"], part["reason"]
     good = reason == ""
     rejected = dict(zip(index[~good].tolist(), reason[~good].tolist(), strict=True))
-    return Batch(index[good], part["vector"][good], rejected)
+    uniform = index[good & part["uniform"]]
+    return Batch(index[good], part["vector"][good], rejected, tuple(uniform.tolist()))
 
 
 @functools.lru_cache(maxsize=1)
-def _decoder(height: int, width: int, augmentation: Augmentation | None) -> Any:
+def _decoder(spec: InputSpec, augmentation: Augmentation | None) -> Any:
     """Return `extraction.decode_or_augment`, compiled once per process."""
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
@@ -123,21 +121,21 @@ def _decoder(height: int, width: int, augmentation: Augmentation | None) -> Any:
 
     @tf.function(input_signature=signature, autograph=False)
     def decode(encoded: Any, seed: Any) -> Any:
-        return extraction.decode_or_augment(encoded, height, width, augmentation, seed)
+        return extraction.decode_or_augment(encoded, spec, augmentation, seed)
 
     return decode
 
 
 def _decode(
-    block: dict[str, np.ndarray], height: int, width: int, augmentation: Augmentation | None
+    block: dict[str, np.ndarray], spec: InputSpec, augmentation: Augmentation | None
 ) -> Iterator[dict[str, np.ndarray]]:
     """Task: decode photos to batches of pixels, float32 [n, height, width, 3]."""
-    decode = _decoder(height, width, augmentation)
+    decode = _decoder(spec, augmentation)
     import tensorflow as tf
 
     for start in range(0, len(block["index"]), BATCH):
         part = {name: column[start : start + BATCH] for name, column in block.items()}
-        pixels = np.zeros((len(part["index"]), height, width, 3), np.float32)
+        pixels = np.zeros((len(part["index"]), spec.height, spec.width, 3), np.float32)
         reasons, mistakes = ([""] * len(pixels) for _ in range(2))
         seeds = np.stack([part["seed"], part["copy"]], axis=1)
         photo_paths = [places.parse(path) for path in part["path"]]
@@ -149,7 +147,7 @@ def _decode(
                 pixels[i] = decode(content, seeds[i]).numpy()
             except tf.errors.OpError:
                 try:
-                    reasons[i] = extraction.decode_error(photo_paths[i], height, width)
+                    reasons[i] = extraction.decode_error(photo_paths[i], spec)
                 except UserError as error:
                     mistakes[i] = str(error)
         problems = {"reason": np.array(reasons), "mistake": np.array(mistakes)}
@@ -172,7 +170,7 @@ class _Extractor:
         full[: len(pixels)] = pixels
         with extraction.mixed_precision(self.precision):
             vectors = self.forward(tf.constant(full)).numpy()[: len(pixels)]
-        return {**batch, "vector": vectors}
+        return {**batch, "vector": vectors, "uniform": extraction.is_uniform(pixels)}
 
 
 @contextmanager

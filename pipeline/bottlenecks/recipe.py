@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pipeline.files import atomic, naming
 from pipeline.modules.loading import Module
-from pipeline.photos.augmentation import Augmentation
-from pipeline.photos.decoding import PREPROCESSING_VERSION
+from pipeline.pixels.augmentation import Augmentation
+from pipeline.pixels.decoding import PREPROCESSING_VERSION
 
 _NOT_IN_THE_KEY = ("module", "augmentation")  # the key contains the module's digest
 FORMAT_VERSION = 2  # raise it when the meaning of a column of the bottlenecks changes
@@ -52,6 +52,8 @@ class Recipe:
             "features": self.module.features,
             "image_range": self.module.image_range,
             "preprocessing": PREPROCESSING_VERSION,
+            "exif_orientation": self.module.exif_orientation,
+            "background": self.module.background,
             "precision": self.precision,
             "vector_type": self.vector_type,
             "format_version": FORMAT_VERSION,
@@ -68,5 +70,6 @@ def write(recipe: Recipe, path: Path) -> None:
 def read(path: Path) -> Recipe:
     """Read a recipe from JSON."""
     fields = json.loads(path.read_text())
-    module = Module(**fields.pop("module"))
+    # Models from before this option saw photos as they are stored.
+    module = Module(**{"exif_orientation": False} | fields.pop("module"))
     return Recipe(module, augmentation=Augmentation(**fields.pop("augmentation")), **fields)

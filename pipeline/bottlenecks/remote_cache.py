@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pipeline.bottlenecks import cache
-from pipeline.bottlenecks.cache import REJECTED
+from pipeline.bottlenecks.cache import REJECTED, UNIFORM
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.files import naming
 from pipeline.files.damage import UNREADABLE
@@ -45,8 +45,8 @@ def fetch_cached(
     """
     if not isinstance(store, RemoteOutputStore):
         return
-    cache.add_rejected(directory, json.loads(store.read(directory / REJECTED) or b"{}"))
-    rejected = cache.read_rejected(directory)
+    fetch_notes(store, directory)
+    rejected = cache.read_notes(directory)
     readable = rows[~rows["digest"].isin(rejected)]
     needed = set(cache.with_copies(readable, recipe)["key"])
     for path in cache.files(directory):
@@ -67,12 +67,21 @@ def fetch_cached(
     store.fetch(useful)
 
 
-def share_rejected(store: OutputStore, directory: Path) -> None:
-    """Tell other machines which photos this one could not decode."""
-    rejected = cache.read_rejected(directory)
-    if rejected and isinstance(store, RemoteOutputStore):
-        shared = json.loads(store.read(directory / REJECTED) or b"{}")
-        store.write(directory / REJECTED, json.dumps(shared | rejected, indent=2).encode())
+def fetch_notes(store: OutputStore, directory: Path) -> None:
+    """Learn what other machines have noted about photos: see `cache.read_notes`."""
+    if isinstance(store, RemoteOutputStore):
+        for name in (REJECTED, UNIFORM):
+            cache.add_notes(directory, json.loads(store.read(directory / name) or b"{}"), name)
+
+
+def share_notes(store: OutputStore, directory: Path) -> None:
+    """Tell other machines what this one has noted about photos."""
+    if not isinstance(store, RemoteOutputStore):
+        return
+    for name in (REJECTED, UNIFORM):
+        if notes := cache.read_notes(directory, name):
+            shared = json.loads(store.read(directory / name) or b"{}")
+            store.write(directory / name, json.dumps(shared | notes, indent=2).encode())
 
 
 def _take_useful(paths: list[Path], needed: set[str], store: RemoteOutputStore) -> list[Path]:

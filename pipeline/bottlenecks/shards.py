@@ -31,7 +31,7 @@ from pipeline.errors import LostError, UserError
 from pipeline.files import atomic, naming
 from pipeline.files.damage import UNREADABLE, reraise_system_errors
 from pipeline.files.places import Place
-from pipeline.photos.augmentation import Augmentation
+from pipeline.pixels.augmentation import Augmentation
 from pipeline.progress import Progress, silent
 
 WINDOW = 100  # shards whose lists are in memory at once
@@ -88,7 +88,7 @@ def divide(
     home = recipe.directory(root)
     unique = cache.with_copies(rows, recipe).drop_duplicates("key", ignore_index=True)
     found = VectorCache.find(cache.files(home), pd.Index(unique["key"]))
-    rejected = cache.read_rejected(home)
+    rejected = cache.read_notes(home)
     missing = unique[(found.file < 0) & ~unique["digest"].isin(rejected)]
     with atomic.write(todo(shards)) as temporary:
         temporary.mkdir()
@@ -150,7 +150,7 @@ def compute(
     digests, variants = done["digest"].to_numpy(object), done["variant"].to_numpy()
     cache.write(file(shards, number), digests, variants, matrix, recipe)
     cache.clear_journal(home, found.needed)
-    rejected = cache.read_rejected(home)
+    rejected = cache.read_notes(home)
     lost = missing[~have & (missing["variant"] == 0)]
     return Counts(
         computed=computed,
@@ -190,7 +190,7 @@ def compute_all(
         listed = pd.concat(lists, ignore_index=True)
         found = VectorCache.find(_newer_files(shards), pd.Index(listed["key"]))
         total.damaged += found.damaged
-        is_rejected = listed["digest"].isin(cache.read_rejected(home))
+        is_rejected = listed["digest"].isin(cache.read_notes(home))
         missing = listed[(found.file < 0) & ~is_rejected]
         complete = sorted(set(window).difference(missing["shard"]))
         for number in chain(
@@ -200,7 +200,7 @@ def compute_all(
             total.computed += counts.computed
             total.rejected |= counts.rejected
             total.damaged += counts.damaged
-        total.computed += int((~missing["digest"].isin(cache.read_rejected(home))).sum())
+        total.computed += int((~missing["digest"].isin(cache.read_notes(home))).sum())
         total.reused += len(listed)
     total.reused -= total.computed + len(total.rejected)
     return total
@@ -227,7 +227,8 @@ def _extract(
     try:
         for batch in writer.extract_vectors(missing, image_dir, recipe, extract, progress):
             processed = np.array([*batch.indices, *batch.rejected])
-            cache.add_rejected(home, {digests[i]: why for i, why in batch.rejected.items()})
+            cache.add_notes(home, {digests[i]: why for i, why in batch.rejected.items()})
+            cache.add_notes(home, {digests[i]: "" for i in batch.uniform}, cache.UNIFORM)
             for number in np.unique(shard[processed]).tolist():
                 in_shard = shard[batch.indices] == number
                 indices = batch.indices[in_shard]

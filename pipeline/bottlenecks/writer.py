@@ -6,6 +6,7 @@ The folder of a recipe (module, size, precision) contains
     partial/<process>-<number>.parquet          the journal of a run that is active or was killed
     shards/<digest>/00000.parquet               vectors of a shard, one of several workers' tasks
     rejected.json                               digest -> why that photo cannot be decoded
+    uniform.json                                the photos that are nearly of one color
 
 `cache` looks vectors up, and `shards` divides large work.
 """
@@ -22,20 +23,31 @@ import pandas as pd
 import pyarrow as pa
 
 from pipeline.bottlenecks import cache, extraction
-from pipeline.bottlenecks.cache import PARTIAL, SHARDS, DamagedError, VectorCache, has_footer
+from pipeline.bottlenecks.cache import (
+    PARTIAL,
+    SHARDS,
+    UNIFORM,
+    DamagedError,
+    VectorCache,
+    has_footer,
+)
 from pipeline.bottlenecks.extraction import Batch
 from pipeline.bottlenecks.reader import discard_class
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.errors import UserError
 from pipeline.files import atomic, naming
 from pipeline.files.places import Place
-from pipeline.photos import augmentation, sources
-from pipeline.photos.augmentation import Augmentation
+from pipeline.photos import sources
 from pipeline.photos.manifest import ClassSummary
+from pipeline.pixels import augmentation
+from pipeline.pixels.augmentation import Augmentation
 from pipeline.progress import Progress, silent
 
 FILE_ROWS = 16_384  # rows per file: 40 MB of 1,280 float16
 JOURNAL_ROWS = 256  # photos whose vectors a killed run may lose
+NOT_FINITE = (
+    "the module returns NaN or infinity for it; replace or delete it, or use another module"
+)
 WRITERS = 2  # threads; more would mostly wait for Python's global lock
 _TEXTS = ("digest", "label", "path", "split")  # columns of a class
 
@@ -133,8 +145,13 @@ def compute(
             break
         except DamagedError as error:
             damaged += filter(cache.delete_damaged, [error.path])
-    rejected = cache.read_rejected(directory)
+    rejected = cache.read_notes(directory)
     lost = rows[rows["digest"].isin(rejected)]
+    if not rows.empty and rows["digest"].map(rejected).eq(NOT_FINITE).all():
+        raise UserError(
+            f"tfhub_module: {recipe.module.handle} returns NaN or infinity for all photos; use "
+            "another module, or another image_range"
+        )
     decoded = int((~wanted["digest"].isin(rejected)).sum())
     cache.clear_journal(directory, found.needed)
     return Counts(
@@ -175,7 +192,7 @@ def ensure_cached(
     while True:
         found = VectorCache.find(list_files(), needed)
         damaged += found.damaged
-        rejected = cache.read_rejected(directory)
+        rejected = cache.read_notes(directory)
         missing = unique[(found.file < 0) & ~unique["digest"].isin(rejected)]
         if missing.empty:
             return replace(found, damaged=damaged), computed
@@ -204,18 +221,21 @@ def _compute_missing(
     digests, variants = missing["digest"].to_numpy(object), missing["variant"].to_numpy(np.int8)
     pending: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     rejected: dict[str, str] = {}
+    uniform: dict[str, str] = {}
     computed = 0
     try:
         for batch in extract_vectors(missing, image_dir, recipe, extraction.extract, progress):
             pending.append((digests[batch.indices], variants[batch.indices], batch.vectors))
             rejected |= {digests[i]: reason for i, reason in batch.rejected.items()}
+            uniform |= {digests[i]: "" for i in batch.uniform}
             computed += len(batch.indices)
             if sum(len(batch_digests) for batch_digests, *_ in pending) >= JOURNAL_ROWS:
                 cache.write_journal(pending, recipe, directory)
                 pending = []
     finally:
         cache.write_journal(pending, recipe, directory)
-        cache.add_rejected(directory, rejected)
+        cache.add_notes(directory, rejected)
+        cache.add_notes(directory, uniform, UNIFORM)
     return computed
 
 
@@ -251,9 +271,24 @@ def extract_vectors(
     for batch in extract(paths, recipe.module, recipe.precision, distortions, seeds, digests):
         for i in (*batch.indices, *batch.rejected):
             _refuse_changed(paths[i], sizes[i], times[i])
+        batch = _without_nan(batch)
         yield replace(batch, vectors=to_storage_type(batch.vectors, recipe))
         done += len(batch.indices) + len(batch.rejected)
         progress(done, len(paths), "photos processed by the module")
+
+
+def _without_nan(batch: Batch) -> Batch:
+    """Reject the photos for which the module returns numbers that are not finite."""
+    finite = np.isfinite(batch.vectors).all(1)
+    if finite.all():
+        return batch
+    rejected = dict.fromkeys(batch.indices[~finite].tolist(), NOT_FINITE)
+    return replace(
+        batch,
+        indices=batch.indices[finite],
+        vectors=batch.vectors[finite],
+        rejected=batch.rejected | rejected,
+    )
 
 
 def _refuse_changed(photo: Place, size: int, mtime_ns: int) -> None:
@@ -287,8 +322,6 @@ def to_storage_type(computed: np.ndarray, recipe: Recipe) -> np.ndarray:
         raise UserError(
             f"module {recipe.module.handle} returns values up to {np.abs(computed).max():g}, which "
             f"exceed the range of {recipe.vector_type}; set vector_type to float32"
-            if np.isfinite(computed).all()
-            else f"module {recipe.module.handle} returns vectors that are not finite; use another"
         )
     return stored
 

@@ -30,8 +30,10 @@ from pipeline.evaluation.model_photos import ModelPhotos
 from pipeline.files import atomic, html
 from pipeline.files.places import Place
 from pipeline.files.timings import Timing
-from pipeline.photos import split, thumbnails
+from pipeline.photos import split
 from pipeline.photos.manifest import Summary
+from pipeline.pixels import thumbnails
+from pipeline.pixels.decoding import InputSpec
 
 FILE = "report.html"
 # Limits that keep the page below 3 MB; the other files are complete.
@@ -83,7 +85,7 @@ def write(
         directory: folder to create.
     """
     figures = _figures(run, evaluation, predictions, findings)
-    pictures = _pictures(figures, findings, image_dir)
+    pictures = _pictures(figures, findings, image_dir, run.recipe.module.input)
     page = html.render(
         "report.html",
         **figures,
@@ -185,7 +187,9 @@ def _findings(findings: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
     return shown
 
 
-def _pictures(figures: dict[str, Any], findings: pd.DataFrame, image_dir: Place) -> dict[str, str]:
+def _pictures(
+    figures: dict[str, Any], findings: pd.DataFrame, image_dir: Place, spec: InputSpec
+) -> dict[str, str]:
     """Return the thumbnails that the page shows, by path."""
     paths = [str(row["path"]) for row in figures["misclassified"][:MAX_PICTURES]]
     if figures["comparison"]:
@@ -193,7 +197,7 @@ def _pictures(figures: dict[str, Any], findings: pd.DataFrame, image_dir: Place)
     for groups in _findings(findings).values():
         paths += [path for group in groups for path in group["path"].head(MAX_PER_FINDING) if path]
     unique = list(dict.fromkeys(paths))
-    uris = thumbnails.data_uris(image_dir / path for path in unique)
+    uris = thumbnails.data_uris([image_dir / path for path in unique], spec)
     return dict(zip(unique, uris, strict=True))
 
 

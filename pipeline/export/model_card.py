@@ -13,8 +13,9 @@ from pipeline.photos.manifest import Summary
 
 LIMITS = (
     "It knows only the classes listed here: it assigns one of them to any photo.",
-    "It resizes the entire photo to the module's input, without keeping the aspect ratio, and "
-    "ignores the EXIF orientation: photos must be stored upright.",
+    "It resizes the entire photo to the module's input, without keeping the aspect ratio.",
+    "Programs that pass pixels instead of files must prepare them as model.json says, in the steps "
+    "of the input.",
     "The metrics apply only to photos similar to the test photos. For others (different camera, "
     "light or background), measure them again.",
     "The metrics of classes with few test photos are uncertain: with 5 photos, a share changes in "

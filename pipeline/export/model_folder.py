@@ -75,13 +75,12 @@ def write(source: Source, options: Options, directory: Path) -> None:
         shutil.copytree(source.head, temporary, dirs_exist_ok=True)
         recipe.write(source.recipe, temporary / "recipe.json")
         tensors = (saved_model.INPUT_TENSOR, options.final_tensor_name)
-        size = (module.height, module.width)
         for kind in options.tflite:
             photos = manifest.read(source.manifest)
-            tflite.write(temporary, kind, head.labels, size, source.image_dir, photos)
+            tflite.write(temporary, kind, head.labels, module.input, source.image_dir, photos)
         if options.onnx:
             onnx.write(temporary, tensors, head.labels)
-        results = parity.measure(temporary, source.image_dir, size, tensors)
+        results = parity.measure(temporary, source.image_dir, module.input, tensors)
         summary = manifest.read_summary(source.manifest)
         model_card.write(temporary, source.recipe, summary, results)
         model_json.write(temporary, source.recipe, head.labels, tensors, results)

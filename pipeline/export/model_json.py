@@ -11,10 +11,29 @@ from typing import Any
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.errors import UserError
 from pipeline.export.parity import Parity
+from pipeline.pixels.decoding import WHITE, InputSpec
 
-FORMAT_VERSION = 1  # raise it when a field changes its meaning
+FORMAT_VERSION = 2  # raise it when a field changes its meaning
 NAME = "model.json"
 _PACKAGES = ("tensorflow", "numpy")
+# How to make pixels like those that the model was trained on, for callers of `pixels`, the frozen
+# graph, TFLite and ONNX. `serving_default` does all of this.
+PREPROCESSING = {
+    "formats": ["JPEG", "PNG", "GIF", "BMP", "WebP"],
+    "steps": [
+        "Decode to 8 bits per channel. Take the first frame of an animation and the high byte of "
+        "16-bit channels; convert grey, palettes and CMYK to RGB.",
+        "A JPEG: let n be the largest of 1, 2, 4 and 8 for which n times the longer side of the "
+        "input is at most the shorter side of the photo, or else 1. Decode it at 1/n of its size "
+        "in the frequency domain, as libjpeg does with scale_num = 1 and scale_denom = n.",
+        "Composite transparent pixels on the grey level in background: (colour * alpha + "
+        "background * (255 - alpha) + 127) // 255.",
+        "If exif_orientation is true, turn and mirror the photo as the Exif orientation says.",
+        "Resize the entire photo to the input size, bilinearly, with half-pixel centers and "
+        "without antialiasing, not keeping the aspect ratio.",
+        "Divide by 255.",
+    ],
+}
 
 
 def write(
@@ -45,8 +64,9 @@ def write(
             "width": width,
             "channels": "RGB",
             "range": [0, 1],
-            "resize": "the whole photo squeezed to this size, bilinear, without antialiasing",
-            "formats": ["JPEG", "PNG", "GIF", "BMP", "WebP"],
+            **PREPROCESSING,
+            "exif_orientation": recipe.module.exif_orientation,
+            "background": recipe.module.background,
         },
         "signatures": {
             "serving_default": {
@@ -87,6 +107,14 @@ def read(model: Path) -> dict[str, Any]:
             f"{model / NAME} is damaged; delete the model's folder and train again with: make train"
         ) from None
     return description
+
+
+def input_spec(description: dict[str, Any]) -> InputSpec:
+    """Return how the model of a `model.json` decodes photos."""
+    facts = description["input"]
+    # Models from before these options saw photos as they are stored.
+    turned, background = facts.get("exif_orientation", False), facts.get("background", WHITE)
+    return InputSpec(facts["height"], facts["width"], turned, background)
 
 
 def parity_results(model: Path) -> dict[str, Parity]:

@@ -11,6 +11,7 @@ from pipeline.bottlenecks import extraction
 from pipeline.export import runtimes
 from pipeline.export.runtimes import Classifier
 from pipeline.files.places import Place
+from pipeline.pixels.decoding import InputSpec
 
 MAX_PHOTOS = 500  # shows differences of one or two points, in two or three seconds per file
 MIN_AGREEMENT = 0.98
@@ -34,7 +35,7 @@ class Parity:
 def measure(
     directory: Path,
     image_dir: Place,
-    size: tuple[int, int],
+    spec: InputSpec,
     tensors: tuple[str, str],
     max_photos: int = MAX_PHOTOS,
 ) -> dict[str, Parity]:
@@ -46,7 +47,7 @@ def measure(
     Args:
         directory: folder of the model, with the `predictions.parquet` of its evaluation.
         image_dir: folder that the paths in it are relative to.
-        size: height and width of the input in pixels.
+        spec: the pixels of the input.
         tensors: names of the frozen graph's input and output.
 
     Returns:
@@ -61,7 +62,7 @@ def measure(
     classifiers = _files(directory, tensors)
     answers: dict[str, list[np.ndarray]] = {name: [] for name in classifiers}
     indices: list[np.ndarray] = []
-    for batch in extraction.decode([image_dir / path for path in rows["path"]], *size):
+    for batch in extraction.decode([image_dir / path for path in rows["path"]], spec):
         if not len(batch.indices):
             continue
         pixels = batch.pixels[: len(batch.indices)]

@@ -13,7 +13,7 @@ from pipeline.errors import UserError
 from pipeline.head.softmax_head import Head
 from pipeline.modules import loading
 from pipeline.modules.loading import Module
-from pipeline.photos import decoding
+from pipeline.pixels import decoding
 
 INPUT_TENSOR = "Placeholder"
 
@@ -61,10 +61,13 @@ def write(head: Head, module: Module, directory: Path, final_tensor_name: str) -
     def from_bytes(image_bytes: Any) -> dict[str, Any]:
         """Classify encoded photos, [batch]: classes and scores, best first, and probabilities.
 
-        For a photo that cannot be decoded, all classes are empty and all numbers are 0.
+        For a photo without a prediction, all classes are empty and all numbers are 0.
         """
-        pixels, readable = decoding.decode_batch(image_bytes, module.height, module.width)
+        pixels, readable = decoding.decode_batch(image_bytes, module.input)
         predicted = from_pixels(pixels)["prediction"]
+        # A module may return NaN for some photos, such as black ones.
+        finite = tf.reduce_all(tf.math.is_finite(predicted), axis=1)
+        readable = tf.logical_and(readable, finite)
         probabilities = tf.where(readable[:, None], predicted, 0.0)
         scores, best = tf.math.top_k(probabilities, len(head.labels))
         classes = tf.where(readable[:, None], tf.gather(model.labels, best), "")

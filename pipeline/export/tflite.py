@@ -15,6 +15,7 @@ from pipeline.errors import UserError
 from pipeline.export import tflite_metadata
 from pipeline.files.places import Place
 from pipeline.photos import inspection, split
+from pipeline.pixels.decoding import InputSpec
 
 # float32: unchanged; float16: weights only; int8: weights and layers, with float32 in- and output.
 KINDS = ("float32", "float16", "int8")
@@ -41,7 +42,7 @@ def write(
     directory: Path,
     kind: str,
     labels: tuple[str, ...],
-    size: tuple[int, int],
+    spec: InputSpec,
     image_dir: Place,
     manifest: pd.DataFrame,
 ) -> None:
@@ -51,7 +52,7 @@ def write(
         directory: folder of the model.
         kind: one of `KINDS`.
         labels: labels of the outputs, in order.
-        size: height and width of the input in pixels.
+        spec: the pixels of the input.
         image_dir: folder that the manifest's paths are relative to.
         manifest: rows of all photos; int8 uses some of the training photos.
 
@@ -75,7 +76,7 @@ def write(
         # A random sample that does not depend on the location of the photos.
         sample = usable.sort_values("digest").head(_REPRESENTATIVE)
         paths = [image_dir / path for path in sample["path"]]
-        converter.representative_dataset = lambda: _representative(paths, size)
+        converter.representative_dataset = lambda: _representative(paths, spec)
     with warnings.catch_warnings():  # about the converter's own code
         warnings.simplefilter("ignore")
         model = _quantized(converter) if kind == "int8" else converter.convert()
@@ -96,8 +97,8 @@ def _quantized(converter: Any) -> Any:
     return debugger.get_nondebug_quantized_model()
 
 
-def _representative(paths: list[Place], size: tuple[int, int]) -> Iterator[tuple[str, Any]]:
-    for batch in extraction.decode(paths, *size):
+def _representative(paths: list[Place], spec: InputSpec) -> Iterator[tuple[str, Any]]:
+    for batch in extraction.decode(paths, spec):
         for pixels in batch.pixels[: len(batch.indices)]:
             yield "pixels", {"image": pixels[None]}
 

@@ -39,3 +39,10 @@ def existing_output(output_dir: Path) -> Path:
             "runs"
         )
     return output_dir
+
+
+def is_inside(place: Place, folder: Place) -> bool:
+    """Return whether a place is a folder or inside it, whatever links lead there."""
+    if isinstance(place, Path) and isinstance(folder, Path):
+        return place.resolve().is_relative_to(folder.resolve())
+    return f"{place}/".startswith(f"{folder}/")

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.files import atomic
 from pipeline.modules import signatures
+from pipeline.pixels.decoding import WHITE, InputSpec
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class Module:
         height, width: pixels of its input, float32 [batch, height, width, 3] in [0, 1].
         features: length of its vectors, float32 [batch, features].
         image_range: pixel range that it expects, one of `signatures.RANGES`.
+        exif_orientation, background: how its input is decoded; see `InputSpec`.
         signature: name of the signature that is called; empty for the module itself.
+        output: name of the output that is used; empty for the only one or `default`.
         licence: licence of its weights, if known.
         frozen: path of its frozen graph; empty if there is none.
         frozen_digest: SHA-256 of that file.
@@ -37,10 +40,18 @@ class Module:
     width: int
     features: int
     image_range: str = signatures.UNIT
+    exif_orientation: bool = True
+    background: int = WHITE
     signature: str = signatures.CALL
+    output: str = ""
     licence: str = ""
     frozen: str = ""
     frozen_digest: str = ""
+
+    @property
+    def input(self) -> InputSpec:
+        """The pixels that it takes."""
+        return InputSpec(self.height, self.width, self.exif_orientation, self.background)
 
 
 class _UnreadableError(UserError):
@@ -77,7 +88,7 @@ def load(module: Module) -> tuple[Callable[[Any], Any], Any]:
     assert function is not None
 
     def call(images: Any) -> Any:
-        vectors = signatures.apply(function, images, module.image_range)
+        vectors = signatures.apply(function, images, module.image_range, module.output)
         return tf.reshape(tf.cast(vectors, tf.float32), [-1, module.features])
 
     return call, loaded

@@ -50,6 +50,7 @@ def prepare(
     image_size: int = 0,
     image_range: str = signatures.UNIT,
     sha256: str = "",
+    module_output: str = "",
     progress: Progress = silent,
 ) -> Module:
     """Build or download a module if need be, and inspect it.
@@ -64,6 +65,7 @@ def prepare(
             what the module suggests.
         image_range: pixel range that the module expects, one of `signatures.RANGES`.
         sha256: expected `Module.digest`; empty accepts any.
+        module_output: name of the output to use, of several.
         progress: counts MB.
 
     Raises:
@@ -72,13 +74,13 @@ def prepare(
     tensorflow_import.import_tensorflow()
     directory = _resolve(handle, module_dir, progress)
     try:
-        module = _inspect(handle, directory, image_size, image_range, sha256)
+        module = _inspect(handle, directory, image_size, image_range, sha256, module_output)
     except _UnreadableError:
         try:
             directory = _resolve(handle, module_dir, progress, again=True)
         except UserError as error:
             raise UserError(f"{error}; the copy in {directory} is damaged") from None
-        module = _inspect(handle, directory, image_size, image_range, sha256)
+        module = _inspect(handle, directory, image_size, image_range, sha256, module_output)
     if handles.is_remote(handle):
         record = handles.cached(handle)
         with contextlib.suppress(OSError):  # a cache may be read-only
@@ -100,7 +102,12 @@ def _resolve(handle: str, module_dir: Path, progress: Progress, again: bool = Fa
 
 
 def _inspect(
-    handle: str, directory: Path, image_size: int, image_range: str, sha256: str
+    handle: str,
+    directory: Path,
+    image_size: int,
+    image_range: str,
+    sha256: str,
+    module_output: str,
 ) -> Module:
     """Inspect a module by calling it on two photos."""
     import tensorflow as tf
@@ -126,7 +133,9 @@ def _inspect(
                 f"{signatures.BYTE}"
             )
         try:
-            output = signatures.apply(function, tf.zeros((2, height, width, 3)), image_range)
+            output = signatures.apply(
+                function, tf.zeros((2, height, width, 3)), image_range, module_output
+            )
         except (TypeError, ValueError, tf.errors.OpError) as error:
             reasons.append(loading._first_line(error))
             continue
@@ -141,13 +150,19 @@ def _inspect(
                 features=shape[-1],
                 image_range=image_range,
                 signature=name,
+                output=module_output,
                 licence=efficientnet_lite.LICENCE if built_in else "",
             )
-        reasons.append(f"for two photos it returns the shape {shape}, not (2, features)")
-    reason = reasons[0] if reasons else "none of its functions takes only photos"
+        reasons.append(
+            f"for two photos it returns the shape {shape}, not (2, features); use an 'image "
+            "feature vector' module, or export it with global pooling as its last layer"
+        )
+    reasons += [
+        signatures.unusable_reason(loaded, name) for name in functions if name not in usable
+    ]
+    reasons.append("it has no signature; export it as a SavedModel again")
     raise UserError(
-        f"tfhub_module: {handle} does not turn photos into feature vectors: {reason}; "
-        "use an 'image feature vector' module"
+        f"tfhub_module: {handle} does not turn photos into feature vectors: {reasons[0]}"
     )
 
 

@@ -105,19 +105,20 @@ def _images(concrete: Any) -> Iterator[Any]:
                 yield spec
 
 
-def apply(function: Function, images: Any, image_range: str) -> Any:
+def apply(function: Function, images: Any, image_range: str, output: str = "") -> Any:
     """Call a module on any number of photos.
 
     Args:
         function: the way to call it.
         images: float32 [batch, height, width, 3] in [0, 1].
         image_range: pixel range that the module expects, one of `RANGES`.
+        output: name of the output to return; empty returns the only one or `default`.
 
     Returns:
-        The module's output, one tensor; of several outputs, `default`.
+        The module's output, one tensor.
 
     Raises:
-        ValueError: if there are several outputs and none is `default`, among other reasons.
+        ValueError: if there is no such output, or no default one, among other reasons.
     """
     import tensorflow as tf
 
@@ -129,15 +130,15 @@ def apply(function: Function, images: Any, image_range: str) -> Any:
         images = tf.round(images)
     images = tf.cast(images, function.dtype)
     if function.batch in (0, images.shape[0]):
-        return _one(function.call(images))
+        return _select(function.call(images), output)
     # A module with a fixed batch size gets full batches, the last one padded with zeros.
     count, n = tf.shape(images)[0], function.batch
     padded = tf.pad(images, [[0, -count % n], [0, 0], [0, 0], [0, 0]])
     size = images.shape[1:]
     groups = tf.reshape(padded, [-1, n, *size])
-    first = _one(function.call(tf.zeros([n, *size], function.dtype)))
+    first = _select(function.call(tf.zeros([n, *size], function.dtype)), output)
     outputs = tf.map_fn(
-        lambda group: _one(function.call(group)),
+        lambda group: _select(function.call(group), output),
         groups,
         fn_output_signature=tf.TensorSpec(first.shape, first.dtype),
     )
@@ -145,12 +146,44 @@ def apply(function: Function, images: Any, image_range: str) -> Any:
     return tf.reshape(outputs, shape)[:count]
 
 
-def _one(outputs: Any) -> Any:
+def _select(outputs: Any, name: str) -> Any:
+    """Return one of a module's outputs: those of a list are called 0, 1 and so on."""
+    if isinstance(outputs, list | tuple):
+        outputs = {str(number): output for number, output in enumerate(outputs)}
     if not isinstance(outputs, dict):
-        return outputs
-    if len(outputs) > 1 and "default" not in outputs:
-        raise ValueError(f"it returns several outputs: {', '.join(sorted(map(str, outputs)))}")
-    return outputs["default"] if "default" in outputs else next(iter(outputs.values()))
+        outputs = {"default": outputs}
+    if name in outputs:
+        return outputs[name]
+    if not name and (len(outputs) == 1 or "default" in outputs):
+        return outputs.get("default", next(iter(outputs.values())))
+    shapes = (f"{key} {tuple(output.shape)}" for key, output in sorted(outputs.items()))
+    missing = f"it has no output {name!r} but" if name else "it returns several outputs:"
+    raise ValueError(f"{missing} {', '.join(shapes)}; set module_output to one of them")
+
+
+def unusable_reason(loaded: Any, name: str) -> str:
+    """Return why `function` does not accept a name, and what to do, in terms of what it takes."""
+    import tensorflow as tf
+
+    if name == CALL:
+        traced = getattr(loaded.__call__, "concrete_functions", [])
+        signatures = [concrete.structured_input_signature for concrete in traced]
+    else:
+        signatures = [loaded.signatures[name].structured_input_signature]
+    specs = [spec for spec in tf.nest.flatten(signatures) if isinstance(spec, tf.TensorSpec)]
+    if not specs:
+        return "it was saved without a function that takes photos; export it as a SavedModel again"
+    spec = specs[0]
+    shape = None if spec.shape.rank is None else spec.shape.as_list()
+    if len(specs) > len(signatures):
+        return "it takes several inputs; export it with the photos as its only input"
+    if spec.dtype == tf.string:
+        return "it takes strings; export it with pixels as its input"
+    if shape and len(shape) == 4 and shape[1] == 3:
+        return f"it takes {shape}, with channels first; export it with channels last"
+    if shape and len(shape) == 4:
+        return f"it takes images of {shape[3]} channels; use a module for color photos (3 channels)"
+    return f"it takes {spec.dtype.name} {shape}; use a module that takes [batch, height, width, 3]"
 
 
 def stated_size(directory: Path) -> tuple[int, int]:

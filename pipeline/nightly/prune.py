@@ -22,7 +22,7 @@ from pipeline.files.damage import UNREADABLE, reraise_system_errors
 from pipeline.files.output_store import OutputStore
 from pipeline.nightly import current_model, history, shared_state
 from pipeline.photos import manifest
-from pipeline.photos.augmentation import Augmentation
+from pipeline.pixels.augmentation import Augmentation
 
 MINIMUM_AGE = 3 * 24 * 3600.0  # seconds
 _SHARED_BY_CLASSES = (PARTIAL, SHARDS, "rejected.json")

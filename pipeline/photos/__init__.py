@@ -1,5 +1,5 @@
-"""The data set: find, inspect, split and decode photos, on disk, in tar files or object stores.
+"""The data set: find, inspect and split photos, on disk, in tar files or object stores.
 
-Belongs here: everything up to the manifest, and the way from a photo's bytes to pixels.
+Belongs here: everything up to the manifest.
 May import: files.
 """

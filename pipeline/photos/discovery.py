@@ -1,18 +1,18 @@
 """Discovery: the photos and tar files in a folder of class folders."""
 
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError, reraise_exhausted
+from pipeline.photos.file_names import Kind, Skipped, kind, leftover, names_photo
+from pipeline.photos.layout import PLAIN, Layout
 
-_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"),
-    *(".tif", ".tiff", ".avif", ".heic", ".heif", ".svg", ".jxl"),
-)
-_SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
+IN_ICLOUD = "in iCloud, but not on this machine; download it in the Finder or on icloud.com"
+IN_GIT_ANNEX = "in git-annex, but not on this machine; run git annex get"
+
+_Identity = tuple[int, int]  # device and inode
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,33 +36,123 @@ class Found:
     unusable: str = ""
 
 
-def class_labels(image_dir: Path) -> tuple[str, ...]:
-    """Return the names of the class folders in `image_dir`, sorted.
+@dataclass(frozen=True, slots=True)
+class ClassFolder:
+    """A class folder, or a folder for one: its label, its path in the image folder and on disk."""
+
+    label: str
+    path: str
+    place: str
+
+
+def parts(image_dir: Path, layout: Layout, excluded: Path | None = None) -> tuple[str, ...]:
+    """Return the names of the folders of splits in `image_dir`, if the layout has any."""
+    folders = _subfolders(image_dir, "", _identities(excluded)) if layout.split_folders else []
+    return tuple(displayable(folder.label) for folder in folders)
+
+
+def class_folders(
+    image_dir: Path, layout: Layout = PLAIN, excluded: Path | None = None
+) -> list[ClassFolder]:
+    """Return the class folders in `image_dir`, sorted by path.
+
+    Args:
+        image_dir: the image folder.
+        layout: what its folders mean.
+        excluded: a folder that is not a class wherever it is: the output folder.
 
     Raises:
         UserError: if there is no such folder, or it contains neither class folders nor tar files.
     """
-    return tuple(displayable(entry.name) for entry in _class_folders(image_dir))
+    above, *_ = levels = _levels(image_dir, layout, _identities(excluded))
+    if not levels[-1] and not any(_is_tar(e) for f in above for e in _entries(f.place)):
+        raise no_class_error(image_dir, count_stray(image_dir, layout), layout)
+    return levels[-1]
 
 
-def find(image_dir: Path) -> Iterator[Found]:
+def find(
+    image_dir: Path,
+    layout: Layout = PLAIN,
+    excluded: Path | None = None,
+    skipped: Skipped | None = None,
+) -> Iterator[Found]:
     """Yield the photos below the class folders of `image_dir`, sorted, and the tar files.
 
     Tar files (see `is_tar`) may be below the class folders or beside them. Folders inside a class
     folder belong to the class. Hidden files and files that are clearly not photos are skipped.
     Symbolic links are followed, each folder once.
 
+    Args:
+        image_dir, layout, excluded: as in `class_folders`.
+        skipped: counts the files that are skipped.
+
     Raises:
-        UserError: as `class_labels`.
+        UserError: as `class_folders`.
     """
-    for folder in _class_folders(image_dir):
-        if problem := label_problem(folder.name):
-            yield _unusable(folder.name, folder.name, problem)
+    skipped = Skipped() if skipped is None else skipped
+    excluded_ids = _identities(excluded)
+    for folder in class_folders(image_dir, layout, excluded):
+        if problem := label_problem(folder.label):
+            yield _unusable(folder.label, folder.path, problem)
             continue
-        yield from _walk(folder.path, folder.name, folder.name, set())
-    for entry in sorted(os.scandir(image_dir), key=lambda entry: entry.name):
-        if _is_tar(entry):
-            yield from _walk(entry.path, "", entry.name, set(), entry)
+        walk = _walk(folder.place, folder.label, folder.path, set(excluded_ids), skipped)
+        yield from walk
+    for outer in _levels(image_dir, layout, excluded_ids)[0]:
+        for entry in _entries(outer.place):
+            path = f"{outer.path}/{entry.name}" if outer.path else entry.name
+            if _is_tar(entry):
+                yield from _walk(entry.path, "", path, set(), skipped, entry)
+            elif not _is_dir(entry):
+                skipped.is_skipped(entry.name)
+            elif name := leftover(entry.name):
+                skipped.leftovers[name] += 1
+
+
+def _levels(
+    image_dir: Path, layout: Layout, excluded: Collection[_Identity]
+) -> tuple[list[ClassFolder], list[ClassFolder]]:
+    """Return the folders that contain class folders, and the class folders."""
+    above = [ClassFolder("", "", str(image_dir))]
+    folders = _subfolders(image_dir, "", excluded)
+    if layout.split_folders:
+        above += folders
+        below = (_subfolders(Path(f.place), f.path, excluded) for f in folders)
+        folders = [folder for some in below for folder in some]
+    return above, folders
+
+
+def _subfolders(folder: Path, path: str, excluded: Collection[_Identity]) -> list[ClassFolder]:
+    return [
+        ClassFolder(entry.name, f"{path}/{entry.name}" if path else entry.name, entry.path)
+        for entry in _entries(folder)
+        if not leftover(entry.name) and _is_dir(entry) and _identity(entry.path) not in excluded
+    ]
+
+
+def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
+    """Return the files and folders in the image folder, or in that of a split, sorted."""
+    try:
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        raise UserError(
+            f"image_dir: there is no folder {Path(folder).absolute()}; set it to the folder that "
+            "contains one folder of photos per class"
+        ) from None
+    except OSError as error:
+        raise UserError(f"image_dir: {folder} cannot be read: {error.strerror}") from None
+
+
+def _identity(path: Path | str) -> _Identity | None:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _identities(folder: Path | None) -> set[_Identity]:
+    identity = _identity(folder) if folder else None
+    return {identity} if identity else set()
 
 
 def list_folder(folder: Path) -> Iterator[Found]:
@@ -70,7 +160,8 @@ def list_folder(folder: Path) -> Iterator[Found]:
 
     Their paths begin with `folder`.
     """
-    yield from (f for f in _walk(str(folder), "", str(folder), set()) if not is_tar(f.path))
+    found = _walk(str(folder), "", str(folder), set(), Skipped())
+    yield from (photo for photo in found if not is_tar(photo.path))
 
 
 def describe(path: Path) -> Found:
@@ -84,28 +175,14 @@ def describe(path: Path) -> Found:
     return Found("", str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _class_folders(image_dir: Path) -> list[os.DirEntry[str]]:
-    try:
-        entries = sorted(os.scandir(image_dir), key=lambda entry: entry.name)
-    except FileNotFoundError:
-        raise UserError(
-            f"image_dir: there is no folder {image_dir.absolute()}; set it to the folder that "
-            "contains one folder of photos per class"
-        ) from None
-    except OSError as error:
-        raise UserError(f"image_dir: {image_dir} cannot be read: {error.strerror}") from None
-    folders = [e for e in entries if not e.name.startswith(".") and _is_dir(e)]
-    if not folders and not any(map(_is_tar, entries)):
-        raise no_class_error(image_dir, count_stray(image_dir))
-    return folders
-
-
-def no_class_error(image_dir: object, stray: int) -> UserError:
+def no_class_error(image_dir: object, stray: int, layout: Layout) -> UserError:
     """Return the error for an image folder without class folders, but with `stray` photos."""
     content = f"{stray} photos but no class folder" if stray else "no class folder"
+    examples = ("train/daisy", "test/daisy") if layout.split_folders else ("daisy", "rose")
     return UserError(
         f"image_dir: {image_dir} contains {content}; put the photos of each class into a folder "
-        "of its own, named after the class, such as photos/daisy/1.jpg and photos/rose/2.jpg"
+        f"of its own, named after the class, such as photos/{examples[0]}/1.jpg and "
+        f"photos/{examples[1]}/2.jpg"
     )
 
 
@@ -114,9 +191,11 @@ def label_problem(label: str) -> str:
     return "" if label.splitlines() == [label] else "folder's name has a line break; rename it"
 
 
-def count_stray(image_dir: Path) -> int:
-    """Count the photos directly in `image_dir`, which belong to no class."""
-    return sum(may_be_photo(e.name) and not _is_dir(e) for e in os.scandir(image_dir))
+def count_stray(image_dir: Path, layout: Layout = PLAIN) -> int:
+    """Count the photos outside class folders, which belong to no class."""
+    above, _ = _levels(image_dir, layout, ())
+    entries = (entry for folder in above for entry in _entries(folder.place))
+    return sum(names_photo(entry.name) and not _is_dir(entry) for entry in entries)
 
 
 def is_tar(name: str) -> bool:
@@ -125,20 +204,24 @@ def is_tar(name: str) -> bool:
 
 
 def _is_tar(entry: os.DirEntry[str]) -> bool:
-    return is_tar(entry.name) and not entry.name.startswith(".") and not _is_dir(entry)
+    return is_tar(entry.name) and not leftover(entry.name) and not _is_dir(entry)
 
 
 def _walk(
     directory: str,
     label: str,
     prefix: str,
-    seen: set[tuple[int, int]],
+    seen: set[_Identity],
+    skipped: Skipped,
     entry: os.DirEntry[str] | None = None,
 ) -> Iterator[Found]:
     waiting: list[tuple[str, str, os.DirEntry[str] | None]] = [(directory, prefix, entry)]
     while waiting:  # not recursive: folders can be nested deeper than Python's stack
         folder, path, entry = waiting.pop()
         if entry is None or _is_dir(entry):
+            if entry and (name := leftover(entry.name)):
+                skipped.leftovers[name] += 1
+                continue
             try:
                 status = Path(folder).stat()
                 if (status.st_dev, status.st_ino) in seen:
@@ -149,18 +232,24 @@ def _walk(
                 reraise_exhausted(error)
                 yield _unusable(label, path, f"folder cannot be read: {error.strerror}")
                 continue
-            shown = (e for e in entries if not e.name.startswith("."))
-            waiting += [(e.path, f"{path}/{e.name}", e) for e in shown]
-        elif may_be_photo(entry.name) or is_tar(entry.name):
-            try:
-                status = entry.stat()
-            except OSError as error:
-                yield _unusable(label, path, f"cannot be read: {error.strerror}")
-                continue
-            if displayable(path) != path:
-                yield _unusable(label, path, "file name is not UTF-8; rename the file")
-                continue
-            yield Found(label, path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            waiting += [(e.path, f"{path}/{e.name}", e) for e in entries]
+        elif _is_tar(entry) or not skipped.is_skipped(entry.name):
+            yield _describe(entry, label, path)
+
+
+def _describe(entry: os.DirEntry[str], label: str, path: str) -> Found:
+    if kind(entry.name) is Kind.PLACEHOLDER:
+        return _unusable(label, path, IN_ICLOUD)
+    try:
+        status = entry.stat()
+    except OSError as error:
+        in_annex = entry.is_symlink() and "annex/objects/" in str(Path(entry.path).readlink())
+        return _unusable(
+            label, path, IN_GIT_ANNEX if in_annex else f"cannot be read: {error.strerror}"
+        )
+    if displayable(path) != path:
+        return _unusable(label, path, "file name is not UTF-8; rename the file")
+    return Found(label, path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:
@@ -168,16 +257,6 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # for example, a symbolic link to itself
         return False
-
-
-def may_be_photo(name: str) -> bool:
-    """Return whether a file may be a photo, judging by its name without folders."""
-    suffix = Path(name).suffix.lower()
-    return (
-        not name.startswith(".")
-        and name.lower() not in _SYSTEM_FILES
-        and (suffix in _SUFFIXES or not re.fullmatch(r"\.[a-z0-9]{1,5}", suffix))
-    )
 
 
 def _unusable(label: str, path: str, problem: str) -> Found:

@@ -27,11 +27,13 @@ class Problem(StrEnum):
 
     NONE = ""
     UNREADABLE = "unreadable"
+    NO_IMAGE = "no image"  # something else under the name of a photo
     UNSUPPORTED = "unsupported"  # an image format that TensorFlow does not read
     TRUNCATED = "truncated"
     TOO_LARGE = "too large"
     UNLABELLED = "unlabelled"  # no label, or one that is not allowed
     UNLISTED = "unlisted"  # missing from a predefined split
+    SKIPPED = "skipped"  # neither the name nor the content is that of an image
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ def too_large(size: int) -> str:
 def inspect_bytes(data: bytes) -> Inspection:
     """Digest the bytes of a file and read its header, like `inspect`."""
     if not data:
-        return set_aside("empty file; replace or delete it", digest=hashlib.sha256().hexdigest())
+        status = "empty file; download it again if it is on a cloud drive, or else delete it"
+        return set_aside(status, Problem.NO_IMAGE, hashlib.sha256().hexdigest())
     return _read_header(data, hashlib.sha256(data).hexdigest())
 
 
@@ -113,7 +116,7 @@ def _read_header(data: bytes, digest: str) -> Inspection:
             return set_aside(_unsupported("HEIC"), Problem.UNSUPPORTED, digest)
         if b"<svg" in data[:1024]:
             return set_aside(_unsupported("SVG"), Problem.UNSUPPORTED, digest)
-        return set_aside("not a readable image; replace or delete it", digest=digest)
+        return set_aside(_other_content(data), Problem.NO_IMAGE, digest)
     if kind == "MPO":  # a JPEG with several images, as phones write; the first one counts
         kind = "JPEG"
     status, problem = OK, Problem.NONE
@@ -131,6 +134,22 @@ def _read_header(data: bytes, digest: str) -> Inspection:
         status = f"truncated {kind}: the end of the file is missing; copy it again or delete it"
         problem = Problem.TRUNCATED
     return Inspection(digest, width, height, kind, mode in _GREY_MODES, status, problem)
+
+
+def _other_content(data: bytes) -> str:
+    """Return what a file contains that is not an image, and what to do about it."""
+    start = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if start.startswith(b"version https://git-lfs.github.com/spec/"):
+        return "pointer of Git LFS instead of the photo; run git lfs pull"
+    if b"/annex/objects/" in start and len(data) < len(start) + 64:
+        return "pointer of git-annex instead of the photo; run git annex get"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "web page instead of a photo; save the image itself"
+    if start.startswith((b"<?xml", b"{")):
+        return "message of a server instead of a photo; download it again"
+    if not data.strip(b"\0"):
+        return "only zeros instead of a photo, as after an interrupted copy; copy it again"
+    return "not a readable image; replace or delete it"
 
 
 def _unsupported(kind: str) -> str:

@@ -1,11 +1,10 @@
 """The manifest: one Parquet table of all photos, with content digest, split and status."""
 
+import itertools
 import json
-import unicodedata
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,20 @@ from pipeline.errors import UserError
 from pipeline.files import atomic, naming, places
 from pipeline.files.damage import UNREADABLE, reraise_system_errors
 from pipeline.files.places import Place
-from pipeline.photos import inspection, sources, split, tar_inspection, tars
+from pipeline.photos import inspection, layout, sources, split, tar_inspection, tars
+from pipeline.photos.file_names import Kind, kind, name_of
 from pipeline.photos.inspection import Problem
+from pipeline.photos.layout import PLAIN, Layout
 from pipeline.photos.listing import STAT, Listing
 from pipeline.photos.split import SplitRule
 from pipeline.progress import Progress, silent
 
-FORMAT_VERSION = 2  # raise it when the meaning of a column or status changes
+FORMAT_VERSION = 3  # raise it when the meaning of a column or status changes
 FEW_PHOTOS = 20  # retrain.py warned below this number, too
-MOST_NAMED = 20  # photos set aside that are listed individually
 
 SCHEMA = pa.schema(
     [
-        ("label", pa.string()),  # name of the class folder, unchanged
+        ("label", pa.string()),  # name of the class folder, or the label to use in its place
         ("path", pa.string()),  # relative to the image folder
         ("size", pa.int64()),  # bytes
         ("mtime_ns", pa.int64()),  # modification time; on an object store, a number for the version
@@ -47,7 +47,9 @@ SCHEMA = pa.schema(
 )
 _INSPECTION = ["digest", "width", "height", "format", "grey", "status", "problem"]
 _METADATA_KEY = b"retrain"
-UNLISTED = "on no list of the given split (split_file)"  # status
+UNLISTED = "on no list of the given split (split_file)"  # statuses
+IN_NO_PART = "in no folder of a split (split_folders)"
+SKIPPED = "skipped, as neither its name nor its content is that of an image"
 _CHUNK = 1024  # photos inspected between two reports of progress
 
 
@@ -107,7 +109,7 @@ def build(
     Args:
         listing: the listing of `image_dir`.
         image_dir: the image folder.
-        rule: how to split.
+        rule: how to split, unless the layout of the listing states the splits.
         previous: rows of an earlier manifest of the same folder; photos whose path, size and
             times are unchanged are not read again.
         progress: counts the photos inspected.
@@ -118,38 +120,77 @@ def build(
         A table of SCHEMA in the order of the listing, with its Summary in the metadata.
 
     Raises:
-        UserError: if fewer than two classes have usable photos, or an object store fails.
+        UserError: if fewer than two classes have usable photos, if the folders are those of a
+            split or of none, or if an object store fails.
     """
     rows = listing.photos
     if previous is None:
         previous = pd.DataFrame(columns=["label", *STAT, *_INSPECTION])
     # Whether a photo is on a list depends on the rule, not on its inspection.
     previous = previous.replace(
-        {"status": {UNLISTED: inspection.OK}, "problem": {Problem.UNLISTED.value: ""}}
+        {
+            "status": dict.fromkeys((UNLISTED, IN_NO_PART), inspection.OK),
+            "problem": {Problem.UNLISTED.value: ""},
+        }
     )
     rows = rows.merge(previous[STAT + _INSPECTION], how="left", on=STAT)
-    folder = places.absolute(image_dir)
+    fields = {
+        "version": FORMAT_VERSION,
+        "image_dir": places.absolute(image_dir),
+        "layout": listing.layout.key,
+    }
     from_tar_files: list[pd.DataFrame] = []
     try:
         _inspect(rows, image_dir, progress)
-        from_tar_files += tar_inspection.rows(listing.tar_files, image_dir, previous, progress)
+        from_tar_files += tar_inspection.rows(
+            listing.tar_files, image_dir, listing.layout, previous, progress
+        )
     except BaseException:
         if unfinished:
             done = pd.concat([rows[rows["status"].notna()], *from_tar_files]).assign(split="")
-            write(_table(done, {"version": FORMAT_VERSION, "image_dir": folder}), unfinished)
+            write(_table(done, fields), unfinished)
         raise
     labels = listing.labels
     if from_tar_files:
         rows = pd.concat([rows, *from_tar_files], ignore_index=True)
         labels = tuple(sorted({*labels, *rows["label"]} - {""}))
-    digests = rows["digest"].where(rows["status"] == inspection.OK, "")
-    rows["split"] = split.assign_all(rule, unpacked(rows["path"]), digests.to_list())
-    unlisted = rows["split"].isna() & (rows["status"] == inspection.OK)
-    rows.loc[unlisted, ["status", "problem"]] = [UNLISTED, Problem.UNLISTED.value]
-    rows.loc[rows["status"] != inspection.OK, "split"] = ""
+        if not listing.layout.split_folders:
+            layout.refuse_split_folders(image_dir, labels, unpacked(rows["path"]))
+    rows = _skip_others(rows)
+    _split(rows, listing.layout, rule)
     summary = _summarise(rows, labels)
     _refuse_hopeless(summary, rows, image_dir)
-    return _table(rows, {"version": FORMAT_VERSION, "image_dir": folder, **asdict(summary)})
+    return _table(rows, {**fields, **asdict(summary)})
+
+
+def _skip_others(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mark the files of unknown suffix whose content is not an image either."""
+    no_image = rows["problem"].isin([Problem.NO_IMAGE, Problem.TOO_LARGE]) & (rows["format"] == "")
+    unknown = [kind(name_of(path)) is Kind.UNKNOWN for path in rows["path"][no_image]]
+    others = rows.index[no_image][unknown]
+    rows.loc[others, ["status", "problem"]] = [SKIPPED, Problem.SKIPPED.value]
+    return rows
+
+
+def _split(rows: pd.DataFrame, meaning: Layout, rule: SplitRule) -> None:
+    """Fill in the splits, and set photos aside that are in none."""
+    usable = rows["status"] == inspection.OK
+    paths = unpacked(rows["path"])
+    if meaning.split_folders:
+        in_use = itertools.compress(paths, usable)
+        rule = replace(rule, predefined=split.folder_split(in_use))
+    keys = layout.hash_keys(meaning, paths, rows["label"].to_list(), usable.to_list())
+    digests = rows["digest"].where(usable, "")
+    rows["split"] = split.assign_all(rule, paths, digests.to_list(), keys)
+    status = IN_NO_PART if meaning.split_folders else UNLISTED
+    unlisted = rows["split"].isna() & usable
+    rows.loc[unlisted, ["status", "problem"]] = [status, Problem.UNLISTED.value]
+    rows.loc[rows["status"] != inspection.OK, "split"] = ""
+
+
+def set_aside(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Return which rows are photos that are set aside; files that are skipped are not photos."""
+    return (rows["status"] != inspection.OK) & (rows["problem"] != Problem.SKIPPED)
 
 
 def _table(rows: pd.DataFrame, fields: dict[str, Any]) -> pa.Table:
@@ -185,11 +226,12 @@ def _inspect(rows: pd.DataFrame, image_dir: Place, progress: Progress) -> None:
 
 
 def _summarise(rows: pd.DataFrame, labels: tuple[str, ...]) -> Summary:
-    usable, aside = rows[rows["status"] == inspection.OK], rows[rows["status"] != inspection.OK]
+    usable, aside = rows[rows["status"] == inspection.OK], rows[set_aside(rows)]
     content: dict[str, list[list[str]]] = {label: [] for label in labels}
     for label, *fields in usable[["label", "path", "digest", "split"]].to_numpy().tolist():
         content.setdefault(label, []).append(fields)
-    counts = Counter(zip(rows["label"], rows["split"], strict=True))  # no split: set aside
+    photos = rows[rows["problem"] != Problem.SKIPPED]
+    counts = Counter(zip(photos["label"], photos["split"], strict=True))  # no split: set aside
     classes = tuple(
         ClassSummary(
             label=label,
@@ -210,10 +252,8 @@ def _refuse_hopeless(summary: Summary, rows: pd.DataFrame, image_dir: Place) -> 
     trainable = [c.label for c in summary.classes if c.training]
     if len(trainable) >= 2:
         return
-    aside = rows[rows["status"] != inspection.OK]
-    reasons = "".join(
-        f"\n  {_printable(str(r.path))}: {r.status}" for r in aside.head(10).itertuples()
-    )
+    aside = rows[set_aside(rows)].head(10)
+    reasons = "".join(f"\n  {printable(str(r.path))}: {r.status}" for r in aside.itertuples())
     raise UserError(
         f"image_dir: {image_dir} has {len(trainable)} class with photos for training"
         f"{' (' + repr(trainable[0]) + ')' if trainable else ''}, and a classifier needs at least "
@@ -247,7 +287,7 @@ def read(path: Path, labels: tuple[str, ...] | None = None) -> pd.DataFrame:
 
 def _problems(status: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the problem of each status in a manifest that has no column for it."""
-    exact = {inspection.OK: Problem.NONE, UNLISTED: Problem.UNLISTED}
+    exact = {inspection.OK: Problem.NONE, UNLISTED: Problem.UNLISTED}  # of the older versions
 
     def problem(text: str) -> str:
         other = Problem.UNSUPPORTED if " is not supported; " in text else Problem.UNREADABLE
@@ -261,7 +301,7 @@ def read_summary(path: Path) -> Summary:
 
     Raises one of UNREADABLE if the file is damaged.
     """
-    return _summary(pq.read_schema(path))
+    return summary_of(pq.read_schema(path))
 
 
 def image_dir(path: Path) -> str:
@@ -269,10 +309,11 @@ def image_dir(path: Path) -> str:
     return str(_fields(pq.read_schema(path))["image_dir"])
 
 
-def newest(directory: Path, image_dir: Place) -> pd.DataFrame | None:
+def newest(directory: Path, image_dir: Place, meaning: Layout = PLAIN) -> pd.DataFrame | None:
     """Return the rows of the newest manifest of `image_dir` in `directory`, or None.
 
-    Files that could not be read are left out, so that they are tried again.
+    Files that could not be read are left out, so that they are tried again, and so are photos in
+    tar files if the layout was different: their labels may be different, too.
     """
     paths = directory.glob("*.parquet")
     for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
@@ -281,66 +322,19 @@ def newest(directory: Path, image_dir: Place) -> pd.DataFrame | None:
             same = fields["image_dir"] == places.absolute(image_dir)
             if same and fields["version"] == FORMAT_VERSION:
                 rows = read(path)
-                unread = rows["digest"] == ""
-                in_tar_file = rows["path"][unread].map(tar_inspection.tar_file_of) != ""
-                return rows.drop(index=in_tar_file.index[~in_tar_file])
-        except (*UNREADABLE, UserError):
+                in_tar_file = rows["path"].map(tar_inspection.tar_file_of) != ""
+                keep_packed = fields["layout"] == meaning.key
+                known = (in_tar_file & keep_packed) | (~in_tar_file & (rows["digest"] != ""))
+                kept: pd.DataFrame = rows[known]
+                return kept
+        except (*UNREADABLE, UserError, KeyError):
             continue  # damaged, or not a manifest: the photos are read again
     return None
 
 
-def summary_lines(table: pa.Table, image_dir: Place, stray: int = 0) -> Iterator[str]:
-    """Yield what users should know about the data set before training, one line each.
-
-    Args:
-        table: the manifest.
-        image_dir: the image folder.
-        stray: number of photos directly in that folder.
-    """
-    if stray:
-        yield (
-            f"{stray} photos are directly in {image_dir} and belong to no class; move them into "
-            "the folder of their class"
-        )
-    rows = table.select(["path", "status"]).to_pandas()
-    aside = rows[rows["status"] != inspection.OK]
-    for row in aside.head(MOST_NAMED).itertuples():
-        yield f"Set aside: {_printable(str(row.path))}: {row.status}"
-    if len(aside) > MOST_NAMED:
-        yield f"Set aside: {len(aside) - MOST_NAMED} more; see the manifest's status column"
-    summary = _summary(table.schema)
-    for c in summary.classes:
-        if not c.usable:
-            yield f"Class {c.label!r} has no usable photos and is left out; add photos to it."
-        elif not c.training:
-            yield f"Class {c.label!r} has no photos for training and is left out; add photos."
-    labels_by_look: dict[str, list[str]] = {}
-    for c in summary.classes:
-        labels_by_look.setdefault(unicodedata.normalize("NFC", c.label).strip(), []).append(c.label)
-    for names in labels_by_look.values():
-        if len(names) > 1:
-            same = ", ".join(map(ascii, names))
-            yield f"These labels look the same but are different classes: {same}"
-    few = [f"{c.label} ({c.usable})" for c in summary.classes if 0 < c.usable < FEW_PHOTOS]
-    if few:
-        yield f"Classes with fewer than {FEW_PHOTOS} photos (accuracy may suffer): {_some(few)}"
-    for part, name in ((split.VALIDATION, "validation"), (split.TESTING, "test")):
-        without = [c.label for c in summary.classes if c.training and not getattr(c, part)]
-        if without:
-            yield (
-                f"{len(without)} of {len(summary.classes)} classes have no {name} photos: "
-                f"{_some(without)}. They are still used for training. To fix this, add photos or "
-                f"raise {part}_percentage."
-            )
-
-
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return a path as one line of a log, whatever characters it contains."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _fields(schema: pa.Schema) -> dict[str, Any]:
@@ -351,7 +345,11 @@ def _fields(schema: pa.Schema) -> dict[str, Any]:
         raise pa.ArrowInvalid("it is not a manifest") from None
 
 
-def _summary(schema: pa.Schema) -> Summary:
+def summary_of(schema: pa.Schema) -> Summary:
+    """Return the Summary in the metadata of a manifest.
+
+    Raises pyarrow.ArrowInvalid if there is none.
+    """
     fields = _fields(schema)
     try:
         classes = tuple(ClassSummary(**c) for c in fields["classes"])

@@ -14,7 +14,9 @@ from pipeline.files.object_store import BLOCK, READERS, ListedFile, RemotePath
 from pipeline.files.places import Place
 from pipeline.photos import discovery, inspection, tars
 from pipeline.photos.discovery import Found
+from pipeline.photos.file_names import Kind, Skipped, kind, leftover, name_of, names_photo
 from pipeline.photos.inspection import Inspection, Problem
+from pipeline.photos.layout import PLAIN, Layout
 from pipeline.photos.tars import Member
 
 _GAP = 2**19  # unneeded bytes of a tar file that are read to save a request
@@ -25,45 +27,77 @@ class Contents:
     """The contents of an image folder, before any file is opened.
 
     Attributes:
+        parts: the folders of splits, sorted, if the layout has any.
         labels: the class folders, sorted.
         found: the photos below them, sorted, and the tar files (see `discovery.is_tar`).
-        stray: number of photos beside the class folders, which belong to no class.
+        stray: number of photos outside class folders, which belong to no class.
+        skipped: files that are neither; complete after the last photo.
     """
 
+    parts: tuple[str, ...]
     labels: tuple[str, ...]
     found: Iterable[Found]
     stray: int
+    skipped: Skipped
 
 
-def contents(image_dir: Place) -> Contents:
+def contents(image_dir: Place, layout: Layout = PLAIN, excluded: Path | None = None) -> Contents:
     """Return the contents of an image folder, from the file system or one listing of S3 or GCS.
 
     For photos on an object store, `mtime_ns` is a number that changes with the content, and
     `ctime_ns` is 0.
 
+    Args:
+        image_dir: the image folder.
+        layout: what its folders mean.
+        excluded: a local folder that is not part of it wherever it is: the output folder.
+
     Raises:
         UserError: if there is no such folder, or it contains neither class folders nor tar files.
     """
+    skipped = Skipped()
     if isinstance(image_dir, Path):
-        labels = discovery.class_labels(image_dir)
-        return Contents(labels, discovery.find(image_dir), discovery.count_stray(image_dir))
+        classes = discovery.class_folders(image_dir, layout, excluded)
+        return Contents(
+            discovery.parts(image_dir, layout, excluded),
+            _sorted_once(discovery.displayable(folder.label) for folder in classes),
+            discovery.find(image_dir, layout, excluded, skipped),
+            discovery.count_stray(image_dir, layout),
+            skipped,
+        )
     try:
-        files = _listed(image_dir)
+        files = _listed(image_dir, skipped)
     except UserError as error:
         raise UserError(f"image_dir: {error}") from None
-    photos = [file for file in files if _may_be_photo(file)]
-    stray = sum("/" not in file.path for file in photos)
-    labels = tuple(dict.fromkeys(f.path.split("/")[0] for f in files if "/" in f.path))
-    tar_files = [file for file in files if discovery.is_tar(file.path)]
+    depth = layout.depth
+    folders_of = [file.path.split("/")[:-1] for file in files]
+    parts = _sorted_once(f[0] for f in folders_of if f and layout.split_folders)
+    labels = _sorted_once(f[depth - 1] for f in folders_of if len(f) >= depth)
+    found: list[Found] = []
+    tar_files: list[Found] = []
+    stray = 0
+    for file, folders in zip(files, folders_of, strict=True):
+        name = name_of(file.path)
+        label = folders[depth - 1] if len(folders) >= depth else ""
+        if discovery.is_tar(name) and not leftover(name):
+            tar_files.append(_found(file, label))
+        elif not skipped.is_skipped(name) and label:
+            found.append(_found(file, label))
+        elif not label:
+            stray += names_photo(name)
     if not labels and not tar_files:
-        raise discovery.no_class_error(image_dir, stray)
-    labelled = [file for file in photos if "/" in file.path]
-    return Contents(labels, [_found(file) for file in (*labelled, *tar_files)], stray)
+        raise discovery.no_class_error(image_dir, stray, layout)
+    return Contents(parts, labels, [*found, *tar_files], stray, skipped)
 
 
-def _found(file: ListedFile) -> Found:
-    label = file.path.split("/")[0] if "/" in file.path else ""
+def _sorted_once(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(names)))
+
+
+def _found(file: ListedFile, label: str) -> Found:
     problem = discovery.label_problem(label) if label else ""
+    if not problem and kind(name_of(file.path)) is Kind.PLACEHOLDER:
+        problem = discovery.IN_ICLOUD
     return Found(label, file.path, file.size, file.version, 0, problem)
 
 
@@ -73,21 +107,28 @@ def list_folder(folder: RemotePath) -> Iterator[Found]:
     Raises:
         UserError: if there is no such folder.
     """
-    for file in _listed(folder):
-        if _may_be_photo(file):
+    skipped = Skipped()
+    for file in _listed(folder, skipped):
+        name = name_of(file.path)
+        if not discovery.is_tar(name) and not skipped.is_skipped(name):
             yield Found("", str(folder / file.path), file.size, file.version, 0)
 
 
-def _listed(folder: RemotePath) -> list[ListedFile]:
-    """Return all files that are not hidden."""
-    files = [file for file in object_store.list_files(folder) if "/." not in f"/{file.path}"]
+def _listed(folder: RemotePath, skipped: Skipped) -> list[ListedFile]:
+    """Return all files that are in no folder of another program."""
+    files: list[ListedFile] = []
+    left = dict[str, str]()  # the folders of other programs
+    for file in object_store.list_files(folder):
+        folders = file.path.split("/")[:-1]
+        of_others = [i for i, name in enumerate(folders) if leftover(name)]
+        if of_others:
+            left["/".join(folders[: of_others[0] + 1])] = leftover(folders[of_others[0]])
+        elif not file.path.endswith("/"):  # such an object stands for a folder
+            files.append(file)
+    skipped.leftovers.update(left.values())
     if not files:
         raise UserError(f"there are no files at {folder}; check the address")
     return files
-
-
-def _may_be_photo(file: ListedFile) -> bool:
-    return discovery.may_be_photo(file.path.rpartition("/")[2])
 
 
 def inspect(place: Place, size: int, problem: str = "") -> Inspection:
@@ -118,7 +159,7 @@ def reader_threads(place: Place) -> int | None:
     return None if isinstance(place, Path) else READERS
 
 
-def members(image_dir: Place, tar_file: Found) -> list[Member]:
+def members(image_dir: Place, tar_file: Found, layout: Layout = PLAIN) -> list[Member]:
     """Return the photos in a tar file, as `tars.members` does.
 
     Raises:
@@ -132,7 +173,7 @@ def members(image_dir: Place, tar_file: Found) -> list[Member]:
         else object_store.open_file(place, tar_file.size)
     )
     with file:
-        return list(tars.members(file, tar_file.path, tar_file.label))
+        return list(tars.members(file, tar_file.path, tar_file.label, layout))
 
 
 def is_file(place: Place) -> TypeGuard[Path]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ SPLITS = (TRAINING, VALIDATION, TESTING)
 
 MAX_NUM_IMAGES_PER_CLASS = 2**27 - 1  # retrain.py's constant: the resolution of its percentages
 
-_LIST_NAMES = {
+LIST_NAMES = {  # names of lists and folders
     "train": TRAINING,
     "training": TRAINING,
     "val": VALIDATION,
@@ -25,6 +25,12 @@ _LIST_NAMES = {
     "test": TESTING,
     "testing": TESTING,
 }
+
+
+def part_of(folder: str) -> str | None:
+    """Return the split that a folder is named after, as in `Train` or `test_set`, or None."""
+    word = re.split(r"[^a-z]", folder.lower(), maxsplit=1)[0]
+    return LIST_NAMES.get(word.removesuffix("set"))
 
 
 @dataclass(frozen=True)
@@ -42,21 +48,40 @@ class PredefinedSplit:
     others: str | None
     has_validation: bool
 
+    def split_of(self, path: str) -> str | None:
+        """Return the split of the photo `label/name`; None sets it aside."""
+        return self.listed.get(path) or self.listed.get(path.rpartition(".")[0]) or self.others
+
+
+@dataclass(frozen=True)
+class FolderSplit:
+    """A split that the first folder of each photo's path states.
+
+    Attributes:
+        has_validation: as in `PredefinedSplit`.
+    """
+
+    has_validation: bool
+
+    def split_of(self, path: str) -> str | None:
+        """Return the split of the photo `split/label/name`; None sets it aside."""
+        return part_of(path.partition("/")[0])
+
 
 @dataclass(frozen=True)
 class SplitRule:
-    """The rule of the split: by the hash of the file name, or by predefined lists.
+    """The rule of the split: by hash, or predefined by lists or folders.
 
     Attributes:
         validation_percentage: share of the photos for validation, 0 to 100.
-        testing_percentage: share of the photos for testing, 0 to 100; ignored with lists.
+        testing_percentage: share of the photos for testing, 0 to 100; ignored if predefined.
         predefined: the data set's own split, if any.
         group_duplicates: whether identical files share a split, whatever their names.
     """
 
     validation_percentage: float = 10
     testing_percentage: float = 10
-    predefined: PredefinedSplit | None = None
+    predefined: PredefinedSplit | FolderSplit | None = None
     group_duplicates: bool = False
 
     def __post_init__(self) -> None:
@@ -69,82 +94,115 @@ class SplitRule:
             )
 
 
-def hash_percentage(file_name: str) -> float:
+def hash_percentage(key: str) -> float:
     """Hash a file name to a percentage from 0 to 100, by the rule of TensorFlow's retrain.py.
 
     Everything from `_nohash_` on is ignored, so that all versions of a photo (`a_nohash_1.jpg`,
     `a_nohash_2.jpg`) share a split. retrain.py hashed the full path; we hash only the file name,
-    so that moving the folder does not change the split.
+    or the folder of an object (see `layout.hash_keys`), so that moving the image folder does not
+    change the split.
     """
-    hashed = re.sub(r"_nohash_.*$", "", file_name)
-    sha1 = hashlib.sha1(hashed.encode(), usedforsecurity=False)
+    sha1 = hashlib.sha1(hashed_text(key).encode(), usedforsecurity=False)
     number = int(sha1.hexdigest(), 16) % (MAX_NUM_IMAGES_PER_CLASS + 1)
     return number * (100.0 / MAX_NUM_IMAGES_PER_CLASS)
 
 
-def assign(rule: SplitRule, path: str) -> str | None:
+def hashed_text(key: str) -> str:
+    """Return the part of a file name that `hash_percentage` hashes."""
+    return re.sub(r"_nohash_.*$", "", key)
+
+
+def assign(rule: SplitRule, path: str, key: str = "") -> str | None:
     """Return the split of a photo.
 
     Args:
         rule: how to split.
         path: `label/name`, relative to the image folder.
+        key: text to hash; by default, the file name.
 
     Returns:
         `training`, `validation` or `testing`; None if a predefined split leaves the photo out.
     """
-    percentage = hash_percentage(path.rsplit("/", 1)[-1])
+    percentage = hash_percentage(key or path.rsplit("/", 1)[-1])
     if rule.predefined is None:
         if percentage < rule.validation_percentage:
             return VALIDATION
         if percentage < rule.validation_percentage + rule.testing_percentage:
             return TESTING
         return TRAINING
-    listed = rule.predefined.listed
-    split = listed.get(path) or listed.get(path.rpartition(".")[0]) or rule.predefined.others
+    split = rule.predefined.split_of(path)
     may_validate = split == TRAINING and not rule.predefined.has_validation
     return VALIDATION if may_validate and percentage < rule.validation_percentage else split
 
 
-def assign_all(rule: SplitRule, paths: Sequence[str], digests: Sequence[str]) -> list[str | None]:
+def assign_all(
+    rule: SplitRule, paths: Sequence[str], digests: Sequence[str], keys: Sequence[str] = ()
+) -> list[str | None]:
     """Return the split of each photo, as `assign` does.
 
     With `group_duplicates`, identical files share a split: that of the one whose file name comes
-    first in alphabetical order. A photo with `_nohash_` in its name includes the other photos of
-    the same object in its group.
+    first in alphabetical order. A photo with `_nohash_` in its name, or whose folder is hashed,
+    includes the other photos of the same object in its group.
 
     Args:
         rule: how to split.
         paths: `label/name` of each photo.
         digests: digest of each photo's content; an empty one matches nothing.
+        keys: texts to hash; by default, the file names.
     """
-    splits = [assign(rule, path) for path in paths]
+    keys = keys or [path.rsplit("/", 1)[-1] for path in paths]
+    splits = [assign(rule, path, key) for path, key in zip(paths, keys, strict=True)]
     if not rule.group_duplicates:
         return splits
-    groups = _groups(paths, [d if s else "" for s, d in zip(splits, digests, strict=True)])
+    known = [digest if split else "" for split, digest in zip(splits, digests, strict=True)]
+    groups = _groups(paths, known, keys)
     leaders: dict[int, int] = {}
     for i in sorted(range(len(paths)), key=lambda i: (paths[i].rsplit("/", 1)[-1], paths[i])):
         leaders.setdefault(groups[i], i)
     return [splits[leaders[group]] for group in groups]
 
 
-def _groups(paths: Sequence[str], digests: Sequence[str]) -> list[int]:
-    """Number the groups of photos that are connected by equal digests or `_nohash_` names."""
+def _groups(paths: Sequence[str], digests: Sequence[str], keys: Sequence[str]) -> list[int]:
+    """Number the groups of photos that are connected by equal digests or by their object."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     first: dict[str, int] = {}
     pairs: list[tuple[int, int]] = []
-    for i, (path, digest) in enumerate(zip(paths, digests, strict=True)):
+    for i, (path, digest, key) in enumerate(zip(paths, digests, keys, strict=True)):
         if not digest:
             continue
         folder, _, name = path.rpartition("/")
-        photographed, separator, _ = name.partition("_nohash_")
-        keys = (digest, f"{folder}/{photographed}") if separator else (digest,)
-        pairs += [(first.setdefault(key, i), i) for key in keys]
+        connections = [digest]
+        if key != name:
+            connections.append(f"{path.partition('/')[0]}/{hashed_text(key)}/")
+        elif "_nohash_" in name:
+            connections.append(f"{folder}/{hashed_text(name)}")
+        pairs += [(first.setdefault(connection, i), i) for connection in connections]
     rows, columns = zip(*pairs, strict=True) if pairs else ((), ())
     edges = coo_array(([True] * len(pairs), (rows, columns)), shape=(len(paths), len(paths)))
     groups: list[int] = connected_components(edges, directed=False)[1].tolist()
     return groups
+
+
+def folder_split(paths: Iterable[str]) -> FolderSplit:
+    """Return the split that the first folders of photos state.
+
+    Args:
+        paths: `split/label/name` of all photos.
+
+    Raises:
+        UserError: if there is no training folder.
+    """
+    folders = sorted({path.partition("/")[0] for path in paths})
+    parts = {part_of(folder) for folder in folders}
+    if TRAINING not in parts:
+        raise UserError(
+            f"split_folders: no photo is in a training folder, but only in "
+            f"{', '.join(folders) or 'none'}; name the folders train, validation and test, with "
+            "the class folders inside them"
+        )
+    return FolderSplit(VALIDATION in parts)
 
 
 def list_files(split_file: str) -> list[Path]:
@@ -156,12 +214,12 @@ def list_files(split_file: str) -> list[Path]:
     files: list[Path] = []
     for path in [Path(p.strip()).expanduser() for p in split_file.split(",") if p.strip()]:
         if path.is_dir():
-            files += [p for p in sorted(path.glob("*.txt")) if p.stem.lower() in _LIST_NAMES]
+            files += [p for p in sorted(path.glob("*.txt")) if p.stem.lower() in LIST_NAMES]
         elif path.is_file():
             files.append(path)
         else:
             raise UserError(f"split_file: there is no file or folder {path}")
-    unknown = [str(path) for path in files if path.stem.lower() not in _LIST_NAMES]
+    unknown = [str(path) for path in files if path.stem.lower() not in LIST_NAMES]
     if unknown or not files:
         raise UserError(
             f"split_file: no split is named like {', '.join(unknown) or split_file}; name the "
@@ -193,7 +251,7 @@ def read_predefined(split_file: str) -> PredefinedSplit:
     files = list_files(split_file)
     listed: dict[str, str] = {}
     for path in files:
-        split = _LIST_NAMES[path.stem.lower()]
+        split = LIST_NAMES[path.stem.lower()]
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
@@ -213,7 +271,7 @@ def read_predefined(split_file: str) -> PredefinedSplit:
             )
     if not listed:
         raise UserError(f"split_file: {split_file} lists no photos; write one label/name per line")
-    splits = {_LIST_NAMES[path.stem.lower()] for path in files}
+    splits = {LIST_NAMES[path.stem.lower()] for path in files}
     if not splits & {TRAINING, TESTING}:
         raise UserError(
             f"split_file: {split_file} has neither a training nor a test list; add train.txt or "

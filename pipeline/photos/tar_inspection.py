@@ -12,6 +12,7 @@ from pipeline.files.places import Place
 from pipeline.photos import inspection, sources, tars
 from pipeline.photos.discovery import Found
 from pipeline.photos.inspection import Inspection
+from pipeline.photos.layout import Layout
 from pipeline.progress import Progress
 
 # The times of a photo in a tar file are those of the tar file.
@@ -20,13 +21,18 @@ _COLUMNS = [*_FACTS, *(field.name for field in fields(Inspection))]
 
 
 def rows(
-    listed: pd.DataFrame, image_dir: Place, previous: pd.DataFrame, progress: Progress
+    listed: pd.DataFrame,
+    image_dir: Place,
+    layout: Layout,
+    previous: pd.DataFrame,
+    progress: Progress,
 ) -> Iterator[pd.DataFrame]:
     """Yield the rows of the photos in each tar file, in order.
 
     Args:
         listed: the tar files, with the columns of `Found`.
         image_dir: folder that their paths are relative to.
+        layout: what its folders mean.
         previous: rows of an earlier manifest; unchanged tar files are not read again.
         progress: counts the tar files read.
 
@@ -41,7 +47,7 @@ def rows(
     new = [file for file in tar_files if not _is_unchanged(file, before[file])]
     done = 0
     with ThreadPoolExecutor() as threads:
-        reading = threads.map(partial(_read, image_dir), new)
+        reading = threads.map(partial(_read, image_dir, layout), new)
         for tar_file in tar_files:
             if _is_unchanged(tar_file, before[tar_file]):
                 yield before[tar_file]
@@ -63,7 +69,7 @@ def _is_unchanged(tar_file: Found, before: pd.DataFrame) -> bool:
     return bool(unchanged) and not before.empty
 
 
-def _read(image_dir: Place, tar_file: Found) -> pd.DataFrame:
+def _read(image_dir: Place, layout: Layout, tar_file: Found) -> pd.DataFrame:
     """Return the rows of the photos in a tar file, or one row with the file's own problem."""
     version = (tar_file.mtime_ns, tar_file.ctime_ns)
     if tar_file.unusable:
@@ -71,9 +77,10 @@ def _read(image_dir: Place, tar_file: Found) -> pd.DataFrame:
         facts = (tar_file.label, tar_file.path, tar_file.size, *version, *astuple(inspected))
         return pd.DataFrame([facts], columns=_COLUMNS)
     try:
-        members = sources.members(image_dir, tar_file)
+        members = sources.members(image_dir, tar_file, layout)
     except OSError as error:
         reraise_exhausted(error)
-        return _read(image_dir, replace(tar_file, unusable=f"cannot be read: {error.strerror}"))
+        unusable = replace(tar_file, unusable=f"cannot be read: {error.strerror}")
+        return _read(image_dir, layout, unusable)
     rows = [(m.label, m.path, m.size, *version, *astuple(m.inspection)) for m in members]
     return pd.DataFrame(rows, columns=_COLUMNS)

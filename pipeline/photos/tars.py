@@ -6,7 +6,8 @@ The path of such a photo contains its position, so no index is needed:
     the label beside the photo in the tar file: the text of <key>.cls, or "label" in <key>.json,
         where the key is the photo's name up to the first dot
     the class folder that contains the tar file
-    the first folder of the photo's name in the tar file
+    the class folder in the photo's name in the tar file: the first one, or the one below the folder
+        of a split
 """
 
 import itertools
@@ -19,7 +20,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from pipeline.photos import discovery, inspection
+from pipeline.photos.file_names import Kind, kind, leftover
 from pipeline.photos.inspection import Inspection, Problem
+from pipeline.photos.layout import PLAIN, Layout
 
 _PLACE = re.compile(r"(?P<file>.*?\.tar):(?P<start>\d+):(?P<size>\d+)/", re.IGNORECASE | re.DOTALL)
 _MAX_LABEL_BYTES = 2**16  # size of a label file
@@ -53,7 +56,7 @@ def unpacked(path: str) -> str:
     return _COMPONENT.sub("", path, count=1)
 
 
-def members(file: BinaryIO, tar_file: str, label: str) -> Iterator[Member]:
+def members(file: BinaryIO, tar_file: str, label: str, layout: Layout = PLAIN) -> Iterator[Member]:
     """Yield the photos in a tar file, inspected; each byte is read once.
 
     A problem with a photo, or with the tar file from some byte on, is a member with a status.
@@ -61,13 +64,14 @@ def members(file: BinaryIO, tar_file: str, label: str) -> Iterator[Member]:
     Args:
         file: the bytes of the tar file.
         tar_file: its path.
-        label: the class folder that contains it; empty if there is none.
+        label: the label of the class folder that contains it; empty if there is none.
+        layout: what folders mean.
     """
     offset = 0
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             for _, group in itertools.groupby(archive, _key):
-                yield from _labelled(archive, group, tar_file, label)
+                yield from _labelled(archive, group, tar_file, label, layout)
                 offset = archive.offset
             offset = archive.offset
         # tarfile stops at anything that is not a header. The real end is a block of zeros.
@@ -91,7 +95,11 @@ def _key(info: tarfile.TarInfo) -> str:
 
 
 def _labelled(
-    archive: tarfile.TarFile, group: Iterator[tarfile.TarInfo], tar_file: str, label: str
+    archive: tarfile.TarFile,
+    group: Iterator[tarfile.TarInfo],
+    tar_file: str,
+    label: str,
+    layout: Layout,
 ) -> Iterator[Member]:
     """Yield the photos of one key. Their label file may come before or after them."""
     photos: list[tuple[str, tarfile.TarInfo, Inspection]] = []
@@ -99,16 +107,19 @@ def _labelled(
     try:
         for info in group:  # read before the next header, so that reading never goes backwards
             name = posixpath.normpath(info.name).lstrip("/")
-            if info.isdir() or "/." in f"/{name}":
+            *folders, file_name = name.split("/")
+            if info.isdir() or any(map(leftover, folders)):
                 continue
             if name.endswith((".cls", ".json")) and info.size <= _MAX_LABEL_BYTES:
                 label_beside = _parse_label(_content(archive, info), name) or label_beside
-            elif discovery.may_be_photo(name.rpartition("/")[2]):
+            elif kind(file_name) in (Kind.PHOTO, Kind.UNKNOWN):
                 photos.append((name, info, _inspect(archive, info)))
     except tarfile.TarError as tar_error:
         error = tar_error
     for name, info, inspected in photos:
-        photo_label = label_beside or label or name.rpartition("/")[0].partition("/")[0]
+        place_of_tar = tar_file.rpartition("/")[0]
+        unpacked_path = f"{place_of_tar}/{name}" if place_of_tar else name
+        photo_label = layout.merged(label_beside) or label or layout.label(unpacked_path)
         path = f"{tar_file}:{info.offset_data}:{info.size}/{discovery.displayable(name)}"
         problem = (
             discovery.label_problem(photo_label)

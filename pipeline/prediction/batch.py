@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.bottlenecks import extraction
+from pipeline.bottlenecks import extraction, writer
 from pipeline.errors import UserError
 from pipeline.export import model_json, runtimes
 from pipeline.files import atomic, naming, places
@@ -164,13 +164,16 @@ def _predict(
         for photo, problem in zip(photos, problems, strict=True)
     ]
     usable = [row for row in rows if not row["problem"]]
-    size = description["input"]["height"], description["input"]["width"]
-    for batch in extraction.decode([places.parse(row["path"]) for row in usable], *size):
+    spec = model_json.input_spec(description)
+    for batch in extraction.decode([places.parse(row["path"]) for row in usable], spec):
         probabilities = classify(batch.pixels)[: len(batch.indices)]
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
         scores = np.take_along_axis(probabilities, best, axis=1)
         for index, names, each in zip(batch.indices, labels[best], scores, strict=True):
-            usable[index] |= {"labels": names.tolist(), "scores": each}
+            if np.isfinite(each).all():
+                usable[index] |= {"labels": names.tolist(), "scores": each}
+            else:
+                usable[index]["problem"] = writer.NOT_FINITE
         for index, reason in batch.rejected.items():
             usable[index]["problem"] = reason
     return rows

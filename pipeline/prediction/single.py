@@ -72,7 +72,8 @@ def predict(image: Place, model: Path, top: int = TOP) -> list[tuple[str, float]
     answers = load(model, top)(encoded)
     if not answers:
         raise UserError(
-            f"image: {image} is not a readable JPEG, PNG, GIF, BMP or WebP file; check the file"
+            f"image: {image} is not a readable JPEG, PNG, GIF, BMP or WebP file, or the module "
+            "returns NaN for it; check the file"
         )
     return answers
 

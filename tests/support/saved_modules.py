@@ -88,3 +88,35 @@ def slow_module(directory: Path) -> Path:
     module = Slow()
     tf.saved_model.save(module, str(directory), signatures=module.__call__)
     return directory
+
+
+def normalizing_module(directory: Path) -> Path:
+    """Save a TF2 module that divides each photo by its contrast: NaN for one of a single color."""
+    tensorflow_import.import_tensorflow()
+    import tensorflow as tf
+
+    class Normalizing(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.float32)])
+        def __call__(self, images: tf.Tensor) -> tf.Tensor:
+            contrast = tf.math.reduce_std(images, [1, 2, 3], keepdims=True)
+            return tf.reduce_mean((images - 0.5) / contrast * tf.sign(contrast), [1, 2])
+
+    module = Normalizing()
+    tf.saved_model.save(module, str(directory), signatures=module.__call__)
+    return directory
+
+
+def training_module(directory: Path) -> Path:
+    """Save a TF2 module with batch normalization in training mode."""
+    tensorflow_import.import_tensorflow()
+    import tensorflow as tf
+
+    class Training(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.float32)])
+        def __call__(self, images: tf.Tensor) -> tf.Tensor:
+            mean, variance = tf.nn.moments(images, [0, 1, 2])
+            return tf.reshape((images - mean) / tf.sqrt(variance + 1e-3), [-1, 192])
+
+    module = Training()
+    tf.saved_model.save(module, str(directory), signatures=module.__call__)
+    return directory

@@ -56,6 +56,15 @@ def test_a_value_that_is_no_choice_is_refused_with_the_choices(section: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("arguments", "value"),
+    [([], True), (["--exif-orientation", "false"], False), (["--exif-orientation"], True)],
+)
+def test_yes_and_no_can_be_given_on_the_command_line(arguments: list[str], value: bool) -> None:
+    command = ["--module", "tasks", "PrepareModule", *arguments]
+    assert configuration.parse_task(command).exif_orientation is value
+
+
+@pytest.mark.parametrize(
     ("path", "default", "choices", "message"),
     [
         ("l2", 0.0, (), "--l2 is 'abc'; it must be a number"),

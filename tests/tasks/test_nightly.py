@@ -108,7 +108,7 @@ def test_a_night_ends_well_and_nobody_is_mailed(site: Site, mails: Any) -> None:
     )
     code, output = site.run("--date", "2026-11-01")
     assert code == 0
-    assert output.splitlines()[-1].startswith("Nothing to do. 2026-11-01 promoted")
+    assert output.splitlines()[-1].startswith("Nothing to do. 2026-11-01 promoted: ")
     assert (site.out / "history.html").exists()
     assert mails.received == []
 
@@ -199,7 +199,7 @@ def test_without_a_scheduler_the_run_fails_and_says_why(site: Site) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "reason"),
     [
-        ("--tolerance", "much", "could not convert string to float: 'much'"),
+        ("--tolerance", "much", "--tolerance is 'much'; it must be a number"),
         ("--testing-percentage", 95, "together they must be below 100"),
     ],
 )

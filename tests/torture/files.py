@@ -34,11 +34,23 @@ def flipped(data: bytes, offset: int) -> bytes:
     return bytes(changed)
 
 
-def rotated() -> bytes:
-    """Return a JPEG with an EXIF rotation of 90 degrees."""
-    exif = Image.Exif()
+def sideways(kind: str) -> bytes:
+    """Return the picture stored sideways, with Exif metadata that turns it upright."""
+    exif, file = Image.Exif(), io.BytesIO()
     exif[0x0112] = 6
-    return encoded("JPEG", exif=exif)
+    with Image.open(io.BytesIO(PNG)) as picture:
+        picture.transpose(Image.Transpose.ROTATE_90).save(file, kind, exif=exif)
+    return file.getvalue()
+
+
+def transparent(kind: str) -> bytes:
+    """Return the picture with a hidden colour in a transparent corner."""
+    file = io.BytesIO()
+    with Image.open(io.BytesIO(PNG)) as picture:
+        picture = picture.convert("RGBA")
+        picture.paste((255, 0, 0, 0), (0, 0, SIZE[0] // 2, SIZE[1] // 2))
+        picture.save(file, kind, lossless=True, exact=True)
+    return file.getvalue()
 
 
 def ycck() -> bytes:
@@ -84,7 +96,12 @@ def gif_bomb() -> bytes:
 JPEG, PNG = encoded("JPEG"), encoded("PNG")
 FILES = {
     "empty": b"",
-    "text named .jpg": b"<html>not a photo</html>",
+    "text named .jpg": b"not a photo",
+    "web page named .jpg": b"<html>not a photo</html>",
+    "message of a server named .jpg": b"<?xml version='1.0'?><Error>NoSuchKey</Error>",
+    "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+    "git-annex pointer": b"/annex/objects/SHA256E-s9--0.jpg\n",
+    "zeros named .jpg": bytes(4096),
     "truncated JPEG": JPEG[:-40],
     "truncated PNG": PNG[:-20],
     "JPEG with a bit flipped in its first bytes": flipped(JPEG, 0),
@@ -95,14 +112,18 @@ FILES = {
     "JPEG named .png": JPEG,
     "progressive JPEG": encoded("JPEG", progressive=True),
     "arithmetic-coded JPEG": base64.b64decode(_ARITHMETIC),
-    "JPEG with an EXIF rotation": rotated(),
+    "JPEG with an EXIF rotation": sideways("JPEG"),
+    "PNG with an EXIF rotation": sideways("PNG"),
+    "WebP with an EXIF rotation": sideways("WEBP"),
+    "JPEG without its end marker": JPEG[:-2],
     "CMYK JPEG": encoded("JPEG", "CMYK"),
     "YCCK JPEG": ycck(),
     "grey JPEG": encoded("JPEG", "L"),
     "1-bit PNG": encoded("PNG", "1"),
     "16-bit PNG": deep(),
     "PNG with a palette": encoded("PNG", "P"),
-    "PNG with alpha": encoded("PNG", "RGBA"),
+    "PNG with alpha": transparent("PNG"),
+    "WebP with alpha": transparent("WEBP"),
     "PNG of 1 x 1 pixel": encoded("PNG", size=(1, 1)),
     "PNG of 20,000 x 20,000 pixels": png_header(20_000, 20_000),
     "BMP with a palette": encoded("BMP", "P"),

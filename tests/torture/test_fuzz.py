@@ -24,10 +24,10 @@ from pipeline.files.damage import UNREADABLE
 from pipeline.head.settings import Settings, Sgd, parse_class_weights
 from pipeline.nightly.promotion_gate import Gate
 from pipeline.photos import manifest
-from pipeline.photos.augmentation import Augmentation
 from pipeline.photos.listing import list_photos
 from pipeline.photos.manifest import Summary
 from pipeline.photos.split import SplitRule
+from pipeline.pixels.augmentation import Augmentation
 from tasks import configuration
 
 FEW, MANY = 40, int(os.environ.get("FUZZ", "3000"))

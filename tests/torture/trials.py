@@ -10,16 +10,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
 from pipeline.bottlenecks import writer
+from pipeline.bottlenecks.recipe import Recipe
 from pipeline.errors import UserError
-from pipeline.photos import discovery, inspection, manifest
-from pipeline.photos.augmentation import Augmentation
+from pipeline.modules import consistency, preparation
+from pipeline.photos import discovery, inspection, manifest, remarks
 from pipeline.photos.listing import list_photos
 from pipeline.photos.manifest import Summary
 from pipeline.photos.split import SplitRule
+from pipeline.pixels.augmentation import Augmentation
 from tests.support.commands import luigi
 from tests.support.photos import PhotoMaker
+from tests.support.saved_modules import normalizing_module, training_module
 from tests.support.store import Store
 from tests.torture.files import JPEG
 
@@ -47,18 +51,23 @@ def fate(image_dir: Path, path: str) -> str:
 
 def classes(image_dir: Path, *labels: str) -> str:
     """Return whether labels are separate classes, in folders with distinct names on any disk."""
-    table = manifest.build(list_photos(image_dir), image_dir, SplitRule(0, 0))
+    listing = list_photos(image_dir)
+    table = manifest.build(listing, image_dir, SplitRule(0, 0))
     manifest.write(table, image_dir.parent / "classes.parquet")
     summary: Summary = manifest.read_summary(image_dir.parent / "classes.parquet")
     assert all(summary.by_label[label].training for label in labels)
     names = [writer.class_name(summary.by_label[label], Augmentation()) for label in labels]
     assert len({name.lower() for name in names}) == len(labels)
-    named = any(all(ascii(label) in line for label in labels) for line in remarks(table, image_dir))
-    return "two classes" + (", and reported as looking the same" if named else "")
+    (line,) = remarks.label_lines(listing.labels)
+    named = all(ascii(label) in line or repr(label) in line for label in labels)
+    return "two classes" + ", and reported" * named
 
 
-def remarks(table: object, image_dir: Path) -> list[str]:
-    lines = list(manifest.summary_lines(table, image_dir))
+def lines_about(image_dir: Path) -> list[str]:
+    """Return the remarks on a new manifest."""
+    listing = list_photos(image_dir)
+    table = manifest.build(listing, image_dir, SplitRule())
+    lines = list(remarks.summary_lines(table, listing, image_dir, SplitRule()))
     assert all(line.splitlines() == [line] for line in lines)
     return lines
 
@@ -140,8 +149,60 @@ def _(store: Store, make_photo: PhotoMaker) -> str:
     names = ("Thumbs.db", ".DS_Store", "desktop.ini", "._1.jpg", ".hidden/1.jpg")
     for name in names:
         make_photo(store.image_dir / "red_rose" / name, kind="JPEG")
-    fates = {fate(store.image_dir, f"red_rose/{name}") for name in names}
-    return " or ".join(fates)
+    assert {fate(store.image_dir, f"red_rose/{name}") for name in names} == {"ignored"}
+    (line,) = lines_about(store.image_dir)
+    assert line.startswith("Skipped 5 files or folders of the operating system")
+    return "ignored, and counted by name"
+
+
+@trial("@eaDir, #recycle, __MACOSX, ~$a.jpg, *.crdownload")
+def _(store: Store, make_photo: PhotoMaker) -> str:
+    folders = ("@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", ".Trashes", "lost+found")
+    for folder in folders:
+        make_photo(store.image_dir / folder / "1.jpg")
+        make_photo(store.image_dir / "red_rose" / folder / "1.jpg")
+    for name in ("Thumbs.db", "~$a.jpg", "b.jpg.crdownload"):
+        make_photo(store.image_dir / "red_rose" / name, kind="JPEG")
+    assert list_photos(store.image_dir).labels == ("green leaf", "red_rose")
+    (line,) = lines_about(store.image_dir)
+    assert line.startswith("Skipped 15 files or folders of the operating system")
+    assert "@eaDir (2)" in line
+    return "ignored, and counted by name"
+
+
+@trial("text, table, video or archive by its suffix")
+def _(store: Store, make_photo: PhotoMaker) -> str:
+    for name in ("a.txt", "b.txt", "c.csv", "d.mp4", "e.zip"):
+        make_photo(store.image_dir / "red_rose" / name, kind="JPEG")
+    lines = lines_about(store.image_dir)
+    assert lines == ["Skipped 5 files that are not photos: 2 .txt, 1 .csv, 1 .mp4, 1 .zip"]
+    return "ignored, and counted by suffix"
+
+
+@trial("photo named 1.jpg.1, or after a date (2024.05.17)")
+def _(store: Store, make_photo: PhotoMaker) -> str:
+    names = ("1.jpg.1", "2024.05.17", "1.jpg copy", "no suffix")
+    for name in names:
+        make_photo(store.image_dir / "red_rose" / name, kind="JPEG")
+    return " or ".join({fate(store.image_dir, f"red_rose/{name}") for name in names})
+
+
+@trial("other file without a known suffix")
+def _(store: Store, _make_photo: PhotoMaker) -> str:
+    for name in ("README", "empty", "log.1"):
+        (store.image_dir / "red_rose" / name).write_text("" if name == "empty" else "text")
+    lines = lines_about(store.image_dir)
+    assert lines == ["Skipped 3 files that are not photos: 2 without suffix, 1 .1"]
+    return "ignored, and counted by suffix"
+
+
+@trial("photo in git-annex or iCloud that is not on this machine")
+def _(store: Store, _make_photo: PhotoMaker) -> str:
+    target = "../.git/annex/objects/0/SHA256E-s9--0.jpg/SHA256E-s9--0.jpg"
+    (store.image_dir / "red_rose/x.jpg").symlink_to(target)
+    (store.image_dir / "red_rose/.y.jpg.icloud").write_bytes(b"bplist00")
+    assert "iCloud, but not on" in fate(store.image_dir, "red_rose/.y.jpg.icloud")
+    return fate(store.image_dir, "red_rose/x.jpg")
 
 
 @trial("photo in a subfolder of a class")
@@ -173,8 +234,7 @@ def _(store: Store, make_photo: PhotoMaker) -> str:
 def _(store: Store, make_photo: PhotoMaker) -> str:
     make_photo(store.image_dir / "red_rose/a\nb.jpg")
     (store.image_dir / "red_rose/c\nd.jpg").touch()
-    listing = list_photos(store.image_dir)
-    lines = remarks(manifest.build(listing, store.image_dir, SplitRule()), store.image_dir)
+    lines = lines_about(store.image_dir)
     assert lines[0].startswith("Set aside: red_rose/c\\nd.jpg: empty file")
     return fate(store.image_dir, "red_rose/a\nb.jpg") + ", and shown on one line"
 
@@ -225,8 +285,7 @@ def _(store: Store, make_photo: PhotoMaker) -> str:
     photo.unlink()
     store.run()
     assert sorted(set(store.frame()["label"])) == ["green leaf", "red_rose"]
-    table = manifest.build(list_photos(store.image_dir), store.image_dir, SplitRule())
-    (named,) = (line for line in remarks(table, store.image_dir) if "weed" in line)
+    (named,) = (line for line in lines_about(store.image_dir) if "weed" in line)
     return "left out, and reported" if "is left out" in named else named
 
 
@@ -262,6 +321,41 @@ def _(store: Store, _make_photo: PhotoMaker) -> str:
 @trial("photo that changes during the run")
 def _(store: Store, make_photo: PhotoMaker) -> str:
     return _during_a_run(store, lambda path: make_photo(path, 2, 99))
+
+
+@trial("photo for which the module returns NaN")
+def _(store: Store, _make_photo: PhotoMaker) -> str:
+    directory = normalizing_module(store.path / "normalizing")
+    store.recipe = Recipe(preparation.prepare(str(directory), store.path), "float32", "float16")
+    Image.new("RGB", (9, 9)).save(store.image_dir / "red_rose/black.png")
+    return "set aside with the vectors: " + store.run().rejected["red_rose/black.png"]
+
+
+@trial("module saved in training mode")
+def _(store: Store, _make_photo: PhotoMaker) -> str:
+    directory = training_module(store.path / "training")
+    module = preparation.prepare(str(directory), store.path)
+    return stopped(lambda: consistency.check(module))
+
+
+@trial("folders train and test instead of classes")
+def _(store: Store, make_photo: PhotoMaker) -> str:
+    for part in ("Train", "valid", "test"):
+        make_photo(store.path / "parts" / part / "rose/1.jpg")
+    return stopped(lambda: list_photos(store.path / "parts"))
+
+
+@trial("folders of other names that contain the same class folders")
+def _(store: Store, make_photo: PhotoMaker) -> str:
+    for part in ("fold1", "fold2", "fold3"):
+        for label in ("rose", "daisy"):
+            make_photo(store.path / "parts" / part / label / "1.jpg")
+    return stopped(lambda: list_photos(store.path / "parts"))
+
+
+@trial("output folder inside the image folder")
+def _(store: Store, _make_photo: PhotoMaker) -> str:
+    return _run(store, "--output-dir", store.image_dir / "red_rose/out")
 
 
 @trial("percentages that sum to 100 or more")

@@ -14,12 +14,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import UserError
-from pipeline.evaluation.data_checks import class_sizes, duplicates, files, labels, outliers
+from pipeline.evaluation.data_checks import (
+    class_sizes,
+    duplicates,
+    files,
+    labels,
+    outliers,
+    pixel_range,
+)
 from pipeline.evaluation.data_checks.context import CheckContext
 from pipeline.files import atomic
 
-FORMAT_VERSION = 1  # raise it when the findings of a check change
-CHECKS = (duplicates.find, labels.find, files.find, outliers.find, class_sizes.find)
+FORMAT_VERSION = 2  # raise it when the findings of a check change
+CHECKS = (
+    duplicates.find,
+    labels.find,
+    files.find,
+    outliers.find,
+    class_sizes.find,
+    pixel_range.find,
+)
 _MAX_NAMED = 3  # findings named in a message
 
 
@@ -42,10 +56,19 @@ KINDS = {  # most severe first
         "One of the labels is wrong; or both are correct, and the model can be right only half of "
         "the time. Keep the photo in one class.",
     ),
+    pixel_range.PIXEL_RANGE: Kind(
+        "Wrong pixel range of the module",
+        "Another image_range separates the classes clearly better. Set it, and train again.",
+    ),
     labels.LABEL: Kind(
         "Labels that may be wrong",
         "A classifier that has not seen the photo is confident about another class. Check the "
         "photo, and move it if the classifier is right. Some photos are just hard to classify.",
+    ),
+    labels.SAME_CLASS: Kind(
+        "Pairs of classes that may be one class",
+        "A classifier hardly tells their photos apart. If they are one class, merge them with "
+        "merge_labels; otherwise, no model on these vectors will separate them.",
     ),
     files.UNREADABLE: Kind(
         "Unreadable files", "They are ignored. Copy them again, or delete them."
@@ -66,6 +89,11 @@ KINDS = {  # most severe first
     outliers.OUTLIER: Kind(
         "Outliers",
         "They may be here by mistake. If they are the only ones of their kind, add more.",
+    ),
+    files.UNIFORM: Kind(
+        "Photos of one color",
+        "The module sees nothing in them. Replace them; save photos of 16 bits per channel, whose "
+        "values are often small, with 8 bits.",
     ),
     files.TINY: Kind("Tiny photos", "They show few details. Replace them."),
     files.GREY: Kind(
@@ -169,8 +197,14 @@ def _name(group: pd.DataFrame) -> str:
 
 
 def summary_lines(findings: pd.DataFrame) -> Iterator[str]:
-    """Yield what users should know about the findings, in one line."""
+    """Yield what users should know about the findings, one line each."""
     counts = findings.groupby("kind", sort=False)["finding"].nunique()
     if len(counts):
         kinds = (f"{KINDS[str(kind)].title.lower()}: {n:,}" for kind, n in counts.items())
         yield f"Data checks: {'; '.join(kinds)}"
+    for label, detail in findings[findings["kind"] == labels.SAME_CLASS][
+        ["label", "detail"]
+    ].values:
+        yield f"Class {label!r} {detail} of their photos; merge_labels can merge them"
+    for detail in findings["detail"][findings["kind"] == pixel_range.PIXEL_RANGE]:
+        yield f"tfhub_module: {detail}; set image_range, and train again"

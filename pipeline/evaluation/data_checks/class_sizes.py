@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from pipeline.evaluation.data_checks.context import CheckContext, Finding
-from pipeline.photos import inspection, manifest
+from pipeline.photos import manifest
 
 SMALL, IMBALANCE = "small_class", "imbalance"
 _MAX_RATIO = 10  # of the largest class to another
@@ -11,8 +11,9 @@ _MAX_RATIO = 10  # of the largest class to another
 
 def find(context: CheckContext) -> Iterator[Finding]:
     """Yield classes with few photos, and classes much smaller than the largest."""
-    listed = context.listed
-    usable = (listed["status"] == inspection.OK).groupby(listed["label"]).sum()
+    # Some photos turn out to be unusable only when they are decoded.
+    usable = context.photos["label"].value_counts()
+    usable = usable.reindex(sorted(context.listed["label"].unique()), fill_value=0)
     largest = int(usable.max())
     for label, count in usable.items():
         if count < manifest.FEW_PHOTOS:

@@ -12,6 +12,7 @@ from pipeline.evaluation.data_checks import neighbours
 from pipeline.evaluation.data_checks.neighbours import Nearest
 from pipeline.files.places import Place
 from pipeline.modules.loading import Module
+from pipeline.pixels.decoding import InputSpec
 from pipeline.progress import Progress, silent
 
 MAX_SAMPLE = 200_000  # photos whose vectors are in memory: 1 GB of 1,280 features
@@ -27,17 +28,20 @@ class CheckContext:
         photos: label, path, digest and split of the photos with vectors, [n].
         read: yields their vectors, [rows, features], in the same order.
         image_dir: folder that the paths are relative to.
-        height, width: input size of the module in pixels.
+        input: the pixels that the module takes.
         progress: reports the progress of the longest check.
+        module: the module that made the vectors; None if it cannot be run here.
+        uniform: digests of the photos that are nearly of one color once decoded.
     """
 
     listed: pd.DataFrame
     photos: pd.DataFrame
     read: Callable[[], Iterator[np.ndarray]]
     image_dir: Place
-    height: int
-    width: int
+    input: InputSpec
     progress: Progress = field(default=silent)
+    module: Module | None = None
+    uniform: frozenset[str] = frozenset()
 
     @cached_property
     def unique(self) -> np.ndarray:
@@ -93,6 +97,7 @@ def build_context(
     image_dir: Place,
     module: Module,
     progress: Progress = silent,
+    uniform: frozenset[str] = frozenset(),
 ) -> CheckContext:
     """Create the input of the checks.
 
@@ -102,6 +107,7 @@ def build_context(
         image_dir: folder that the paths are relative to.
         module: the module that made the vectors.
         progress: reports the progress of the longest check.
+        uniform: digests of the photos that are nearly of one color.
     """
     photos = pd.concat(
         [reader.texts().assign(split=reader.split) for reader in splits], ignore_index=True
@@ -112,7 +118,7 @@ def build_context(
             for vectors, _ in reader.labelled():
                 yield vectors
 
-    return CheckContext(listed, photos, read, image_dir, module.height, module.width, progress)
+    return CheckContext(listed, photos, read, image_dir, module.input, progress, module, uniform)
 
 
 @dataclass(frozen=True)

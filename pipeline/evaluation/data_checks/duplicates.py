@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipeline.evaluation.data_checks.context import CheckContext, Finding
-from pipeline.photos import thumbnails
+from pipeline.pixels import thumbnails
 
 LEAK, CONFLICT = "leak", "conflict"
 DUPLICATE, NEAR_DUPLICATE = "duplicate", "near_duplicate"
@@ -64,7 +64,7 @@ def _near(context: CheckContext) -> np.ndarray:
     similar = similar[np.sort(kept)][:_MAX_PAIRS]
     needed, positions = np.unique(similar, return_inverse=True)
     paths = [context.image_dir / path for path in context.photos["path"].iloc[unique[needed]]]
-    pictures = [_normalized(p) for p in thumbnails.pixels(paths, _SIDE)]
+    pictures = [_normalized(p) for p in thumbnails.pixels(paths, _SIDE, context.input)]
     distances = np.array([1 - pictures[a] @ pictures[b] for a, b in positions.reshape(-1, 2)])
     median = float(np.median(distances)) if len(distances) else 0
     duplicates: np.ndarray = unique[

@@ -1,4 +1,4 @@
-"""Files: unreadable, in the wrong format, tiny, or without colour."""
+"""Files: unreadable, in the wrong format, of one color, tiny, or without color."""
 
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -9,7 +9,8 @@ from pipeline.evaluation.data_checks.context import CheckContext, Finding
 from pipeline.photos import inspection
 from pipeline.photos.inspection import Problem
 
-UNREADABLE, FORMAT, TINY, GREY = "unreadable", "format", "tiny", "greyscale"
+UNREADABLE, FORMAT, UNIFORM = "unreadable", "format", "uniform"
+TINY, GREY = "tiny", "greyscale"
 _TINY = 4  # times smaller than the module's input
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -23,7 +24,8 @@ _SUFFIXES = {
 def find(context: CheckContext) -> Iterator[Finding]:
     """Yield problems of the files themselves."""
     listed = context.listed
-    aside = listed[~listed["problem"].isin([Problem.NONE, Problem.UNLISTED])]
+    others = [Problem.NONE, Problem.UNLISTED, Problem.SKIPPED]
+    aside = listed[~listed["problem"].isin(others)]
     for path, status, problem in zip(aside["path"], aside["status"], aside["problem"], strict=True):
         yield Finding(FORMAT if problem == Problem.UNSUPPORTED else UNREADABLE, status, (path,))
     usable = listed[listed["status"] == inspection.OK]
@@ -33,6 +35,8 @@ def find(context: CheckContext) -> Iterator[Finding]:
         suffix = PurePath(path).suffix.lower()
         if suffix and suffix not in _SUFFIXES[kind]:
             yield Finding(FORMAT, f"is a {kind} despite its name; rename it", (path,))
+    for path in usable["path"][usable["digest"].isin(context.uniform)]:
+        yield Finding(UNIFORM, "is nearly of one color once decoded", (path,))
     yield from _tiny(context, usable)
     grey = usable["path"][usable["grey"]]
     if len(grey) < len(usable) / 2:  # otherwise, it is normal for this data set
@@ -41,8 +45,9 @@ def find(context: CheckContext) -> Iterator[Finding]:
 
 
 def _tiny(context: CheckContext, usable: pd.DataFrame) -> Iterator[Finding]:
-    small = (usable["width"] * _TINY < context.width) | (usable["height"] * _TINY < context.height)
+    needed = context.input
+    small = (usable["width"] * _TINY < needed.width) | (usable["height"] * _TINY < needed.height)
     tiny = usable[small]
     for path, width, height in zip(tiny["path"], tiny["width"], tiny["height"], strict=True):
-        detail = f"{width} x {height} pixels; the module sees {context.width} x {context.height}"
+        detail = f"{width} x {height} pixels; the module sees {needed.width} x {needed.height}"
         yield Finding(TINY, detail, (path,), score=-float(min(width, height)))

@@ -1,4 +1,4 @@
-"""Label errors, found by confident learning.
+"""Label errors, found by confident learning, and pairs of classes that may be one class.
 
 A classifier predicts the label of each photo without having seen it. How often it is confident
 about another class gives an estimate of the number of wrong labels, and that many photos are
@@ -17,16 +17,19 @@ import numpy as np
 
 from pipeline.evaluation.data_checks.context import CheckContext, Finding
 
-LABEL = "label"
+LABEL, SAME_CLASS = "label", "same_class"
 _FOLDS = 5
 _SHRINKAGE = (
     0.3  # of the covariance towards a multiple of the identity; 0.1 to 0.5 were equally good
 )
+# Of the photos of two classes that are assigned to one of the two: the share assigned to the right
+# one below which this is hardly more than chance, and the least number.
+_CHANCE, _LEAST = 0.65, 20
 _TEMPERATURES = np.geomspace(0.1, 1000, 80)
 
 
 def find(context: CheckContext) -> Iterator[Finding]:
-    """Yield photos whose label is probably wrong, most confident first."""
+    """Yield photos whose label is probably wrong, most confident first, and indistinct classes."""
     photos = context.photos
     # Folds alternate within each class, by digest, so that identical photos share a fold.
     folds = context.rank % _FOLDS
@@ -41,15 +44,39 @@ def find(context: CheckContext) -> Iterator[Finding]:
     lda = CrossValidatedLDA.fit(vectors_of_sample, classes[sample], folds[sample])
     probabilities = lda.predict_proba(vectors_of_sample, folds[sample])
     joint = ConfidentJoint.empty(probabilities, classes[sample], len(photos))
+    confusion = np.zeros((len(labels), len(labels)), np.int64)
     for rows, vectors in context.blocks():
         usable = is_usable[rows]
         probabilities = lda.predict_proba(vectors[usable], folds[rows][usable])
+        np.add.at(confusion, (classes[rows][usable], probabilities.argmax(1)), 1)
         joint.add(np.arange(rows.start, rows.stop)[usable], probabilities, classes[rows][usable])
     paths = photos["path"].to_numpy()
     for i in joint.label_errors():
         suggestion = labels[joint.suggested[i]]
         detail = f"looks like {suggestion} ({joint.probability[i]:.0%})"
         yield Finding(LABEL, detail, (paths[i],), score=float(joint.margin[i]))
+    yield from _indistinct(confusion, labels)
+
+
+def _indistinct(confusion: np.ndarray, labels: np.ndarray) -> Iterator[Finding]:
+    """Yield pairs of classes whose photos the classifier assigns to either of them.
+
+    Args:
+        confusion: number of photos by label (rows) and prediction (columns), int64.
+        labels: the classes.
+    """
+    right = confusion.diagonal()[:, None] + confusion.diagonal()
+    either = right + confusion + confusion.T
+    photos = confusion.sum(1)[:, None] + confusion.sum(1)
+    # Both must be mistaken for the other: otherwise, a few photos are in the wrong one.
+    mutual = (confusion > 0) & (confusion.T > 0)
+    alike = mutual & (right < _CHANCE * either) & (either >= np.maximum(_LEAST, photos / 2))
+    for a, b in np.argwhere(np.triu(alike, 1)):
+        share = float(right[a, b] / either[a, b])
+        detail = (
+            f"may be one class with {labels[b]}: a classifier finds the right one for {share:.0%}"
+        )
+        yield Finding(SAME_CLASS, detail, label=str(labels[a]), score=1 - share)
 
 
 @dataclass(frozen=True)

@@ -99,19 +99,19 @@ def test_a_damaged_journal_that_nobody_needs_is_left(store: Store) -> None:
 def test_damaged_reasons_are_named_and_forgotten(store: Store) -> None:
     directory = store.recipe.directory(store.path)
     directory.mkdir()
-    cache.add_rejected(directory, {"a": "truncated"})
+    cache.add_notes(directory, {"a": "truncated"})
     os.truncate(directory / "rejected.json", 10)
     with pytest.raises(LostError, match=r"deleted .*rejected\.json, which was damaged; run again"):
-        cache.read_rejected(directory)
-    assert cache.read_rejected(directory) == {}
+        cache.read_notes(directory)
+    assert cache.read_notes(directory) == {}
 
 
 def test_reasons_add_up(store: Store) -> None:
     directory = store.recipe.directory(store.path)
     directory.mkdir()
-    cache.add_rejected(directory, {"a": "truncated"})
-    cache.add_rejected(directory, {"b": "no photo"})
-    assert cache.read_rejected(directory) == {"a": "truncated", "b": "no photo"}
+    cache.add_notes(directory, {"a": "truncated"})
+    cache.add_notes(directory, {"b": "no photo"})
+    assert cache.read_notes(directory) == {"a": "truncated", "b": "no photo"}
     assert [path.name for path in directory.iterdir()] == ["rejected.json"]
 
 

@@ -13,7 +13,8 @@ from pipeline import tensorflow_import
 from pipeline.bottlenecks import extraction
 from pipeline.errors import UserError
 from pipeline.modules.loading import Module
-from pipeline.photos import decoding
+from pipeline.pixels import decoding
+from pipeline.pixels.decoding import InputSpec
 
 SIZE = 8
 SAMPLES = Path(skimage.__file__).parent / "data"
@@ -234,7 +235,7 @@ def test_a_photo_is_not_set_aside_because_memory_ran_out(
     photo = make_photo(tmp_path / "photo.jpg")
     monkeypatch.setattr(decoding, "decode", decode)
     with pytest.raises(UserError, match=r"out of memory while decoding .*photo\.jpg; free memory"):
-        extraction.decode_error(photo, 8, 8)
+        extraction.decode_error(photo, InputSpec(8, 8))
 
 
 def test_no_photos_give_no_batches(mean_colour: Module) -> None:

@@ -14,7 +14,7 @@ import pytest
 from pipeline.bottlenecks import ray_engine
 from pipeline.bottlenecks.writer import Counts
 from pipeline.errors import UserError
-from pipeline.photos.augmentation import Augmentation
+from pipeline.pixels.augmentation import Augmentation
 from tests.support import ray_cluster
 from tests.support.photos import PhotoMaker, spoil
 from tests.support.store import Store

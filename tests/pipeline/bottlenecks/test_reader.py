@@ -12,7 +12,7 @@ from pipeline.bottlenecks import cache, reader
 from pipeline.bottlenecks.reader import to_float32
 from pipeline.bottlenecks.writer import Counts
 from pipeline.errors import LostError, UserError
-from pipeline.photos.augmentation import Augmentation
+from pipeline.pixels.augmentation import Augmentation
 from tests.support.store import Store
 
 

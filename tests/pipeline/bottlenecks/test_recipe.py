@@ -8,7 +8,7 @@ import pytest
 from pipeline.bottlenecks import recipe
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.modules.loading import Module
-from pipeline.photos import decoding
+from pipeline.pixels import decoding
 
 MODULE = Module("some/module", "/some/module", "a" * 64, 224, 240, 1280)
 RECIPE = Recipe(MODULE, "float32", "float16")

@@ -12,7 +12,7 @@ from pipeline.bottlenecks import cache, remote_cache, writer
 from pipeline.files import output_store
 from pipeline.files.output_store import RemoteOutputStore
 from pipeline.photos import manifest
-from pipeline.photos.augmentation import Augmentation
+from pipeline.pixels.augmentation import Augmentation
 from tests.support.objects import Objects
 from tests.support.photos import PhotoMaker
 from tests.support.store import Store
@@ -79,7 +79,8 @@ def test_what_is_here_is_not_looked_for(machine: Callable[[], Machine], objects:
     here.work()
     objects.requests.clear()
     assert here.fetched() == []
-    assert [request.rpartition("/")[2] for request in objects.requests] == ["rejected.json"]
+    names = [request.rpartition("/")[2] for request in objects.requests]
+    assert names == ["rejected.json", "uniform.json"]
 
 
 def test_a_photo_that_moved_is_looked_for_in_no_more_classes_than_it_saves(
@@ -133,10 +134,10 @@ def test_a_damaged_class_in_the_store_is_passed_over(
 
 def test_photos_that_cannot_be_decoded_are_told(machine: Callable[[], Machine]) -> None:
     here, there, third = machine(), machine(), machine()
-    cache.add_rejected(here.directory, {"1": "bad"})
-    remote_cache.share_rejected(here.mirror, here.directory)
-    cache.add_rejected(there.directory, {"2": "worse"})
+    cache.add_notes(here.directory, {"1": "bad"})
+    remote_cache.share_notes(here.mirror, here.directory)
+    cache.add_notes(there.directory, {"2": "worse"})
     assert there.fetched() == []
-    remote_cache.share_rejected(there.mirror, there.directory)
+    remote_cache.share_notes(there.mirror, there.directory)
     third.fetched()
-    assert cache.read_rejected(third.directory) == {"1": "bad", "2": "worse"}
+    assert cache.read_notes(third.directory) == {"1": "bad", "2": "worse"}

@@ -13,7 +13,7 @@ from pipeline.bottlenecks import extraction, shards, writer
 from pipeline.bottlenecks.extraction import Batch
 from pipeline.bottlenecks.writer import Counts
 from pipeline.errors import LostError, UserError
-from pipeline.photos.augmentation import Augmentation
+from pipeline.pixels.augmentation import Augmentation
 from pipeline.progress import Progress, silent
 from tests.support.photos import PhotoMaker, spoil
 from tests.support.shards import divide, left

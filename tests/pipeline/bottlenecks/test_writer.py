@@ -12,18 +12,20 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from pipeline.bottlenecks import extraction, writer
+from pipeline.bottlenecks import cache, extraction, writer
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.bottlenecks.writer import Counts
 from pipeline.errors import UserError
 from pipeline.files import object_store, places
 from pipeline.modules import preparation
 from pipeline.photos import manifest, split
-from pipeline.photos.augmentation import Augmentation
 from pipeline.photos.split import SplitRule
+from pipeline.pixels.augmentation import Augmentation
 from tests.support.objects import Fault, Objects
 from tests.support.photos import PhotoMaker, spoil
+from tests.support.saved_modules import normalizing_module
 from tests.support.store import Store
 
 
@@ -125,6 +127,42 @@ def test_the_same_module_under_another_name_costs_nothing(
     store.run()
     store.recipe = Recipe(module, "float32", "float16")
     assert store.run() == Counts(computed=0, reused=48)
+
+
+def test_photos_of_one_color_are_noted(store: Store) -> None:
+    Image.new("RGB", (20, 20), (0, 90, 200)).save(store.image_dir / "red_rose/blue.png")
+    dark = np.random.default_rng(0).integers(0, 256, (20, 20), np.uint16)  # of 65,535
+    Image.fromarray(dark).save(store.image_dir / "red_rose/deep.png")
+    store.run()
+    notes = cache.read_notes(store.recipe.directory(store.path), cache.UNIFORM)
+    rows = store.frame().set_index("digest")
+    assert set(rows.loc[list(notes), "path"]) == {"red_rose/blue.png", "red_rose/deep.png"}
+
+
+def normalizing(tmp_path: Path) -> Recipe:
+    directory = normalizing_module(tmp_path / "normalizing")
+    return Recipe(preparation.prepare(str(directory), tmp_path), "float32", "float16")
+
+
+def test_a_photo_without_a_finite_vector_is_set_aside_by_name(store: Store, tmp_path: Path) -> None:
+    store.recipe = normalizing(tmp_path)
+    Image.new("RGB", (20, 20)).save(store.image_dir / "red_rose/black.png")
+    counts = store.run()
+    assert counts.rejected == {"red_rose/black.png": writer.NOT_FINITE}
+    assert "red_rose/black.png" not in set(store.frame()["path"])
+    assert np.isfinite(np.stack(store.frame()["vector"])).all()
+    assert store.run() == Counts(computed=0, reused=48, rejected=counts.rejected)
+
+
+def test_a_module_that_returns_no_finite_vector_stops_the_run_each_time(
+    store: Store, tmp_path: Path
+) -> None:
+    store.recipe = normalizing(tmp_path)
+    for path in filter(Path.is_file, store.image_dir.rglob("*")):
+        Image.new("RGB", (20, 20)).save(path, "PNG")
+    for _ in range(2):
+        with pytest.raises(UserError, match="returns NaN or infinity for all photos"):
+            store.run()
 
 
 def test_photos_that_cannot_be_decoded_are_set_aside_and_not_tried_again(

@@ -1,16 +1,21 @@
 """model.json: the facts about a model for programs."""
 
 import hashlib
+import io
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.errors import UserError
 from pipeline.export import model_json
 from pipeline.export.parity import Parity
 from pipeline.modules import preparation
+from pipeline.pixels import decoding
 
 
 @pytest.fixture
@@ -33,6 +38,49 @@ def test_it_says_what_the_files_take_and_give(recipe: Recipe, tmp_path: Path) ->
     assert set(described["frozen_graph"]["outputs"]) == {"answer"}
     assert model_json.parity_results(tmp_path) == answers
     assert described["calibration"] is None
+
+
+def reproduced(photo: bytes, facts: dict[str, Any]) -> np.ndarray:
+    """Follow the steps in model.json without TensorFlow."""
+    with Image.open(io.BytesIO(photo)) as image:
+        ratio = min(image.size) // max(facts["height"], facts["width"])
+        n = max(n for n in (1, 2, 4, 8) if n <= max(ratio, 1))
+        if image.format == "JPEG":
+            image.draft("RGB", (image.width // n, image.height // n))
+        rgba = np.asarray(ImageOps.exif_transpose(image).convert("RGBA")).astype(int)
+    colour, alpha = rgba[..., :3], rgba[..., 3:]
+    pixels = (colour * alpha + facts["background"] * (255 - alpha) + 127) // 255
+    for axis, size in enumerate((facts["height"], facts["width"])):
+        length = pixels.shape[axis]
+        at = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
+        low = np.floor(at).astype(int)
+        share = np.expand_dims(at - low, [1, 2] if axis == 0 else [0, 2])
+        upper = np.take(pixels, np.minimum(low + 1, length - 1), axis)
+        pixels = np.take(pixels, low, axis) * (1 - share) + upper * share
+    return pixels / 255
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("size", [(20, 30), (170, 150)])
+def test_its_steps_reproduce_the_pixels(
+    recipe: Recipe, tmp_path: Path, kind: str, size: tuple[int, int]
+) -> None:
+    model_json.write(tmp_path, recipe, ("a", "b"), ("Placeholder", "answer"), {})
+    description = model_json.read(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 5, 4), np.uint8)
+    image = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    (image.convert("RGB") if kind == "JPEG" else image).save(file, kind, exif=exif, **options)
+    decoded = decoding.decode(file.getvalue(), model_json.input_spec(description)).numpy()
+    expected = reproduced(file.getvalue(), description["input"])
+    assert np.abs(decoded - expected).max() < (0.02 if kind == "JPEG" else 1e-5)
+
+
+def test_models_of_earlier_versions_saw_photos_as_they_are_stored() -> None:
+    spec = model_json.input_spec({"input": {"height": 8, "width": 9}})
+    assert spec == decoding.InputSpec(8, 9, exif_orientation=False)
 
 
 def test_it_does_not_say_where_the_module_lay(recipe: Recipe, tmp_path: Path) -> None:

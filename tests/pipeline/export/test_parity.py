@@ -7,6 +7,7 @@ import pandas as pd
 
 from pipeline.export import parity
 from pipeline.export.parity import Parity
+from pipeline.pixels.decoding import InputSpec
 from tests.support.photos import PhotoMaker
 
 TENSORS = ("Placeholder", "final_result")
@@ -36,7 +37,7 @@ def test_shares_are_of_the_truth_and_of_what_was_evaluated(
         ("0.jpg", "red", "red"),
     ]
     exported = model(colours, tmp_path / "model", rows)
-    answers = parity.measure(exported, tmp_path, (8, 8), TENSORS)
+    answers = parity.measure(exported, tmp_path, InputSpec(8, 8), TENSORS)
     assert set(answers) == {"saved_model", "output_graph.pb"}
     assert set(answers.values()) == {Parity(photos=4, top1=0.5, agreement=0.75)}
 
@@ -46,12 +47,12 @@ def test_no_more_than_some_hundreds_are_asked_about(
 ) -> None:
     make_photo(tmp_path / "0.jpg", 0)
     exported = model(colours, tmp_path / "model", [("0.jpg", "red", "red")] * 5)
-    answers = parity.measure(exported, tmp_path, (8, 8), TENSORS, max_photos=2)
+    answers = parity.measure(exported, tmp_path, InputSpec(8, 8), TENSORS, max_photos=2)
     assert answers["saved_model"].photos == 2
 
 
 def test_without_test_photos_nothing_is_known(colours: Path, tmp_path: Path) -> None:
-    answers = parity.measure(model(colours, tmp_path / "m", []), tmp_path, (8, 8), TENSORS)
+    answers = parity.measure(model(colours, tmp_path / "m", []), tmp_path, InputSpec(8, 8), TENSORS)
     assert set(answers.values()) == {Parity(0, None, None)}
     assert list(parity.summary_lines(answers, "float32")) == []
 

@@ -18,6 +18,7 @@ from pipeline.head.softmax_head import Head
 from pipeline.modules import preparation
 from pipeline.modules.loading import Module
 from pipeline.nightly import current_model
+from pipeline.pixels.decoding import InputSpec
 from tests.support.photos import PhotoMaker
 from tests.support.store import Store, saved
 
@@ -80,9 +81,9 @@ def test_pixels_in_give_the_same(
 ) -> None:
     import tensorflow as tf
 
-    from pipeline.photos import decoding
+    from pipeline.pixels import decoding
 
-    pixels = tf.stack([decoding.decode(photo.read_bytes(), 8, 8) for photo in photos])
+    pixels = tf.stack([decoding.decode(photo.read_bytes(), InputSpec(8, 8)) for photo in photos])
     answers = signature(exported, "pixels")(image=pixels)["prediction"]
     assert np.allclose(answers, expected(photos, module, head), atol=1e-6)
 
@@ -92,7 +93,7 @@ def test_the_frozen_graph_gives_the_same_through_tensorflow_1(
 ) -> None:
     import tensorflow as tf
 
-    from pipeline.photos import decoding
+    from pipeline.pixels import decoding
 
     graph_def = tf.compat.v1.GraphDef()
     graph_def.ParseFromString((exported / "output_graph.pb").read_bytes())
@@ -101,7 +102,9 @@ def test_the_frozen_graph_gives_the_same_through_tensorflow_1(
     placeholder = graph.get_operation_by_name("import/Placeholder").outputs[0]
     answer = graph.get_operation_by_name("import/final_result").outputs[0]
     assert placeholder.shape.as_list() == [None, 8, 8, 3]
-    pixels = [decoding.decode(photo.read_bytes(), 8, 8).numpy()[None] for photo in photos]
+    pixels = [
+        decoding.decode(photo.read_bytes(), InputSpec(8, 8)).numpy()[None] for photo in photos
+    ]
     with tf.compat.v1.Session(graph=graph) as session:
         results = [session.run(answer, {placeholder: each})[0] for each in pixels]
     assert np.allclose(results, expected(photos, module, head), atol=1e-6)

@@ -9,7 +9,9 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.export import model_json, runtimes, tflite
-from pipeline.photos import decoding, manifest
+from pipeline.photos import manifest
+from pipeline.pixels import decoding
+from pipeline.pixels.decoding import InputSpec
 from tests.support.store import Store
 
 LABELS = ("red", "green", "blue")
@@ -40,13 +42,13 @@ def written(request: pytest.FixtureRequest, colours: Path, store: Store, tmp_pat
     model = shutil.copytree(colours, tmp_path / "model")
     store.summary()
     photos = manifest.read(store.path / "manifest.parquet")
-    tflite.write(model, request.param, LABELS, (8, 8), store.image_dir, photos)
+    tflite.write(model, request.param, LABELS, InputSpec(8, 8), store.image_dir, photos)
     return model / f"model-{request.param}.tflite"
 
 
 def test_it_answers_as_the_saved_model(written: Path, store: Store) -> None:
     photos = sorted(store.image_dir.glob("*/*.jpg"))[::6]
-    pixels = np.stack([decoding.decode(photo.read_bytes(), 8, 8) for photo in photos])
+    pixels = np.stack([decoding.decode(photo.read_bytes(), InputSpec(8, 8)) for photo in photos])
     answers = runtimes.tflite(written)(pixels)
     expected = runtimes.saved_model(written.parent / "saved_model")(pixels)
     assert answers.shape == (8, 3)
@@ -64,6 +66,6 @@ def test_equal_models_give_equal_files(colours: Path, store: Store, tmp_path: Pa
     digests = []
     for name in ("first", "second"):
         model = shutil.copytree(colours, tmp_path / name)
-        tflite.write(model, "int8", LABELS, (8, 8), store.image_dir, photos)
+        tflite.write(model, "int8", LABELS, InputSpec(8, 8), store.image_dir, photos)
         digests.append(model_json.files(model)["model-int8.tflite"])
     assert digests[0] == digests[1]

@@ -265,4 +265,6 @@ def test_the_summary_counts_the_photos_that_the_final_head_is_trained_on() -> No
     assert chosen.endswith("chosen on 30 validation photos")
     assert summary(others, l2=0.1) == f"{including} 0.1"
     assert summary(NOTHING) == f"Head: trained on 100 photos; L2 strength {l2_path.DEFAULT_L2}"
-    assert summary(others, sgd=Sgd(steps=5)).startswith("Head: trained on 100 photos; L2 strength")
+    assert summary(others, sgd=Sgd(how_many_training_steps=5)).startswith(
+        "Head: trained on 100 photos; L2 strength"
+    )

@@ -14,7 +14,8 @@ from pipeline import tensorflow_import
 from pipeline.errors import UserError
 from pipeline.modules import efficientnet_lite, torch_weights
 from pipeline.modules.loading import Module
-from pipeline.photos import decoding
+from pipeline.pixels import decoding
+from pipeline.pixels.decoding import InputSpec
 
 PHOTOS = Path(skimage.__file__).parent / "data"
 EGYPTIAN_CAT, ESPRESSO = 285, 967
@@ -56,7 +57,7 @@ def photo(name: str, variant: str = LITE0) -> np.ndarray:
 
     size = efficientnet_lite.VARIANTS[variant].size
     encoded = tf.constant((PHOTOS / f"{name}.png").read_bytes())
-    pixels: np.ndarray = decoding.decode(encoded, size, size).numpy()
+    pixels: np.ndarray = decoding.decode(encoded, InputSpec(size, size)).numpy()
     return pixels
 
 

@@ -111,7 +111,7 @@ def test_a_module_that_can_be_used_in_no_way_is_refused(save: Saver, tmp_path: P
     directory = save(call=False, signature=False)
     message = refusal(directory, tmp_path, 8)
     assert str(directory) in message
-    assert "image feature vector" in message
+    assert "it has no signature; export it as a SavedModel again" in message
 
 
 def test_a_module_of_free_size_takes_the_size_of_the_user(save: Saver, tmp_path: Path) -> None:
@@ -270,7 +270,24 @@ def test_a_signature_of_two_inputs_is_refused(tmp_path: Path) -> None:
     specs = [tf.TensorSpec([None, 8, 8, 3], tf.float32, name=name) for name in ("a", "b")]
     module.f = tf.function(lambda a, b: {"out": tf.reduce_mean(a + b, [1, 2])}, specs)
     tf.saved_model.save(module, str(tmp_path / "m"), signatures=module.f)
-    assert "none of its functions takes only photos" in refusal(tmp_path / "m", tmp_path)
+    assert "it takes several inputs; export it with" in refusal(tmp_path / "m", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ((None, 3, 8, 8), "it takes [None, 3, 8, 8], with channels first; export it with"),
+        ((None, 8, 8, 1), "it takes images of 1 channels; use a module for color photos"),
+        ((None, 192), "it takes float32 [None, 192]; use a module that takes [batch, height,"),
+    ],
+)
+def test_a_module_for_other_pixels_is_refused_with_the_shape_that_it_takes(
+    save: Saver, tmp_path: Path, shape: tuple[int | None, ...], reason: str
+) -> None:
+    import tensorflow as tf
+
+    directory = save(lambda images, _: tf.reduce_mean(images, -1), shape)
+    assert reason in refusal(directory, tmp_path)
 
 
 @pytest.mark.parametrize("batch", [1, 5])
@@ -324,7 +341,26 @@ def test_outputs_without_a_default_are_named(save: Saver, tmp_path: Path) -> Non
     import tensorflow as tf
 
     directory = save(lambda x, _: {"a": tf.reduce_mean(x, [1, 2]), "b": x}, signature=False)
-    assert "it returns several outputs: a, b" in refusal(directory, tmp_path)
+    message = refusal(directory, tmp_path)
+    assert "it returns several outputs: a (2, 3), b (2, 8, 8, 3); set module_output" in message
+    with pytest.raises(UserError, match="it has no output 'c' but a "):
+        preparation.prepare(str(directory), tmp_path, module_output="c")
+
+
+@pytest.mark.parametrize("kind", ["dict", "list"])
+def test_an_output_can_be_chosen(save: Saver, tmp_path: Path, kind: str) -> None:
+    import tensorflow as tf
+
+    def several(images: Any, weights: Any) -> Any:
+        mean = tf.reduce_mean(images, [1, 2])
+        outputs = {"0": images, "1": mean @ weights, "2": mean}
+        return outputs if kind == "dict" else list(outputs.values())
+
+    directory = save(several, signature=False)
+    for name, features in (("1", 4), ("2", 3)):
+        module = preparation.prepare(str(directory), tmp_path, module_output=name)
+        assert (module.features, module.output) == (features, name)
+        assert loading.load(module)[0](tf.ones([5, 8, 8, 3])).shape == (5, features)
 
 
 def test_labels_are_no_features(save: Saver, tmp_path: Path) -> None:
@@ -548,4 +584,4 @@ def test_a_module_for_texts_is_refused_as_such(tmp_path: Path) -> None:
     spec = tf.TensorSpec([None], tf.string)
     module.__call__ = tf.function(lambda texts: tf.ones([tf.size(texts), 4]), [spec])
     tf.saved_model.save(module, str(tmp_path / "m"), signatures=module.__call__)
-    assert "none of its functions takes only photos" in refusal(tmp_path / "m", tmp_path)
+    assert "it takes strings; export it with pixels" in refusal(tmp_path / "m", tmp_path)

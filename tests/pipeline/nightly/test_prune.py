@@ -15,8 +15,8 @@ from pipeline.files import atomic, disk_usage, naming, output_store
 from pipeline.nightly import history, promotion, prune, shared_state
 from pipeline.nightly.history import Night
 from pipeline.photos import manifest
-from pipeline.photos.augmentation import Augmentation
 from pipeline.photos.listing import list_photos
+from pipeline.pixels.augmentation import Augmentation
 from tests.support.objects import Objects
 from tests.support.photos import PhotoMaker
 from tests.support.store import Store, saved

@@ -201,13 +201,23 @@ def test_a_less_common_photo_is_fine(tmp_path: Path, data: bytes) -> None:
     ("data", "reason"),
     [
         (b"", "empty file"),
-        (b"a photo of a daisy", "not an image"),
-        (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "not an image"),
+        (b"a photo of a daisy", "not a readable image"),
+        (
+            b"\n<!DOCTYPE html><html><body>404 Not Found</body></html>",
+            "web page instead of a photo",
+        ),
+        (b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>', "message of a server"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "pointer of Git LFS",
+        ),
+        (b"/annex/objects/SHA256E-s9--0.jpg\n", "pointer of git-annex"),
+        (bytes(4096), "only zeros instead of a photo"),
         (encode(noise(), "TIFF"), "TIFF is not supported; convert it"),
         (encode(noise().quantize(16), "BMP"), "BMP with a palette is not supported; convert it"),
-        (encode(noise(), "PPM"), "not an image"),
+        (encode(noise(), "PPM"), "not a readable image"),
     ],
-    ids=["empty", "text", "HTML", "TIFF", "palette BMP", "PPM"],
+    ids=["empty", "text", "HTML", "XML", "LFS", "annex", "zeros", "TIFF", "palette BMP", "PPM"],
 )
 def test_what_is_no_usable_photo_is_set_aside(tmp_path: Path, data: bytes, reason: str) -> None:
     (tmp_path / "1.jpg").write_bytes(data)

@@ -3,13 +3,20 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from pipeline.bottlenecks import writer
+from pipeline.bottlenecks.recipe import Recipe
 from pipeline.errors import UserError
-from pipeline.export import runtimes
-from pipeline.prediction import batch
+from pipeline.export import model_json, runtimes, saved_model
+from pipeline.head.softmax_head import Head
+from pipeline.modules import preparation
+from pipeline.prediction import batch, single
 from tests.support.photos import PhotoMaker
+from tests.support.saved_modules import normalizing_module
 
 LABELS = ("red", "green", "blue")
 
@@ -65,11 +72,32 @@ def test_bad_photos_have_no_labels_but_a_reason(
     assert first.startswith(f"No prediction: {photos}/cut.png: truncated PNG")
 
 
+def test_a_photo_without_a_finite_vector_has_no_label(tmp_path: Path) -> None:
+    module = preparation.prepare(str(normalizing_module(tmp_path / "normalizing")), tmp_path)
+    head = Head(LABELS, np.eye(3, dtype=np.float32), np.zeros(3, np.float32))
+    model = tmp_path / "model"
+    model.mkdir()
+    saved_model.write(head, module, model, "answer")
+    recipe = Recipe(module, "float32", "float16")
+    model_json.write(model, recipe, head.labels, ("Placeholder", "answer"), {})
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (20, 20)).save(tmp_path / "photos/black.png")
+    Image.effect_noise((20, 20), 50).save(tmp_path / "photos/grey.png")
+    parquet, _ = write(model, tmp_path / "photos", tmp_path / "out")
+    assert parquet["problem"].tolist() == [writer.NOT_FINITE, ""]
+    assert [len(labels) for labels in parquet["labels"]] == [0, 3]
+    with pytest.raises(UserError, match=r"black\.png .* or the module returns NaN"):
+        single.predict(tmp_path / "photos/black.png", model)
+    assert len(single.predict(tmp_path / "photos/grey.png", model)) == 3
+
+
 def test_without_one_usable_photo_it_fails_and_leaves_nothing(
     colours: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "note.jpg").write_text("no photo")
-    with pytest.raises(UserError, match=r"none of 1 photos is usable; .*note\.jpg: not an image"):
+    with pytest.raises(
+        UserError, match=r"none of 1 photos is usable; .*note\.jpg: not a readable image"
+    ):
         batch.write(colours, batch.find(str(tmp_path)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

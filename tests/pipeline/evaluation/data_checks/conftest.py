@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.evaluation.data_checks.context import CheckContext
 from pipeline.photos import inspection
+from pipeline.pixels.decoding import InputSpec
 from tests.support.checks import Maker
 
 
@@ -41,6 +42,6 @@ def make_subject(tmp_path: Path) -> Maker:
             size=1000,
         )
         halves = np.array_split(vectors.astype(np.float16), 2)
-        return CheckContext(listed, frame, lambda: iter(halves), tmp_path, 64, 64)
+        return CheckContext(listed, frame, lambda: iter(halves), tmp_path, InputSpec(64, 64))
 
     return make

@@ -60,3 +60,10 @@ def test_the_listing_is_left_as_it_was(make_subject: Maker) -> None:
     before = subject.listed.copy()
     list(files.find(subject))
     pd.testing.assert_frame_equal(subject.listed, before)
+
+
+def test_photos_of_one_color_are_named(make_subject: Maker) -> None:
+    subject = make_subject(np.eye(3, 8), ["a", "a", "b"])
+    blank = replace(subject, uniform=frozenset([subject.photos["digest"][1]]))
+    (finding,) = files.find(blank)
+    assert (finding.kind, finding.paths) == ("uniform", ("a/1.png",))

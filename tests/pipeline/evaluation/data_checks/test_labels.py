@@ -30,6 +30,22 @@ def test_flipped_labels_are_found(make_subject: Maker) -> None:
     assert found[0].detail.startswith("looks like class ")
 
 
+def test_two_names_of_one_class_are_reported_and_no_other_pair(make_subject: Maker) -> None:
+    vectors, truth = clouds()
+    names = [f"class {c}" if c or i % 2 else "Class 0" for i, c in enumerate(truth)]
+    found = [f for f in labels.find(make_subject(vectors, names)) if f.kind == "same_class"]
+    assert [f.label for f in found] == ["Class 0"]
+    assert found[0].detail.startswith("may be one class with class 0: a classifier finds the right")
+
+
+def test_a_class_with_some_photos_of_another_is_not_the_same_class(make_subject: Maker) -> None:
+    vectors, truth = clouds()
+    given = truth.copy()
+    given[:15] = 1  # of 40
+    found = labels.find(make_subject(vectors, [f"class {c}" for c in given]))
+    assert "same_class" not in {f.kind for f in found}
+
+
 def test_right_labels_are_left_alone(make_subject: Maker) -> None:
     vectors, truth = clouds()
     assert not list(labels.find(make_subject(vectors, [f"class {c}" for c in truth])))

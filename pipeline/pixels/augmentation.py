@@ -13,7 +13,8 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.files import naming
-from pipeline.photos import decoding
+from pipeline.pixels import decoding
+from pipeline.pixels.decoding import InputSpec
 
 VERSION = 1  # raise it when the operations below change a pixel
 MAX_COPIES = 100  # per photo
@@ -79,12 +80,12 @@ def seed(digest: str, variant: int) -> np.ndarray:
     return np.array([int(digest[:15], 16), variant], np.int64)
 
 
-def decode(encoded: Any, height: int, width: int, augmentation: Augmentation, seed: Any) -> Any:
+def decode(encoded: Any, spec: InputSpec, augmentation: Augmentation, seed: Any) -> Any:
     """Decode one photo and distort it, with operations that run in tf.data.
 
     Args:
         encoded: scalar string tensor, as `decoding.decode` takes it.
-        height, width: target size in pixels.
+        spec: the pixels wanted.
         augmentation: the distortions.
         seed: int64 [2].
 
@@ -93,6 +94,7 @@ def decode(encoded: Any, height: int, width: int, augmentation: Augmentation, se
     """
     import tensorflow as tf
 
+    height, width = spec.height, spec.width
     seeds = tf.unstack(tf.random.split(seed, 5))
 
     def between(least: float, most: float, number: int) -> Any:
@@ -102,7 +104,7 @@ def decode(encoded: Any, height: int, width: int, augmentation: Augmentation, se
         1, 1 + augmentation.random_scale / 100, 0
     )
     size = tf.cast(tf.constant([height, width], tf.float32) * scale, tf.int32)
-    photo = decoding.resize(decoding.pixels(encoded, size[0], size[1]), size)
+    photo = decoding.decode(encoded, spec, size)
     if augmentation.random_rotation:
         most = math.radians(augmentation.random_rotation)
         photo = _rotate(photo, between(-most, most, 1))

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.photos import augmentation, decoding
-from pipeline.photos.augmentation import Augmentation
+from pipeline.pixels import augmentation, decoding
+from pipeline.pixels.augmentation import Augmentation
+from pipeline.pixels.decoding import InputSpec
 from tests.support.photos import PhotoMaker
 
 SIZE = (32, 40)  # pixels of the copies: height, width
@@ -23,11 +24,13 @@ def encoded(tmp_path: Path, make_photo: PhotoMaker) -> bytes:
 
 def copies(encoded: bytes, **options: int) -> np.ndarray:
     how = Augmentation(augmentations=1, **options)  # type: ignore[arg-type]
-    return np.stack([augmentation.decode(encoded, *SIZE, how, seed).numpy() for seed in SEEDS])
+    return np.stack(
+        [augmentation.decode(encoded, InputSpec(*SIZE), how, seed).numpy() for seed in SEEDS]
+    )
 
 
 def photo(encoded: bytes) -> np.ndarray:
-    pixels: np.ndarray = decoding.decode(encoded, *SIZE).numpy()
+    pixels: np.ndarray = decoding.decode(encoded, InputSpec(*SIZE)).numpy()
     return pixels
 
 
@@ -95,7 +98,7 @@ def test_a_rotation_turns_around_the_middle_to_both_sides() -> None:
     how = Augmentation(augmentations=1, random_rotation=90)
     heights = []
     for seed in SEEDS:
-        copy = augmentation.decode(encoded, 33, 33, how, seed).numpy()[..., 0]
+        copy = augmentation.decode(encoded, InputSpec(33, 33), how, seed).numpy()[..., 0]
         assert copy[16, 16] > 0.99
         copy[12:21, 12:21] = 0
         heights.append(np.argmax(copy.max(1)) - 16)
@@ -108,7 +111,7 @@ def test_the_seed_alone_decides(encoded: bytes) -> None:
     how = Augmentation(1, True, 20, 20, 20, 20)
 
     def decode(seed: np.ndarray) -> np.ndarray:
-        pixels: np.ndarray = augmentation.decode(encoded, *SIZE, how, seed).numpy()
+        pixels: np.ndarray = augmentation.decode(encoded, InputSpec(*SIZE), how, seed).numpy()
         return pixels
 
     assert np.array_equal(decode(SEEDS[0]), decode(SEEDS[0]))
@@ -121,9 +124,9 @@ def test_inside_tf_data_the_pixels_are_the_same(encoded: bytes) -> None:
 
     how = Augmentation(1, True, 20, 20, 20, 20)
     files = tf.data.Dataset.from_tensor_slices(([encoded] * 3, np.stack(SEEDS[:3])))
-    mapped = files.map(lambda e, seed: augmentation.decode(e, *SIZE, how, seed))
+    mapped = files.map(lambda e, seed: augmentation.decode(e, InputSpec(*SIZE), how, seed))
     for pixels, seed in zip(mapped, SEEDS, strict=False):
-        expected = augmentation.decode(encoded, *SIZE, how, seed)
+        expected = augmentation.decode(encoded, InputSpec(*SIZE), how, seed)
         np.testing.assert_allclose(pixels.numpy(), expected.numpy(), atol=1e-6)
 
 

@@ -1,0 +1,239 @@
+"""Remarks: what users should know about the data set before training, one line each."""
+
+import json
+import math
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+
+import pandas as pd
+import pyarrow as pa
+
+from pipeline.files.places import Place
+from pipeline.photos import inspection, layout, manifest, split
+from pipeline.photos.file_names import name_of, suffix_of
+from pipeline.photos.inspection import Problem
+from pipeline.photos.layout import Layout
+from pipeline.photos.listing import Listing
+from pipeline.photos.manifest import FEW_PHOTOS, ClassSummary, printable
+from pipeline.photos.split import SplitRule
+
+MOST_NAMED = 20  # photos set aside that are listed individually
+_CHANCE = 3  # standard deviations by which chance may change the share of a split
+_MATERIAL = 0.25  # part of the percentage by which the share of a split may differ from it
+
+
+def label_lines(labels: Sequence[str]) -> Iterator[str]:
+    """Yield which labels are almost the same."""
+    alike: dict[str, list[str]] = {}
+    for label in labels:
+        alike.setdefault(_essence(label), []).append(label)
+    groups = [sorted(group) for group in alike.values() if len(group) > 1]
+    if groups:
+        shown = [" and ".join(map(_show(group), group)) for group in groups]
+        merged = {label: group[0] for group in groups[:5] for label in group[1:]}
+        yield (
+            "Labels that differ only in case, spaces, punctuation or accents are different "
+            f"classes: {_some(shown)}. To merge them, pass --merge-labels '{json.dumps(merged)}'"
+        )
+
+
+def _essence(label: str) -> str:
+    """Return what remains of a label without case, spaces, punctuation and Latin accents."""
+    decomposed = unicodedata.normalize("NFKD", label.casefold())
+    kept = (
+        c
+        for c in decomposed
+        if unicodedata.category(c)[0] not in "PZC" and not 0x300 <= ord(c) < 0x370
+    )
+    return "".join(kept) or unicodedata.normalize("NFC", label).strip()
+
+
+def _show(labels: Sequence[str]) -> "type[str]":
+    """Return the function that shows labels so that they look different."""
+    look = {unicodedata.normalize("NFC", label).strip() for label in labels}
+    return ascii if len(look) < len(labels) else repr  # type: ignore[return-value]
+
+
+def summary_lines(
+    table: pa.Table, listing: Listing, image_dir: Place, rule: SplitRule
+) -> Iterator[str]:
+    """Yield what users should know about the data set, apart from `label_lines`.
+
+    Args:
+        table: the manifest.
+        listing: the listing of the image folder.
+        image_dir: the image folder.
+        rule: how the photos were split.
+    """
+    rows = table.select(["label", "path", "split", "status", "problem"]).to_pandas()
+    if listing.stray:
+        outside = " or in the folder of a split" if listing.layout.split_folders else ""
+        yield (
+            f"{listing.stray} photos are directly in {image_dir}{outside} and belong to no class; "
+            "move them into the folder of their class"
+        )
+    yield from _skipped_lines(listing, rows)
+    aside = rows[manifest.set_aside(rows)]
+    for row in aside.head(MOST_NAMED).itertuples():
+        yield f"Set aside: {printable(str(row.path))}: {row.status}"
+    if len(aside) > MOST_NAMED:
+        yield f"Set aside: {len(aside) - MOST_NAMED} more; see the manifest's status column"
+    classes = manifest.summary_of(table.schema).classes
+    yield from class_lines(classes)
+    yield from _missing_split_lines(classes, listing.layout, rule)
+    yield from _share_lines(rows[rows["status"] == inspection.OK], listing.layout, rule)
+
+
+def _skipped_lines(listing: Listing, rows: pd.DataFrame) -> Iterator[str]:
+    leftovers = listing.skipped.leftovers
+    if leftovers:
+        names = [
+            f"{printable(name)} ({count:,})" if count > 1 else printable(name)
+            for name, count in leftovers.most_common()
+        ]
+        total = leftovers.total()
+        what = "file or folder" if total == 1 else "files or folders"
+        owner = "of the operating system or other programs"
+        yield f"Skipped {total:,} {what} {owner}: {_some(names)}"
+    others = rows["path"][rows["problem"] == Problem.SKIPPED]
+    suffixes = listing.skipped.suffixes + Counter(suffix_of(name_of(path)) for path in others)
+    if suffixes:
+        counted = [
+            f"{count:,} {printable(suffix) or 'without suffix'}"
+            for suffix, count in suffixes.most_common()
+        ]
+        total = suffixes.total()
+        what = "file that is not a photo" if total == 1 else "files that are not photos"
+        yield f"Skipped {total:,} {what}: {_some(counted)}"
+
+
+def class_lines(classes: Sequence[ClassSummary]) -> Iterator[str]:
+    """Yield which classes cannot be trained, and which are small."""
+    for c in classes:
+        if not c.usable:
+            yield f"Class {c.label!r} has no usable photos and is left out; add photos to it."
+        elif not c.training:
+            yield f"Class {c.label!r} has no photos for training and is left out; add photos."
+    few = [f"{c.label} ({c.usable})" for c in classes if 0 < c.usable < FEW_PHOTOS]
+    if few:
+        yield f"Classes with fewer than {FEW_PHOTOS} photos (accuracy may suffer): {_some(few)}"
+
+
+def lost_lines(classes: Sequence[ClassSummary], lost: pd.DataFrame) -> Iterator[str]:
+    """Yield `class_lines` of the classes that have lost photos which cannot be decoded.
+
+    Args:
+        classes: the classes, with these photos.
+        lost: label and split of these photos.
+    """
+    counts = Counter(zip(lost["label"], lost["split"], strict=True))
+    labels = set(lost["label"])
+    yield from class_lines(
+        [
+            replace(c, **{part: getattr(c, part) - counts[c.label, part] for part in split.SPLITS})
+            for c in classes
+            if c.label in labels
+        ]
+    )
+
+
+def left_out_lines(classes: Sequence[ClassSummary], labels: Collection[str]) -> Iterator[str]:
+    """Yield which classes a model with these labels lacks."""
+    missing = [repr(c.label) for c in classes if c.label not in labels]
+    if missing:
+        yield (
+            f"The model has {len(labels):,} of {len(classes):,} classes; left out, as they have no "
+            f"usable photos for training: {_some(missing)}"
+        )
+
+
+def _missing_split_lines(
+    classes: Sequence[ClassSummary], meaning: Layout, rule: SplitRule
+) -> Iterator[str]:
+    for part, name in ((split.VALIDATION, "validation"), (split.TESTING, "test")):
+        trained = [c for c in classes if c.training]
+        without = [c.label for c in trained if not getattr(c, part)]
+        if (
+            meaning.split_folders
+            and part == split.TESTING
+            and without == [c.label for c in trained]
+        ):
+            yield (
+                "split_folders: there are no test photos, so the accuracy is not measured; add a "
+                "folder named test with photos of each class"
+            )
+        elif without:
+            predefined = meaning.split_folders or rule.predefined
+            remedy = "add photos" if predefined else f"add photos or raise {part}_percentage"
+            yield (
+                f"{len(without)} of {len(classes)} classes have no {name} photos: "
+                f"{_some(without)}. They are still used for training. To fix this, {remedy}."
+            )
+
+
+def _share_lines(photos: pd.DataFrame, meaning: Layout, rule: SplitRule) -> Iterator[str]:
+    """Yield which splits are far from their percentage, and why.
+
+    Chance is that of a hash of its own for each photo. A hash that decides about many photos can
+    cause larger differences.
+    """
+    expected = {
+        split.VALIDATION: rule.validation_percentage / 100,
+        split.TESTING: rule.testing_percentage / 100,
+    }
+    paths = manifest.unpacked(photos["path"])
+    predefined = split.folder_split(paths) if meaning.split_folders else rule.predefined
+    if predefined:  # the hash selects validation photos from the training photos, or nothing
+        del expected[split.TESTING]
+        if predefined.has_validation:
+            return
+    labels = photos["label"].to_list()
+    hashed = pd.DataFrame(
+        {
+            "key": layout.hash_keys(meaning, paths, labels, [True] * len(paths)),
+            "name": list(map(name_of, paths)),
+        }
+    )
+    parts = photos["split"].reset_index(drop=True)
+    if predefined:
+        hashed, parts = hashed[parts != split.TESTING], parts[parts != split.TESTING]
+    for part, probability in expected.items():
+        share = float((parts == part).mean())
+        difference = abs(share - probability)
+        deviation = math.sqrt(probability * (1 - probability) / max(len(parts), 1))
+        if difference > max(_CHANCE * deviation, _MATERIAL * probability):
+            of = "training photos" if predefined else "photos"
+            yield (
+                f"{part} has {share:.1%} of the {of} instead of {probability:.0%}: "
+                f"{_cause(hashed, rule)}"
+            )
+
+
+def _cause(hashed: pd.DataFrame, rule: SplitRule) -> str:
+    """Return why the splits are far from the percentages, and what to do about it.
+
+    Args:
+        hashed: `key`, the text that is hashed, and `name` of each photo.
+        rule: how the photos were split.
+    """
+    texts = hashed["key"].map(split.hashed_text)
+    if texts.nunique() > len(texts) / 2:
+        if rule.group_duplicates:
+            return "identical files share a split; delete duplicates"
+        return "the hashes of the file names happen to be uneven; change the percentages"
+    in_folders = texts[hashed["key"] != hashed["name"]]
+    if len(in_folders) > len(texts) / 2:
+        return (
+            f"the photos of one object stay together, and there are only {in_folders.nunique():,} "
+            "different folders of objects; add objects, or pass a predefined split (split_file)"
+        )
+    return (
+        f"photos of the same name stay together, and there are only {texts.nunique():,} different "
+        "names; give the photos different names, or pass a predefined split (split_file)"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
