@@ -73,7 +73,7 @@ def mislabel(photo_dir: Path, make_photo: PhotoMaker) -> Callable[[], None]:
 
 @pytest.fixture(scope="session")
 def tiny_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Save a TF2 module from 8 x 8 pixels to 12 features, the mean colors of four quarters."""
+    """Save a TF2 module from 8 x 8 pixels to 12 features, the mean colours of four quarters."""
     import tensorflow as tf
 
     class Quarters(tf.Module):

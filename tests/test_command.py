@@ -320,7 +320,7 @@ def test_predict_images_writes_a_table_and_names_bad_photos(
     assert "Predictions: 48 of 49 photos" in done.stderr
     (table,) = tmp_path.glob("out/predictions/*/predictions.csv")
     best = pd.read_csv(table).set_index("path")["label_1"]
-    assert best[f"{photo_dir}/red_rose/3.jpg"] == "green"  # the color of that photo
+    assert best[f"{photo_dir}/red_rose/3.jpg"] == "green"  # the colour of that photo
     assert "Did not run any tasks" in luigi("PredictImages", *options).stderr
 
 

@@ -25,7 +25,7 @@ TESTED = 200
 
 
 def pattern(label: str, seed: int) -> Image.Image:
-    """Return a photo of the pattern of its class, with random position, scale, colors and noise."""
+    """Return a photo of its class's pattern, with random position, scale, colours and noise."""
     random = np.random.default_rng([CLASSES.index(label), seed])
     y, x = np.mgrid[0:240, 0:280] / random.uniform(6, 16)
     x, y = x - random.uniform(0, 9), y - random.uniform(0, 9)

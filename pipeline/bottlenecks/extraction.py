@@ -145,7 +145,7 @@ def extract(
 
 
 def is_uniform(pixels: np.ndarray) -> np.ndarray:
-    """Return which photos, float32 [n, height, width, 3], are nearly of one color; bool [n]."""
+    """Return which photos, float32 [n, height, width, 3], are nearly of one colour; bool [n]."""
     step = max(1, min(pixels.shape[1:3]) // 28)  # some hundred pixels suffice, and take little time
     sampled = pixels[:, ::step, ::step]
     uniform: np.ndarray = sampled.std((1, 2)).max(1, initial=0) < _UNIFORM

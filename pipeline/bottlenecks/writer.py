@@ -6,7 +6,7 @@ The folder of a recipe (module, size, precision) contains
     partial/<process>-<number>.parquet          the journal of a run that is active or was killed
     shards/<digest>/00000.parquet               vectors of a shard, one of several workers' tasks
     rejected.json                               digest -> why that photo cannot be decoded
-    uniform.json                                the photos that are nearly of one color
+    uniform.json                                the photos that are nearly of one colour
 
 `cache` looks vectors up, and `shards` divides large work.
 """

@@ -29,7 +29,7 @@ PREPROCESSING = {
         "Composite transparent pixels on the grey level in background: (colour * alpha + "
         "background * (255 - alpha) + 127) // 255.",
         "If exif_orientation is true, turn and mirror the photo as the Exif orientation says.",
-        "Resize the entire photo to the input size, bilinearly, with half-pixel centers and "
+        "Resize the entire photo to the input size, bilinearly, with half-pixel centres and "
         "without antialiasing, not keeping the aspect ratio.",
         "Divide by 255.",
     ],

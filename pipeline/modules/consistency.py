@@ -71,7 +71,7 @@ def check(module: Module) -> str:
 
 
 def _images(height: int, width: int) -> Any:
-    """Return images with colors that vary like those of photos, the same each time."""
+    """Return images with colours that vary like those of photos, the same each time."""
     import tensorflow as tf
 
     coarse = np.random.default_rng(0).random((_COUNT, 4, 4, 3)).astype(np.float32)

@@ -182,7 +182,9 @@ def unusable_reason(loaded: Any, name: str) -> str:
     if shape and len(shape) == 4 and shape[1] == 3:
         return f"it takes {shape}, with channels first; export it with channels last"
     if shape and len(shape) == 4:
-        return f"it takes images of {shape[3]} channels; use a module for color photos (3 channels)"
+        return (
+            f"it takes images of {shape[3]} channels; use a module for colour photos (3 channels)"
+        )
     return f"it takes {spec.dtype.name} {shape}; use a module that takes [batch, height, width, 3]"
 
 

@@ -16,7 +16,7 @@ def write_photo(
     size: tuple[int, int] = (48, 40),
     kind: str | None = None,
 ) -> Path:
-    """Write a photo of noise around one color; the same arguments give the same bytes.
+    """Write a photo of noise around one colour; the same arguments give the same bytes.
 
     Args:
         path: file to write.

@@ -18,7 +18,7 @@ def tf1_module(
 ) -> Path:
     """Save a module in the TensorFlow 1 Hub format: graphs with no tag and with the tag `train`.
 
-    Its 4 features are the mean colors multiplied by the weights [1, 2, 3, 4] per color.
+    Its 4 features are the mean colours multiplied by the weights [1, 2, 3, 4] per colour.
 
     Args:
         size: shape of the images that the signatures take.
@@ -91,7 +91,7 @@ def slow_module(directory: Path) -> Path:
 
 
 def normalizing_module(directory: Path) -> Path:
-    """Save a TF2 module that divides each photo by its contrast: NaN for one of a single color."""
+    """Save a TF2 module that divides each photo by its contrast: NaN for one of a single colour."""
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 

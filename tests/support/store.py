@@ -87,7 +87,7 @@ class Store:
 def points(
     n: int, classes: int, seed: int, features: int = 20, noise: float = 2.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return noisy points around one center per class, on features of very different scales."""
+    """Return noisy points around one centre per class, on features of very different scales."""
     generator = np.random.default_rng(seed)
     centres = np.random.default_rng(1).normal(size=(classes, features))
     numbers = generator.integers(0, classes, n)

@@ -10,7 +10,7 @@ from PIL import Image
 
 SIZE = (48, 40)
 
-# A JPEG of two colors, recoded by `jpegtran -arithmetic`.
+# A JPEG of two colours, recoded by `jpegtran -arithmetic`.
 _ARITHMETIC = """
 /9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAYEBQYFBAYGBQYHBwYIChAKCgkJChQODwwQFxQYGBcUFhYaHSUfGhsjHBYWICwg
 IyYnKSopGR8tMC0oMCUoKSj/2wBDAQcHBwoIChMKChMoGhYaKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgo
@@ -20,7 +20,7 @@ IbKAOxZVJrEF1NKp7F8R2lbjT+g9uc2069xIDFoxvJ7/2Q==
 
 
 def encoded(kind: str, mode: str = "RGB", size: tuple[int, int] = SIZE, **how: object) -> bytes:
-    """Encode a picture whose upper left quarter has another color."""
+    """Encode a picture whose upper left quarter has another colour."""
     file, picture = io.BytesIO(), Image.new("RGB", size, "teal")
     picture.paste("orange", (0, 0, size[0] // 2, size[1] // 2))
     picture.convert(mode).save(file, kind, **how)

@@ -91,7 +91,7 @@ KINDS = {  # most severe first
         "They may be here by mistake. If they are the only ones of their kind, add more.",
     ),
     files.UNIFORM: Kind(
-        "Photos of one color",
+        "Photos of one colour",
         "The module sees nothing in them. Replace them; save photos of 16 bits per channel, whose "
         "values are often small, with 8 bits.",
     ),

@@ -31,7 +31,7 @@ class CheckContext:
         input: the pixels that the module takes.
         progress: reports the progress of the longest check.
         module: the module that made the vectors; None if it cannot be run here.
-        uniform: digests of the photos that are nearly of one color once decoded.
+        uniform: digests of the photos that are nearly of one colour once decoded.
     """
 
     listed: pd.DataFrame
@@ -107,7 +107,7 @@ def build_context(
         image_dir: folder that the paths are relative to.
         module: the module that made the vectors.
         progress: reports the progress of the longest check.
-        uniform: digests of the photos that are nearly of one color.
+        uniform: digests of the photos that are nearly of one colour.
     """
     photos = pd.concat(
         [reader.texts().assign(split=reader.split) for reader in splits], ignore_index=True

@@ -1,4 +1,4 @@
-"""Files: unreadable, in the wrong format, of one color, tiny, or without color."""
+"""Files: unreadable, in the wrong format, of one colour, tiny, or without colour."""
 
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -36,7 +36,7 @@ def find(context: CheckContext) -> Iterator[Finding]:
         if suffix and suffix not in _SUFFIXES[kind]:
             yield Finding(FORMAT, f"is a {kind} despite its name; rename it", (path,))
     for path in usable["path"][usable["digest"].isin(context.uniform)]:
-        yield Finding(UNIFORM, "is nearly of one color once decoded", (path,))
+        yield Finding(UNIFORM, "is nearly of one colour once decoded", (path,))
     yield from _tiny(context, usable)
     grey = usable["path"][usable["grey"]]
     if len(grey) < len(usable) / 2:  # otherwise, it is normal for this data set

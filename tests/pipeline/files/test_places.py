@@ -20,3 +20,16 @@ def test_a_mistyped_output_folder_is_named_and_not_created(tmp_path: Path) -> No
     with pytest.raises(UserError, match=f"there is no folder {tmp_path}/none; pass the OUTPUT_DIR"):
         places.existing_output(tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_is_inside_another_whatever_links_lead_there(tmp_path: Path) -> None:
+    (tmp_path / "photos/rose").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "photos/rose")
+    for inside in ("photos", "photos/out", "photos/rose/out/deep", "link/out", "x/../photos/out"):
+        assert places.is_inside(tmp_path / inside, tmp_path / "photos"), inside
+    for outside in ("photos2", "out", "photos/../out"):
+        assert not places.is_inside(tmp_path / outside, tmp_path / "photos"), outside
+    bucket = places.parse("s3://bucket/photos")
+    assert places.is_inside(places.parse("s3://bucket/photos/out"), bucket)
+    assert not places.is_inside(places.parse("s3://bucket/photos2"), bucket)
+    assert not places.is_inside(tmp_path, bucket)

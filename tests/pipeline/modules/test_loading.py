@@ -277,7 +277,7 @@ def test_a_signature_of_two_inputs_is_refused(tmp_path: Path) -> None:
     ("shape", "reason"),
     [
         ((None, 3, 8, 8), "it takes [None, 3, 8, 8], with channels first; export it with"),
-        ((None, 8, 8, 1), "it takes images of 1 channels; use a module for color photos"),
+        ((None, 8, 8, 1), "it takes images of 1 channels; use a module for colour photos"),
         ((None, 192), "it takes float32 [None, 192]; use a module that takes [batch, height,"),
     ],
 )

@@ -351,3 +351,22 @@ def test_a_photo_is_not_set_aside_for_what_the_machine_lacks(
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     with pytest.raises(type(used_up)):
         inspection.inspect(photo)
+
+
+def test_the_output_folder_is_no_class_wherever_it_is(tmp_path: Path) -> None:
+    photos = touch(tmp_path / "photos", "a/1.jpg", "a/deep/2.jpg")
+    out = touch(tmp_path / "out", "models/1.jpg")
+    for link in ("class", "a/deep/link"):
+        (photos / link).symlink_to(out)
+    assert [found.path for found in discovery.find(photos, excluded=out)] == [
+        *("a/1.jpg", "a/deep/2.jpg")
+    ]
+    assert [folder.label for folder in discovery.class_folders(photos, excluded=out)] == ["a"]
+    assert len(paths_in(photos)) == 4  # the folder is not excluded for another reason
+
+
+def test_a_photo_that_git_annex_has_not_fetched_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1.jpg").symlink_to("../.git/annex/objects/x/SHA256E-s1--0.jpg")
+    (found,) = discovery.find(tmp_path)
+    assert found.unusable == discovery.IN_GIT_ANNEX

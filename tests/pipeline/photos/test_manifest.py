@@ -13,9 +13,11 @@ from PIL import Image
 
 from pipeline.errors import UserError
 from pipeline.photos import discovery, inspection, manifest
+from pipeline.photos.layout import Layout
 from pipeline.photos.listing import list_photos
 from pipeline.photos.manifest import Summary
 from pipeline.photos.split import TESTING, TRAINING, VALIDATION, PredefinedSplit, SplitRule, assign
+from tests.support.tars import pack_folder
 
 PhotoMaker = Callable[..., Path]
 RULE = SplitRule()
@@ -346,3 +348,96 @@ def test_an_empty_class_folder_changes_nothing_else(photo_dir: Path) -> None:
     before = summary_of(photo_dir)
     (photo_dir / "tulip").mkdir()
     assert summary_of(photo_dir).digest == before.digest
+
+
+def test_folders_of_splits_state_the_split_and_names_do_not_collide(
+    tmp_path: Path, make_photo: PhotoMaker
+) -> None:
+    for label in ("rose", "tulip"):
+        for part in ("train", "Valid", "test"):
+            make_photo(tmp_path / part / label / "1.jpg", seed=len(part))
+    listing = list_photos(tmp_path, Layout(split_folders=True))
+    rows = manifest.build(listing, tmp_path, RULE).to_pandas()
+    assert dict(zip(rows["path"], rows["split"], strict=True)) == {
+        f"{part}/{label}/1.jpg": split
+        for part, split in (("train", TRAINING), ("Valid", VALIDATION), ("test", TESTING))
+        for label in ("rose", "tulip")
+    }
+    assert list(rows["label"]) == [path.split("/")[1] for path in rows["path"]]
+    assert listing.labels == ("rose", "tulip")
+
+
+def test_the_photos_of_an_object_share_a_split_wherever_the_folder_is(
+    tmp_path: Path, make_photo: PhotoMaker
+) -> None:
+    views = ("front", "back", "side")
+    for label in ("cup", "pan"):
+        for item in range(40):
+            for number, view in enumerate(views):
+                make_photo(tmp_path / f"one/{label}/item {item}/{view}.jpg", number, item)
+    splits = {}
+    for name in ("one", "two"):
+        rows = build(tmp_path / name).to_pandas()
+        splits[name] = list(rows["split"])
+        objects = rows.groupby(rows["path"].str.rpartition("/")[0])["split"].nunique()
+        assert (objects == 1).all()
+        assert set(rows["split"]) == {TRAINING, VALIDATION, TESTING}
+        if name == "one":
+            (tmp_path / "one").rename(tmp_path / "two")
+    assert splits["one"] == splits["two"]
+
+
+def test_merged_labels_are_one_class(photo_dir: Path) -> None:
+    meaning = Layout(merge_labels=(("green leaf", "plant"), ("red_rose", "plant")))
+    (photo_dir / "sky").mkdir()
+    shutil.copytree(photo_dir / "red_rose", photo_dir / "sky", dirs_exist_ok=True)
+    listing = list_photos(photo_dir, meaning)
+    table = manifest.build(listing, photo_dir, RULE)
+    assert [c.label for c in manifest.summary_of(table.schema).classes] == ["plant", "sky"]
+    rows = table.to_pandas()
+    assert set(rows["path"].str.partition("/")[0]) == {"green leaf", "red_rose", "sky"}
+    assert listing.digest != list_photos(photo_dir).digest
+
+
+def test_a_file_that_is_no_photo_by_name_and_content_is_no_photo_set_aside(
+    photo_dir: Path,
+) -> None:
+    before = summary_of(photo_dir)
+    (photo_dir / "red_rose/README").write_text("no photo")
+    (photo_dir / "red_rose/empty").touch()
+    shutil.copyfile(photo_dir / "red_rose/0.jpg", photo_dir / "red_rose/x.jpg.1")
+    rows = build(photo_dir).to_pandas().set_index("path")
+    assert rows["problem"]["red_rose/README"] == rows["problem"]["red_rose/empty"] == "skipped"
+    assert rows["status"]["red_rose/x.jpg.1"] == inspection.OK
+    (photo_dir / "red_rose/x.jpg.1").unlink()
+    assert summary_of(photo_dir) == before
+
+
+def test_labels_in_tar_files_are_known_only_for_the_same_layout(
+    photo_dir: Path, tmp_path: Path
+) -> None:
+    packed = pack_folder(photo_dir, tmp_path / "packed")
+    merged = Layout(merge_labels=(("green leaf", "leaf"),))
+    table = manifest.build(list_photos(packed, merged), packed, RULE)
+    assert set(table["label"].to_pylist()) == {"leaf", "red_rose"}
+    manifest.write(table, tmp_path / "manifests/m.parquet")
+    known = manifest.newest(tmp_path / "manifests", packed, merged)
+    assert known is not None
+    assert len(known) == 48
+    other = manifest.newest(tmp_path / "manifests", packed)
+    assert other is not None
+    assert other.empty
+
+
+def test_a_split_inside_tar_files_is_read_or_refused(photo_dir: Path, tmp_path: Path) -> None:
+    photo_dir.rename(tmp_path / "inner")
+    parts = tmp_path / "parts"
+    for part in ("train", "test"):
+        shutil.copytree(tmp_path / "inner", parts / part)
+    packed = pack_folder(parts, tmp_path / "packed")
+    with pytest.raises(UserError, match="pass --split-folders"):
+        build(packed)
+    listing = list_photos(packed, Layout(split_folders=True))
+    rows = manifest.build(listing, packed, SplitRule(0, 0)).to_pandas()
+    assert set(rows["label"]) == {"green leaf", "red_rose"}
+    assert rows["split"].value_counts().to_dict() == {TRAINING: 48, TESTING: 48}

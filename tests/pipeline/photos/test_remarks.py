@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from pipeline.photos import manifest, remarks
-from pipeline.photos.layout import PLAIN, Layout
+from pipeline.photos.layout import PLAIN, Layout, parse_merge_labels
 from pipeline.photos.listing import list_photos
+from pipeline.photos.manifest import ClassSummary
 from pipeline.photos.split import TESTING, TRAINING, VALIDATION, PredefinedSplit, SplitRule
 from tests.support.photos import PhotoMaker
 
@@ -80,3 +82,112 @@ def test_an_empty_class_folder_is_remarked_on(photo_dir: Path) -> None:
     (photo_dir / "tulip").mkdir()
     lines = lines_about(photo_dir)
     assert any(line.startswith("Class 'tulip' has no usable photo") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("labels", "line"),
+    [
+        (["Coast", "coast"], "'Coast' and 'coast'"),
+        (["livingRoom", "living room", "living-room", "living_room"], "'living room' and "),
+        (["cafe", "caf\u00e9"], "'cafe' and 'caf\u00e9'"),
+        (["caf\u00e9", "cafe\u0301"], r"'cafe\u0301' and 'caf\xe9'"),
+        (["Stra\u00dfe", "strasse"], "'Stra\u00dfe' and 'strasse'"),
+        (["rose", "rose "], "'rose' and 'rose '"),
+    ],
+)
+def test_labels_that_are_almost_the_same_are_named(labels: list[str], line: str) -> None:
+    (found,) = remarks.label_lines(["other", *labels])
+    assert line in found
+    merged = found.partition("--merge-labels '")[2].removesuffix("'")
+    replaced = dict(parse_merge_labels(merged))
+    assert {replaced.get(label, label) for label in labels} == {min(labels)}
+
+
+@pytest.mark.parametrize(
+    "labels", [["rose", "roses"], ["1", "2"], ["+", "-"], ["ハ", "バ"], ["日本", "日"], ["C", "C+"]]
+)
+def test_labels_that_differ_need_no_remark(labels: list[str]) -> None:
+    assert list(remarks.label_lines(labels)) == []
+
+
+def test_skipped_files_are_counted(photo_dir: Path, make_photo: PhotoMaker) -> None:
+    for name in ("a.txt", "b.txt", "c.json", "README", "._1.jpg"):
+        (photo_dir / "red_rose" / name).write_text("no photo")
+    (photo_dir / "list.csv").write_text("no photo")
+    make_photo(photo_dir / "@eaDir/red_rose/1.jpg")
+    assert lines_about(photo_dir) == [
+        "Skipped 2 files or folders of the operating system or other programs: ._*, @eaDir",
+        "Skipped 5 files that are not photos: 2 .txt, 1 .json, 1 .csv, 1 without suffix",
+    ]
+
+
+def share_lines(folder: Path, rule: SplitRule = RULE, layout: Layout = PLAIN) -> list[str]:
+    return [line for line in lines_about(folder, rule, layout) if " instead of " in line]
+
+
+def test_few_names_that_decide_about_many_photos_are_remarked_on(
+    photo_dir: Path, make_photo: PhotoMaker
+) -> None:
+    photo = make_photo(photo_dir / "daisy/0.jpg").read_bytes()
+    for label in range(40):
+        (photo_dir / f"class {label}").mkdir()
+        for name in ("front", "back", "left", "right"):
+            (photo_dir / f"class {label}/{name}.jpg").write_bytes(photo)
+    (line,) = share_lines(photo_dir, SplitRule(0, 20))
+    assert line.startswith("testing has ")
+    assert "different names; give the photos different names" in line
+
+
+def test_few_objects_in_folders_are_remarked_on(photo_dir: Path, make_photo: PhotoMaker) -> None:
+    photo = make_photo(photo_dir / "daisy/0.jpg").read_bytes()
+    for item in ("a", "b", "c"):
+        (photo_dir / "cup" / item).mkdir(parents=True)
+        for i in range(100):
+            (photo_dir / "cup" / item / f"{i}.jpg").write_bytes(photo)
+    (line,) = share_lines(photo_dir, SplitRule(0, 20))
+    assert "only 3 different folders of objects; add objects" in line
+
+
+def test_shares_that_chance_explains_need_no_remark(tmp_path: Path, photo_dir: Path) -> None:
+    photo = (photo_dir / "red_rose/0.jpg").read_bytes()
+    for label in ("a", "b"):
+        (tmp_path / "many" / label).mkdir(parents=True)
+        for i in range(500):
+            (tmp_path / "many" / label / f"{label}{i}.jpg").write_bytes(photo)
+    assert share_lines(tmp_path / "many") == []
+
+
+def test_folders_of_splits_without_a_test_folder_are_remarked_on(photo_dir: Path) -> None:
+    (photo_dir.parent / "parts").mkdir()
+    photo_dir.rename(photo_dir.parent / "parts/train")
+    lines = lines_about(photo_dir.parent / "parts", RULE, Layout(split_folders=True))
+    assert lines == [
+        "split_folders: there are no test photos, so the accuracy is not measured; add a folder "
+        "named test with photos of each class"
+    ]
+
+
+def summary(label: str, training: int, testing: int = 0) -> ClassSummary:
+    return ClassSummary(label, "", training, 0, testing, 0)
+
+
+def test_classes_that_lose_photos_to_the_decoder_are_counted_again() -> None:
+    classes = [summary("a", 1), summary("b", 1, 1), summary("c", 21), summary("d", 5)]
+    lost = pd.DataFrame(
+        [("a", TRAINING), ("b", TRAINING), ("c", TRAINING), ("c", TRAINING)],
+        columns=["label", "split"],
+    )
+    assert list(remarks.lost_lines(classes, lost)) == [
+        "Class 'a' has no usable photos and is left out; add photos to it.",
+        "Class 'b' has no photos for training and is left out; add photos.",
+        "Classes with fewer than 20 photos (accuracy may suffer): b (1), c (19)",
+    ]
+    assert list(remarks.lost_lines(classes, lost.head(0))) == []
+
+
+def test_classes_that_a_model_lacks_are_named() -> None:
+    classes = [summary("a", 1), summary("b", 0), summary("c", 1)]
+    (line,) = remarks.left_out_lines(classes, ["a", "c"])
+    assert line.startswith("The model has 2 of 3 classes; left out, ")
+    assert line.endswith(": 'b'")
+    assert list(remarks.left_out_lines(classes, ["a", "b", "c"])) == []

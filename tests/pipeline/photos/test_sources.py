@@ -11,6 +11,7 @@ from pipeline.files import object_store, places
 from pipeline.files.object_store import RemotePath
 from pipeline.files.places import Place
 from pipeline.photos import discovery, inspection, sources
+from pipeline.photos.layout import Layout
 from tests.support.objects import Objects
 from tests.support.photos import PhotoMaker
 from tests.support.tars import pack, pack_folder
@@ -36,6 +37,7 @@ def test_a_store_lists_what_a_disk_lists(
     photo_dir: Path, make_photo: PhotoMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(MemoryFileSystem, "store", {})
+    monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])
     make_photo(photo_dir / "red_rose/2019/may/1.png")
     make_photo(photo_dir / "red_rose/.hidden/1.jpg")
     make_photo(photo_dir / "stray.jpg")
@@ -194,6 +196,7 @@ def test_shards_stand_below_class_folders_and_beside_them(
     tmp_path: Path, make_photo: PhotoMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(MemoryFileSystem, "store", {})
+    monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])
     make_photo(tmp_path / "daisy/1.jpg")
     for name in ("a.tar", "rose/2019/b.TAR", "daisy/c.tar", ".hidden.tar", "daisy/.hidden.tar"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -208,3 +211,50 @@ def test_shards_stand_below_class_folders_and_beside_them(
             ("daisy", "daisy/c.tar"),
             ("rose", "rose/2019/b.TAR"),
         ]
+
+
+def arrange(folder: Path, make_photo: PhotoMaker) -> Path:
+    """Write folders of splits with classes, a photo in none, and what other programs leave."""
+    for path in ("train/rose/1.jpg", "train/tulip/2019/1.jpg", "val/rose/1.jpg", "train/stray.jpg"):
+        make_photo(folder / path)
+    for path in ("@eaDir/rose/1.jpg", "train/#recycle/1.jpg", "train/rose/._1.jpg"):
+        make_photo(folder / path)
+    (folder / "train/rose/.2.jpg.icloud").write_bytes(b"bplist00")
+    (folder / "train/rose/notes.txt").write_text("no photo")
+    (folder / "readme.md").write_text("no photo")
+    (folder / "test").mkdir()
+    (folder / "test/a.tar").write_bytes(pack({"rose/1.jpg": b"photo"}))
+    return folder
+
+
+def test_folders_of_splits_are_listed_alike_on_disk_and_in_a_store(
+    tmp_path: Path, make_photo: PhotoMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryFileSystem, "store", {})
+    monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])
+    folder = arrange(tmp_path / "photos", make_photo)
+    MemoryFileSystem().put(f"{folder}/", "/photos", recursive=True)
+    for place in (folder, places.parse("memory://photos")):
+        contents = sources.contents(place, Layout(split_folders=True))
+        assert (contents.parts, contents.labels) == (("test", "train", "val"), ("rose", "tulip"))
+        assert sorted((found.label, found.path, found.unusable) for found in contents.found) == [
+            ("", "test/a.tar", ""),
+            ("rose", "train/rose/.2.jpg.icloud", discovery.IN_ICLOUD),
+            ("rose", "train/rose/1.jpg", ""),
+            ("rose", "val/rose/1.jpg", ""),
+            ("tulip", "train/tulip/2019/1.jpg", ""),
+        ]
+        assert contents.stray == 1
+        assert contents.skipped.suffixes == {".txt": 1, ".md": 1}
+        assert contents.skipped.leftovers == {"@eaDir": 1, "#recycle": 1, "._*": 1}
+
+
+def test_folders_of_splits_without_class_folders_are_explained(
+    photo_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryFileSystem, "store", {})
+    monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])
+    MemoryFileSystem().put(f"{photo_dir}/", "/photos", recursive=True)
+    for place in (photo_dir, places.parse("memory://photos")):
+        with pytest.raises(UserError, match=r"48 photos but no class folder.*train/daisy/1\.jpg"):
+            sources.contents(place, Layout(split_folders=True))

@@ -310,3 +310,51 @@ def test_grouping_leaves_no_leak(photos: list[tuple[int, int, bool]]) -> None:
             s for s, p in zip(splits, paths, strict=True) if p.startswith(f"{thing}_nohash_")
         }
         assert len(of_thing) == 1
+
+
+@pytest.mark.parametrize(
+    ("folder", "part"),
+    [
+        *(("train", TRAINING), ("Training", TRAINING), ("training_set", TRAINING)),
+        *(("train2017", TRAINING), ("trainset", TRAINING), ("VAL", VALIDATION)),
+        *(("valid", VALIDATION), ("Test images", TESTING), ("testing", TESTING)),
+        *(("trains", None), ("testament", None), ("rose", None), ("", None), ("2017", None)),
+    ],
+)
+def test_a_folder_is_named_after_a_split(folder: str, part: str | None) -> None:
+    assert split.part_of(folder) == part
+
+
+def test_folders_state_the_split() -> None:
+    paths = ["train/a/1.jpg", "val/a/1.jpg", "test/a/1.jpg", "more/a/1.jpg"]
+    rule = SplitRule(ALL_TO_VALIDATION, 0, split.folder_split(paths))
+    assert split.assign_all(rule, paths, [""] * 4) == [TRAINING, VALIDATION, TESTING, None]
+
+
+def test_without_a_validation_folder_the_hash_takes_validation_photos() -> None:
+    names = names_in(VALIDATION, 2) + names_in(TRAINING, 2)
+    paths = [f"{part}/a/{name}" for part in ("train", "test") for name in names]
+    rule = SplitRule(10, 10, split.folder_split(paths))
+    expected = [VALIDATION] * 2 + [TRAINING] * 2 + [TESTING] * 4
+    assert split.assign_all(rule, paths, [""] * 8) == expected
+
+
+def test_folders_without_training_photos_are_named() -> None:
+    with pytest.raises(UserError, match="no photo is in a training folder, but only in a, test"):
+        split.folder_split(["test/a/1.jpg", "a/1.jpg"])
+
+
+def test_the_key_decides_and_not_the_file_name() -> None:
+    (train,), (test,) = names_in(TRAINING, 1), names_in(TESTING, 1)
+    paths = ["a/x/front.jpg", "a/y/front.jpg"]
+    assert split.assign_all(SplitRule(), paths, ["1", "2"], [train, test]) == [TRAINING, TESTING]
+
+
+def test_all_photos_of_an_object_go_where_a_copy_of_one_of_them_goes() -> None:
+    (train,), (test,) = names_in(TRAINING, 1), names_in(TESTING, 1)
+    paths = ["a/x/front.jpg", "a/x/left.jpg", "a/y/front.jpg", "a/y/left.jpg", "b/x/1.jpg"]
+    keys = [train, train, test, test, train]
+    assert split.assign_all(GROUPED, paths, [*"12345"], keys) == [
+        *(TRAINING, TRAINING, TESTING, TESTING, TRAINING)
+    ]
+    assert split.assign_all(GROUPED, paths, [*"12145"], keys) == [TRAINING] * 5

@@ -190,7 +190,7 @@ def test_transparent_pixels_show_the_background(
     tf: Any, image: Image.Image, options: dict[str, Any], kind: str, background: int
 ) -> None:
     if kind == "GIF" and not isinstance(options.get("transparency", 0), int):
-        pytest.skip("a GIF has one transparent color of its palette")
+        pytest.skip("a GIF has one transparent colour of its palette")
     if kind == "WEBP":
         options = options | {"lossless": True, "exact": True}
     photo = encoded(image, kind, **options)
