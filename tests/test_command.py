@@ -201,7 +201,7 @@ def test_bad_photos_are_set_aside_and_named_and_the_run_goes_on(
         *("--tfhub-module", tiny_module),
     )
     assert done.returncode == 0, done.stderr
-    assert "Set aside: red_rose/fake.jpg: not a readable image" in done.stderr
+    assert "Set aside: red_rose/fake.jpg: web page instead of a photo" in done.stderr
     assert "Set aside: red_rose/cut.jpg: truncated JPEG" in done.stderr
     assert "Set aside: weeds/empty.jpg: empty file" in done.stderr
     assert "Class 'weeds' has no usable photo" in done.stderr

@@ -153,7 +153,7 @@ def test_the_shown_command_promotes_the_model(
     program, target, chosen, place = shlex.split(promotion.command(out, model))
     assert (program, target, place) == ("make", "promote", f"OUTPUT_DIR={out}")
     shown = subprocess.run(
-        [program, "--dry-run", "-o", "setup", target, chosen, place],
+        [program, "--no-print-directory", "--dry-run", "-o", "setup", target, chosen, place],
         cwd=ROOT,
         capture_output=True,
         text=True,
