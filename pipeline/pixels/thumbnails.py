@@ -80,15 +80,19 @@ def _map(transform: Callable[[Any], Any], paths: Sequence[Place], spec: InputSpe
             failure = error
 
     @tf.autograph.experimental.do_not_convert
-    def transformed(number: Any, encoded: Any) -> tuple[Any, Any]:
+    def transformed(number: Any, photo: Any) -> tuple[Any, Any]:
+        encoded = tf.io.read_file(photo) if are_files else photo
         return number, transform(decoding.pixels(encoded, spec))
 
-    encoded = tf.data.Dataset.from_generator(
-        contents, output_signature=tf.TensorSpec([], tf.string)
-    )
+    are_files = all(sources.is_file(path) for path in paths)
+    if are_files:  # TensorFlow reads them faster
+        photos = tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
+    else:
+        scalar = tf.TensorSpec([], tf.string)
+        photos = tf.data.Dataset.from_generator(contents, output_signature=scalar)
     results: list[Any] = [None] * len(paths)
-    photos = encoded.enumerate().map(transformed, os.cpu_count()).ignore_errors()
-    for number, result in photos.as_numpy_iterator():
+    decoded = photos.enumerate().map(transformed, os.cpu_count()).ignore_errors()
+    for number, result in decoded.as_numpy_iterator():
         results[number] = result
     if failure:
         raise failure
