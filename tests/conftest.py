@@ -24,6 +24,11 @@ from tests.support.store import Store
 from tests.support.web import Web, serve
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run long tests first: at the end, one of them would keep a process busy and others idle."""
+    items.sort(key=lambda item: ("test_fortnight" not in item.nodeid, "slow" not in item.keywords))
+
+
 @pytest.fixture
 def luigid(tmp_path: Path) -> Iterator[Luigid]:
     """Start luigid in a folder without a luigi.cfg."""
