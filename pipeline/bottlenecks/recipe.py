@@ -58,6 +58,8 @@ class Recipe:
             "vector_type": self.vector_type,
             "format_version": FORMAT_VERSION,
             "augmentation": self.augmentation.key,
+            # Left out if unset, so that the vectors of modules with one output keep their key.
+            **({"module_output": self.module.output} if self.module.output else {}),
         }
 
 

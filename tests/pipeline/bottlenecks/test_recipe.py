@@ -22,6 +22,7 @@ RECIPE = Recipe(MODULE, "float32", "float16")
         replace(RECIPE, module=replace(MODULE, digest="b" * 64)),
         replace(RECIPE, module=replace(MODULE, height=240)),
         replace(RECIPE, module=replace(MODULE, width=224)),
+        replace(RECIPE, module=replace(MODULE, output="pooled")),
     ],
 )
 def test_what_changes_a_vector_changes_the_key(other: Recipe) -> None:
