@@ -266,6 +266,16 @@ def read_notes(directory: Path, name: str = REJECTED) -> dict[str, str]:
     return notes
 
 
+def is_rejected(wanted: pd.DataFrame, rejected: dict[str, str]) -> np.ndarray:
+    """Return which rows of `with_copies` have no vector, bool [n].
+
+    A photo's reason has its digest, which is also its key, and applies to its copies; the reason of
+    a copy has the copy's key, and applies to it alone.
+    """
+    noted: np.ndarray = (wanted["digest"].isin(rejected) | wanted["key"].isin(rejected)).to_numpy()
+    return noted
+
+
 def add_notes(directory: Path, notes: dict[str, str], name: str = REJECTED) -> None:
     """Add notes to `read_notes`; other workers may do so at the same time."""
     if not notes:

@@ -47,8 +47,8 @@ def fetch_cached(
         return
     fetch_notes(store, directory)
     rejected = cache.read_notes(directory)
-    readable = rows[~rows["digest"].isin(rejected)]
-    needed = set(cache.with_copies(readable, recipe)["key"])
+    wanted = cache.with_copies(rows, recipe)
+    needed = set(wanted["key"][~cache.is_rejected(wanted, rejected)])
     for path in cache.files(directory):
         with suppress(*UNREADABLE):  # the step that computes deals with damaged files
             needed.difference_update(cache.read_keys(path))

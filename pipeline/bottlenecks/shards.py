@@ -89,7 +89,7 @@ def divide(
     unique = cache.with_copies(rows, recipe).drop_duplicates("key", ignore_index=True)
     found = VectorCache.find(cache.files(home), pd.Index(unique["key"]))
     rejected = cache.read_notes(home)
-    missing = unique[(found.file < 0) & ~unique["digest"].isin(rejected)]
+    missing = unique[(found.file < 0) & ~cache.is_rejected(unique, rejected)]
     with atomic.write(todo(shards)) as temporary:
         temporary.mkdir()
         for number, start in enumerate(range(0, len(missing), shard_size)):
@@ -190,8 +190,7 @@ def compute_all(
         listed = pd.concat(lists, ignore_index=True)
         found = VectorCache.find(_newer_files(shards), pd.Index(listed["key"]))
         total.damaged += found.damaged
-        is_rejected = listed["digest"].isin(cache.read_notes(home))
-        missing = listed[(found.file < 0) & ~is_rejected]
+        missing = listed[(found.file < 0) & ~cache.is_rejected(listed, cache.read_notes(home))]
         complete = sorted(set(window).difference(missing["shard"]))
         for number in chain(
             complete, _extract(missing, image_dir, recipe, extract, home, progress)
@@ -200,7 +199,7 @@ def compute_all(
             total.computed += counts.computed
             total.rejected |= counts.rejected
             total.damaged += counts.damaged
-        total.computed += int((~missing["digest"].isin(cache.read_notes(home))).sum())
+        total.computed += int((~cache.is_rejected(missing, cache.read_notes(home))).sum())
         total.reused += len(listed)
     total.reused -= total.computed + len(total.rejected)
     return total
@@ -221,13 +220,13 @@ def _extract(
     if missing.empty:
         return
     digests, variants = missing["digest"].to_numpy(object), missing["variant"].to_numpy(np.int8)
-    shard = missing["shard"].to_numpy()
+    keys, shard = missing["key"].to_numpy(object), missing["shard"].to_numpy()
     remaining = missing["shard"].value_counts().to_dict()
     pending = {number: list[tuple[np.ndarray, np.ndarray, np.ndarray]]() for number in remaining}
     try:
         for batch in writer.extract_vectors(missing, image_dir, recipe, extract, progress):
             processed = np.array([*batch.indices, *batch.rejected])
-            cache.add_notes(home, {digests[i]: why for i, why in batch.rejected.items()})
+            cache.add_notes(home, {keys[i]: why for i, why in batch.rejected.items()})
             cache.add_notes(home, {digests[i]: "" for i in batch.uniform}, cache.UNIFORM)
             for number in np.unique(shard[processed]).tolist():
                 in_shard = shard[batch.indices] == number

@@ -101,8 +101,8 @@ def compute(
         progress: counts the photos that the module has processed.
 
     Raises:
-        UserError: if a photo changed since the manifest was written, or vectors exceed float16.
-            Vectors computed so far are kept.
+        UserError: if a photo changed since the manifest was written, vectors exceed float16, or the
+            module returns NaN for all photos. Vectors computed so far are kept.
     """
     directory = recipe.directory(root)
     (directory / PARTIAL).mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ def compute(
     wanted = cache.with_copies(rows, recipe)
     unique = wanted.drop_duplicates("key", ignore_index=True)
     needed = pd.Index(unique["key"])
-    position, numbers = needed.get_indexer(wanted["key"]), wanted.groupby("label").indices
+    position = needed.get_indexer(wanted["key"])
     texts = {name: pa.array(wanted[name], pa.string()) for name in _TEXTS}
     written = pa.table({**texts, "variant": pa.array(wanted["variant"], pa.int8())})
     written = written.combine_chunks()  # makes taking the rows of a class 100 times as fast
@@ -129,6 +129,12 @@ def compute(
         found, new = ensure_cached(unique, list_files, image_dir, recipe, directory, progress)
         computed += new
         damaged += found.damaged
+        rejected = cache.read_notes(directory)
+        lost = rows[rows["digest"].isin(rejected)]
+        _refuse_only_nan(lost, rows, rejected, recipe, directory)
+        kept = np.flatnonzero(~cache.is_rejected(wanted, rejected))
+        labels = wanted["label"].iloc[kept]
+        numbers = {label: kept[group] for label, group in labels.groupby(labels).indices.items()}
         todo = [
             (class_dir, numbers.get(summary.label, np.empty(0, np.int64)))
             for class_dir, summary in zip(directories, classes, strict=True)
@@ -145,21 +151,40 @@ def compute(
             break
         except DamagedError as error:
             damaged += filter(cache.delete_damaged, [error.path])
-    rejected = cache.read_notes(directory)
-    lost = rows[rows["digest"].isin(rejected)]
-    if not rows.empty and rows["digest"].map(rejected).eq(NOT_FINITE).all():
+    cache.clear_journal(directory, found.needed)
+    return Counts(
+        computed=computed,
+        reused=max(0, len(kept) - computed),
+        rejected=dict(zip(lost["path"], lost["digest"].map(rejected), strict=True)),
+        damaged=damaged,
+    )
+
+
+def _refuse_only_nan(
+    lost: pd.DataFrame,
+    rows: pd.DataFrame,
+    rejected: dict[str, str],
+    recipe: Recipe,
+    directory: Path,
+) -> None:
+    """Check that the module returns a vector for some photo.
+
+    Args:
+        lost: the `rows` without a vector.
+        rows, recipe: as in `compute`.
+        rejected: as `cache.read_notes` returns it.
+        directory: folder of the recipe; it has no class as long as no photo had a vector.
+
+    Raises:
+        UserError: if it returns none. No class is written, so the step stays incomplete.
+    """
+    if len(lost) < len(rows) or NOT_FINITE not in set(lost["digest"].map(rejected)):
+        return
+    if not any(directory.glob("[!.]*/part-*.parquet")):
         raise UserError(
             f"tfhub_module: {recipe.module.handle} returns NaN or infinity for all photos; use "
             "another module, or another image_range"
         )
-    decoded = int((~wanted["digest"].isin(rejected)).sum())
-    cache.clear_journal(directory, found.needed)
-    return Counts(
-        computed=computed,
-        reused=max(0, decoded - computed),
-        rejected=dict(zip(lost["path"], lost["digest"].map(rejected), strict=True)),
-        damaged=damaged,
-    )
 
 
 def ensure_cached(
@@ -193,7 +218,7 @@ def ensure_cached(
         found = VectorCache.find(list_files(), needed)
         damaged += found.damaged
         rejected = cache.read_notes(directory)
-        missing = unique[(found.file < 0) & ~unique["digest"].isin(rejected)]
+        missing = unique[(found.file < 0) & ~cache.is_rejected(unique, rejected)]
         if missing.empty:
             return replace(found, damaged=damaged), computed
         computed += _compute_missing(missing, image_dir, recipe, directory, progress)
@@ -219,6 +244,7 @@ def _compute_missing(
 ) -> int:
     """Compute vectors, write them to the journal as they come, and return their number."""
     digests, variants = missing["digest"].to_numpy(object), missing["variant"].to_numpy(np.int8)
+    keys = missing["key"].to_numpy(object)
     pending: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     rejected: dict[str, str] = {}
     uniform: dict[str, str] = {}
@@ -226,7 +252,7 @@ def _compute_missing(
     try:
         for batch in extract_vectors(missing, image_dir, recipe, extraction.extract, progress):
             pending.append((digests[batch.indices], variants[batch.indices], batch.vectors))
-            rejected |= {digests[i]: reason for i, reason in batch.rejected.items()}
+            rejected |= {keys[i]: reason for i, reason in batch.rejected.items()}
             uniform |= {digests[i]: "" for i in batch.uniform}
             computed += len(batch.indices)
             if sum(len(batch_digests) for batch_digests, *_ in pending) >= JOURNAL_ROWS:

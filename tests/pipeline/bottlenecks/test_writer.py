@@ -163,6 +163,74 @@ def test_a_module_that_returns_no_finite_vector_stops_the_run_each_time(
     for _ in range(2):
         with pytest.raises(UserError, match="returns NaN or infinity for all photos"):
             store.run()
+        assert not any(directory.is_dir() for directory in store.directories())
+
+
+def test_photos_that_cannot_be_decoded_do_not_hide_that_all_others_give_nan(
+    store: Store, make_photo: PhotoMaker, tmp_path: Path
+) -> None:
+    store.recipe = normalizing(tmp_path)
+    for path in filter(Path.is_file, store.image_dir.rglob("*")):
+        Image.new("RGB", (20, 20)).save(path, "PNG")
+    spoil(make_photo(store.image_dir / "red_rose/0.png"))
+    with pytest.raises(UserError, match="returns NaN or infinity for all photos"):
+        store.run()
+
+
+def test_a_new_class_without_any_vector_stops_no_run(store: Store, tmp_path: Path) -> None:
+    store.recipe = normalizing(tmp_path)
+    store.run()
+    (store.image_dir / "night").mkdir()
+    Image.new("RGB", (20, 20)).save(store.image_dir / "night/black.png")
+    night = store.summary().by_label["night"]
+    rows = manifest.read(store.path / "manifest.parquet", ("night",))
+    counts = writer.compute(rows, [night], store.image_dir, store.recipe, store.path)
+    assert counts.rejected == {"night/black.png": writer.NOT_FINITE}
+
+
+def test_a_copy_without_a_finite_vector_costs_only_itself(store: Store, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    class BrightOnly(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.float32)])
+        def __call__(self, images: tf.Tensor) -> tf.Tensor:
+            mean = tf.reduce_mean(images, [1, 2])
+            return tf.where(mean[:, :1] < 0.45, float("nan"), mean)
+
+    tf.saved_model.save(BrightOnly(), str(tmp_path / "bright"))
+    module = preparation.prepare(str(tmp_path / "bright"), tmp_path)
+    for path in filter(Path.is_file, store.image_dir.rglob("*")):
+        grey = 118 + int(path.stem)
+        Image.new("RGB", (20, 20), (grey, grey, grey)).save(path, "PNG")
+    copies = Augmentation(augmentations=2, random_brightness=10)
+    store.recipe = Recipe(module, "float32", "float16", copies)
+    counts = store.run()
+    frame = store.frame()
+    assert counts.rejected == {}
+    photos = frame[frame["variant"] == 0]
+    assert len(photos) == 48
+    assert 0 < len(frame) - len(photos) < 2 * (photos["split"] == split.TRAINING).sum()
+    assert np.isfinite(np.stack(frame["vector"])).all()
+    assert store.run() == Counts(computed=0, reused=len(frame))
+
+
+def test_another_output_of_the_module_gives_other_vectors(store: Store, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    class Two(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.float32)])
+        def __call__(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+            mean = tf.reduce_mean(images, [1, 2])
+            return {"mean": mean, "inverse": 1 - mean}
+
+    tf.saved_model.save(Two(), str(tmp_path / "two"))
+    vectors = []
+    for output in ("mean", "inverse"):
+        module = preparation.prepare(str(tmp_path / "two"), tmp_path, module_output=output)
+        store.recipe = Recipe(module, "float32", "float32")
+        assert store.run().computed == 48
+        vectors.append(np.stack(store.frame()["vector"]))
+    np.testing.assert_allclose(vectors[1], 1 - vectors[0], atol=1e-5)
 
 
 def test_photos_that_cannot_be_decoded_are_set_aside_and_not_tried_again(
