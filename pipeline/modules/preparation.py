@@ -119,6 +119,11 @@ def _inspect(
             f"tfhub_module: the content of {handle} has the SHA-256 {digest}, but module_sha256 is "
             f"{sha256}; if you trust the content, change module_sha256"
         )
+    if built_in and image_range != signatures.UNIT:
+        raise UserError(
+            f"image_range is {image_range}, but {handle} takes pixels from 0 to 1; leave "
+            f"image_range at {signatures.UNIT}"
+        )
     loaded = loading._load(str(directory), digest)
     functions = {n: signatures.function(loaded, n) for n in signatures.usable_names(loaded)}
     usable = {name: function for name, function in functions.items() if function}

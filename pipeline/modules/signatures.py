@@ -101,7 +101,8 @@ def _images(concrete: Any) -> Iterator[Any]:
     for spec in tf.nest.flatten(concrete.structured_input_signature):
         if isinstance(spec, tf.TensorSpec) and spec.shape.rank == 4:
             is_number = spec.dtype.is_floating or spec.dtype.is_integer
-            if is_number and spec.shape[3] in (3, None):
+            channels_first = spec.shape[1] == 3 and spec.shape[3] is None
+            if is_number and spec.shape[3] in (3, None) and not channels_first:
                 yield spec
 
 
@@ -147,18 +148,28 @@ def apply(function: Function, images: Any, image_range: str, output: str = "") -
 
 
 def _select(outputs: Any, name: str) -> Any:
-    """Return one of a module's outputs: those of a list are called 0, 1 and so on."""
-    if isinstance(outputs, list | tuple):
-        outputs = {str(number): output for number, output in enumerate(outputs)}
-    if not isinstance(outputs, dict):
-        outputs = {"default": outputs}
-    if name in outputs:
-        return outputs[name]
-    if not name and (len(outputs) == 1 or "default" in outputs):
-        return outputs.get("default", next(iter(outputs.values())))
-    shapes = (f"{key} {tuple(output.shape)}" for key, output in sorted(outputs.items()))
+    """Return one of a module's outputs."""
+    named = dict(_named(outputs))
+    if name in named:
+        return named[name]
+    if not name and (len(named) == 1 or "default" in named):
+        return named.get("default", next(iter(named.values()), None))
+    shapes = (f"{key} {tuple(output.shape)}" for key, output in named.items())
     missing = f"it has no output {name!r} but" if name else "it returns several outputs:"
     raise ValueError(f"{missing} {', '.join(shapes)}; set module_output to one of them")
+
+
+def _named(outputs: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield a module's outputs with their names: `default` for one without, `a/0` in a list `a`."""
+    if isinstance(outputs, list | tuple):
+        outputs = {str(number): output for number, output in enumerate(outputs)}
+    elif isinstance(outputs, dict):
+        outputs = {str(key): outputs[key] for key in sorted(outputs, key=str)}
+    else:
+        yield prefix or "default", outputs
+        return
+    for key, output in outputs.items():
+        yield from _named(output, f"{prefix}/{key}" if prefix else key)
 
 
 def unusable_reason(loaded: Any, name: str) -> str:

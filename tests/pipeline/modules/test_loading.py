@@ -585,3 +585,31 @@ def test_a_module_for_texts_is_refused_as_such(tmp_path: Path) -> None:
     module.__call__ = tf.function(lambda texts: tf.ones([tf.size(texts), 4]), [spec])
     tf.saved_model.save(module, str(tmp_path / "m"), signatures=module.__call__)
     assert "it takes strings; export it with pixels" in refusal(tmp_path / "m", tmp_path)
+
+
+def test_channels_first_are_named_for_any_size(save: Saver, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    directory = save(lambda x, _: tf.reduce_mean(x, [2, 3]), (None, 3, None, None))
+    message = refusal(directory, tmp_path, 8)
+    assert "it takes [None, 3, None, None], with channels first" in message
+
+
+def test_an_output_inside_another_is_selected_by_its_path(save: Saver, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    def nested(images: Any, _: Any) -> dict[str, Any]:
+        return {"blocks": [tf.reduce_mean(images, [1, 2]), images], "top": images[:, 0, 0, :2]}
+
+    directory = save(nested, signature=False)
+    assert "blocks/0 (2, 3), blocks/1 (2, 8, 8, 3), top (2, 2)" in refusal(directory, tmp_path)
+    module = preparation.prepare(str(directory), tmp_path, module_output="blocks/0")
+    assert (module.features, module.output) == (3, "blocks/0")
+
+
+def test_a_built_in_module_with_another_range_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: Path
+) -> None:
+    monkeypatch.setattr(preparation, "_resolve", lambda *_, **__: plain)  # fast to load
+    with pytest.raises(UserError, match=f"image_range is byte, but {LITE0} takes pixels from 0 to"):
+        preparation.prepare(LITE0, tmp_path, image_range="byte")
