@@ -22,9 +22,10 @@ from typing import Any, TypeVar
 from benchmarks import data
 from pipeline import tensorflow_import
 from pipeline.bottlenecks import extraction, writer
-from pipeline.bottlenecks.extraction import BATCH, BFLOAT16, FLOAT32
+from pipeline.bottlenecks.extraction import BATCH
 from pipeline.bottlenecks.recipe import Recipe
-from pipeline.modules import frozen_graph, loading, preparation
+from pipeline.modules import engines, frozen_graph, loading, preparation
+from pipeline.modules.engines import BFLOAT16, FLOAT32
 from pipeline.modules.loading import Module
 from pipeline.photos import inspection, manifest
 from pipeline.photos.listing import list_photos
@@ -108,7 +109,7 @@ def forward(_image_dir: Path, module: Module, _scratch: Path, precision: str) ->
     compiled = frozen_graph.load(module, BATCH)
     assert compiled is not None
     batch = tf.random.uniform([BATCH, module.height, module.width, 3])
-    with extraction.mixed_precision(precision):
+    with engines.mixed_precision(precision):
         compiled(batch)
         return BATCH * rate([lambda: compiled(batch).numpy()], for_ever=True)
 
@@ -147,7 +148,7 @@ def compare(
 ) -> dict[str, Any]:
     """Return one row of speeds: the best of several rounds, as other load only slows down."""
     scratch.mkdir()
-    precision = extraction.resolve_precision("auto")
+    precision = engines.resolve_precision("auto")
     taken = [speeds(image_dir, module, scratch, precision) for _ in range(rounds)]
     best = {name: max(speed[name] for speed in taken) for name in taken[0]}
     limit = 1 / (1 / best["decode"] + 1 / best[f"forward {precision}"])
@@ -203,7 +204,7 @@ def start_up(image_dir: Path, module: Module) -> dict[str, float]:
         ),
         "import TensorFlow": tensorflow_import.import_tensorflow,
         "load the module, and the first 32 photos": lambda: next(
-            extraction.extract(paths, module, extraction.resolve_precision("auto"))
+            extraction.extract(paths, module, engines.resolve_precision("auto"))
         ),
     }
     seconds = {}

@@ -21,6 +21,7 @@ from pipeline.bottlenecks.extraction import BATCH, Batch
 from pipeline.errors import UserError
 from pipeline.files import places
 from pipeline.files.places import Place
+from pipeline.modules import engines
 from pipeline.modules.loading import Module
 from pipeline.photos import sources
 from pipeline.pixels.augmentation import Augmentation
@@ -159,7 +160,7 @@ class _Extractor:
 
     def __init__(self, module: Module, precision: str) -> None:
         tensorflow_import.import_tensorflow()
-        self.forward = extraction.load_extractor(module)
+        self.forward = engines.load(module, precision, BATCH)
         self.precision = precision
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -168,8 +169,8 @@ class _Extractor:
         pixels = batch.pop("pixels")
         full = np.zeros((BATCH, *pixels.shape[1:]), np.float32)
         full[: len(pixels)] = pixels
-        with extraction.mixed_precision(self.precision):
-            vectors = self.forward(tf.constant(full)).numpy()[: len(pixels)]
+        with engines.mixed_precision(self.precision):
+            vectors = self.forward(tf.constant(full))[: len(pixels)]
         return {**batch, "vector": vectors, "uniform": extraction.is_uniform(pixels)}
 
 

@@ -11,6 +11,7 @@ from pipeline.bottlenecks import extraction
 from pipeline.export import runtimes
 from pipeline.export.runtimes import Classifier
 from pipeline.files.places import Place
+from pipeline.modules import engines
 from pipeline.pixels.decoding import InputSpec
 
 MAX_PHOTOS = 500  # shows differences of one or two points, in two or three seconds per file
@@ -86,7 +87,7 @@ def summary_lines(results: dict[str, Parity], precision: str) -> Iterator[str]:
             continue
         remedy = (
             "to make them agree, train with --precision float32"
-            if precision != extraction.FLOAT32 and not name.endswith(".tflite")
+            if precision != engines.FLOAT32 and not name.endswith(".tflite")
             else "do not use it, or rely on its own accuracy"
         )
         yield (

@@ -37,7 +37,7 @@ def freeze(module: Module, batch: int, path: Path) -> Module:
         constant = convert_variables_to_constants_v2(function.get_concrete_function())
         if len(constant.inputs) > 1:  # a lookup table, which only the SavedModel can initialize
             return module
-        graph = _without_input(_folded(constant.graph.as_graph_def()))
+        graph = _independent(_folded(constant.graph.as_graph_def()))
         content = graph.SerializeToString(deterministic=True)
     except Exception:  # for whatever reason: the SavedModel itself works as well
         return module
@@ -62,15 +62,22 @@ def load(module: Module, batch: int) -> Callable[[Any], Any] | None:
         return tf.graph_util.import_graph_def(graph, given, wanted, name="")[0]
 
     try:
-        content = Path(module.frozen).read_bytes()
-        if hashlib.sha256(content).hexdigest() != module.frozen_digest:
+        if not is_intact(module):
             return None
-        graph.ParseFromString(content)
+        graph.ParseFromString(Path(module.frozen).read_bytes())
         shape = tf.TensorSpec([batch, module.height, module.width, 3], tf.float32)
         function: Callable[[Any], Any] = tf.compat.v1.wrap_function(call, [shape])
     except Exception:  # not frozen, or frozen on another machine
         return None
     return function
+
+
+def is_intact(module: Module) -> bool:
+    """Return whether a module's frozen graph exists on this machine, as it was written."""
+    if not Path(module.frozen).is_file():
+        return False
+    content = Path(module.frozen).read_bytes()
+    return hashlib.sha256(content).hexdigest() == module.frozen_digest
 
 
 def _folded(graph: Any) -> Any:
@@ -88,13 +95,11 @@ def _folded(graph: Any) -> Any:
     return tf_optimizer.OptimizeGraph(config, meta)
 
 
-def _without_input(graph: Any) -> Any:
-    """Return the graph as a function body, in which the argument replaces the placeholder."""
+def _independent(graph: Any) -> Any:
+    """Remove control dependencies on the input, which constants have, and sort the nodes."""
     nodes = sorted(graph.node, key=lambda node: str(node.name))  # for reproducible bytes
     del graph.node[:]
     for node in nodes:
-        if node.name != _INPUT:
-            # Constants have control dependencies on it.
-            node.input[:] = [name for name in node.input if name != f"^{_INPUT}"]
-            graph.node.append(node)
+        node.input[:] = [name for name in node.input if name != f"^{_INPUT}"]
+        graph.node.append(node)
     return graph

@@ -64,11 +64,19 @@ def cached(handle: str) -> Path:
     Raises:
         UserError: if TFHUB_CACHE_DIR is not a local folder.
     """
+    return cache() / hashlib.sha1(handle.encode(), usedforsecurity=False).hexdigest()
+
+
+def cache() -> Path:
+    """Return the folder for modules that all output folders share: TFHUB_CACHE_DIR or data/modules.
+
+    Raises:
+        UserError: if TFHUB_CACHE_DIR is not a local folder.
+    """
     configured = os.environ.get("TFHUB_CACHE_DIR", "")
     if is_remote(configured):
         raise UserError(f"TFHUB_CACHE_DIR is {configured}; it must be a local folder")
-    cache = Path(configured).expanduser() if configured else DEFAULT_CACHE
-    return cache.absolute() / hashlib.sha1(handle.encode(), usedforsecurity=False).hexdigest()
+    return (Path(configured).expanduser() if configured else DEFAULT_CACHE).absolute()
 
 
 def resolve(

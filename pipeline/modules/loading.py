@@ -31,6 +31,7 @@ class Module:
         licence: licence of its weights, if known.
         frozen: path of its frozen graph; empty if there is none.
         frozen_digest: SHA-256 of that file.
+        engine: inference engine that runs it, `tensorflow` or `openvino`; see `engines`.
     """
 
     handle: str
@@ -47,6 +48,7 @@ class Module:
     licence: str = ""
     frozen: str = ""
     frozen_digest: str = ""
+    engine: str = "tensorflow"
 
     @property
     def input(self) -> InputSpec:

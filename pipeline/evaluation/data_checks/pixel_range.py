@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.bottlenecks import extraction
 from pipeline.evaluation.data_checks.context import CheckContext, Finding
 from pipeline.evaluation.statistics import sign_test_p_value
-from pipeline.modules import efficientnet_lite
+from pipeline.modules import efficientnet_lite, engines
 from pipeline.modules.signatures import RANGES
 from pipeline.photos import split
 
@@ -46,7 +46,7 @@ def find(context: CheckContext) -> Iterator[Finding]:
         # The frozen graph contains the range of the module.
         variant = replace(module, image_range=image_range, frozen="", frozen_digest="")
         vectors = np.zeros((len(paths), module.features), np.float32)
-        for batch in extraction.extract(paths, variant, extraction.FLOAT32):
+        for batch in extraction.extract(paths, variant, engines.FLOAT32):
             vectors[batch.indices] = np.nan_to_num(batch.vectors, posinf=0, neginf=0)
         correct[image_range] = _is_nearest(vectors, photos["label"].to_numpy(object))
     best = max(correct, key=lambda image_range: correct[image_range].mean())

@@ -149,39 +149,6 @@ def test_a_module_that_is_gone_is_reported(mean_colour: Module, tmp_path: Path) 
         next(extraction.extract(shades(tmp_path, 1), module, "float32"))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_precision_that_is_given_is_used(precision: str) -> None:
-    assert extraction.resolve_precision(precision) == precision
-
-
-@pytest.mark.parametrize(
-    ("flags", "gpu", "hidden", "precision"),
-    [
-        ("sse avx512_bf16", False, "", "bfloat16"),
-        ("sse amx_bf16", False, "0", "bfloat16"),
-        ("sse avx2", False, "0", "float32"),
-        ("sse avx2", True, "0", "float16"),
-        ("sse avx2", True, "-1", "float32"),
-    ],
-)
-def test_auto_is_what_the_machine_is_good_at(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    flags: str,
-    gpu: bool,
-    hidden: str,
-    precision: str,
-) -> None:
-    (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
-    if gpu:
-        (tmp_path / "gpus").mkdir()
-    monkeypatch.setattr(extraction, "_CPU_FLAGS", tmp_path / "cpuinfo")
-    monkeypatch.setattr(extraction, "_GPUS", tmp_path / "gpus")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "nvidia")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    assert extraction.resolve_precision.__wrapped__("auto") == precision
-
-
 @pytest.mark.slow
 def test_bfloat16_vectors_are_close_and_float32_is_back_afterwards(lite0: Module) -> None:
     photos = [SAMPLES / "chelsea.png", SAMPLES / "coffee.png"]
