@@ -234,7 +234,7 @@ def main() -> None:
         scratch = Path(temporary)
         image_dir = arguments.image_dir or data.crops(scratch / "crops")
         prepared = preparation.prepare(MODULE, scratch / "modules")
-        module = frozen_graph.freeze(prepared, BATCH, scratch / "frozen.pb")
+        module = frozen_graph.freeze(prepared, scratch / "frozen.pb")
         sets = {
             "photographs": image_dir,
             "tiny (64 x 64)": data.tiny(scratch / "tiny"),

@@ -4,7 +4,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.bottlenecks import extraction
 from pipeline.errors import UserError
 from pipeline.files import naming
 from pipeline.modules import consistency, engines, frozen_graph, loading, preparation
@@ -75,8 +74,8 @@ class PrepareModule(ModuleOptions, Step):
             logger.warning(warning)
         module = replace(module, exif_orientation=self.exif_orientation, background=self.background)
         record = folder / local_path(self.output()).name  # which contains a digest of a download
-        module = frozen_graph.freeze(module, extraction.BATCH, record.with_suffix(".pb"))
-        engine = engines.choose(module, extraction.BATCH, self.inference_engine)
+        module = frozen_graph.freeze(module, record.with_suffix(".pb"))
+        engine = engines.choose(module, self.inference_engine)
         module = replace(module, engine=engine)
         loading.write(module, record)
         return module

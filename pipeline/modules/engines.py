@@ -24,7 +24,7 @@ _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 _CPU_FLAGS, _GPUS = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
 # TensorFlow's options for multiplications in lower precision with float32 accumulation.
 _MIXED = {BFLOAT16: "auto_mixed_precision_onednn_bfloat16", FLOAT16: "auto_mixed_precision"}
-_COMPARED = 4  # images, of a batch, whose vectors from both engines are compared
+_COMPARED = 4  # images whose vectors from both engines are compared
 _LEAST_COSINE = 0.9999  # between the vectors of both engines in float32; it is above 0.999999
 
 # From float32 tensor [batch, height, width, 3] in [0, 1] to float32 [batch, features].
@@ -70,12 +70,11 @@ def candidate(engine: str) -> str:
     return engine
 
 
-def choose(module: Module, batch: int, engine: str) -> str:
-    """Return the engine to use for a module that has been frozen for batches of the given size.
+def choose(module: Module, engine: str) -> str:
+    """Return the engine to use for a module.
 
     Args:
         module: the module with its frozen graph, if it has one.
-        batch: photos per batch.
         engine: `auto`, `tensorflow` or `openvino`.
 
     Raises:
@@ -83,7 +82,7 @@ def choose(module: Module, batch: int, engine: str) -> str:
     """
     if candidate(engine) == TENSORFLOW:
         return TENSORFLOW
-    problem = _problem(module, batch)
+    problem = _problem(module)
     if problem and engine == OPENVINO:
         raise UserError(
             f"inference_engine is openvino, but {problem}; set inference_engine to auto or "
@@ -92,16 +91,16 @@ def choose(module: Module, batch: int, engine: str) -> str:
     return TENSORFLOW if problem else OPENVINO
 
 
-def _problem(module: Module, batch: int) -> str:
+def _problem(module: Module) -> str:
     """Return why OpenVINO cannot run a module, or an empty string."""
     if not module.frozen:
         return f"{module.handle} cannot be frozen to a graph without variables and tables"
-    images = consistency.images(module.height, module.width, batch)
+    images = consistency.images(module.height, module.width, _COMPARED)
     try:
-        ours = _openvino(module, FLOAT32)(images)[:_COMPARED]
+        ours = _openvino(module, FLOAT32, _COMPARED)(images)
     except Exception as error:  # OpenVINO raises RuntimeError and its own kinds
         return f"OpenVINO cannot run {module.handle} ({str(error).strip().splitlines()[-1][:200]})"
-    theirs = loading.load(module)[0](images[:_COMPARED]).numpy()
+    theirs = loading.load(module)[0](images).numpy()
     norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     if not ((ours * theirs).sum(1) >= _LEAST_COSINE * norms).all():
         return f"its vectors of {module.handle} differ from those of TensorFlow"
@@ -109,7 +108,7 @@ def _problem(module: Module, batch: int) -> str:
 
 
 def load(module: Module, precision: str, batch: int) -> Forward:
-    """Load a module for batches of one size, which its frozen graph was made for.
+    """Load a module for batches of one size.
 
     With a fixed size, nothing is traced twice, and a photo's vector does not depend on the size of
     its batch.
@@ -125,7 +124,7 @@ def load(module: Module, precision: str, batch: int) -> Forward:
         UserError: if the module does not exist any more, or its graph is damaged.
     """
     if module.engine == OPENVINO and module.frozen and candidate(AUTO) == OPENVINO:
-        return _openvino(module, precision)
+        return _openvino(module, precision, batch)
     import tensorflow as tf
 
     shape = tf.TensorSpec([batch, module.height, module.width, 3], tf.float32)
@@ -140,16 +139,18 @@ def load(module: Module, precision: str, batch: int) -> Forward:
     return forward
 
 
-def _openvino(module: Module, precision: str) -> Forward:
+def _openvino(module: Module, precision: str, batch: int) -> Forward:
     import openvino
 
     if not frozen_graph.is_intact(module):
         Path(module.frozen).unlink(missing_ok=True)
         raise UserError(f"{module.frozen} was damaged and has been deleted; run again")
     core = openvino.Core()
+    model = core.read_model(module.frozen)
+    model.reshape([batch, module.height, module.width, 3])
     short = {FLOAT32: "f32", BFLOAT16: "bf16", FLOAT16: "f16"}[precision]
     compiled = core.compile_model(
-        core.read_model(module.frozen),
+        model,
         "CPU",
         {
             "INFERENCE_PRECISION_HINT": short,

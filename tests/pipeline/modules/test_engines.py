@@ -26,7 +26,7 @@ def _nothing_remembered() -> Iterator[None]:
 def tiny(tiny_module: Path, tmp_path: Path) -> Module:
     """A small module with its frozen graph."""
     module = preparation.prepare(str(tiny_module), tmp_path)
-    return frozen_graph.freeze(module, BATCH, tmp_path / "frozen.pb")
+    return frozen_graph.freeze(module, tmp_path / "frozen.pb")
 
 
 def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_tensorflow_is_the_default_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_both_engines_compute_the_same_vectors(tiny: Module) -> None:
-    assert engines.choose(tiny, BATCH, "auto") == "openvino"
+    assert engines.choose(tiny, "auto") == "openvino"
     assert cosines(tiny, "float32").min() > 0.9999
 
 
@@ -103,8 +103,8 @@ def test_both_engines_compute_the_same_vectors(tiny: Module) -> None:
 def test_both_engines_compute_the_same_vectors_with_a_built_in_module(
     lite0: Module, tmp_path: Path
 ) -> None:
-    module = frozen_graph.freeze(lite0, BATCH, tmp_path / "frozen.pb")
-    assert engines.choose(module, BATCH, "auto") == "openvino"
+    module = frozen_graph.freeze(lite0, tmp_path / "frozen.pb")
+    assert engines.choose(module, "auto") == "openvino"
     assert cosines(module, "float32").min() > 0.9999
     assert cosines(module, "bfloat16").min() > 0.98
 
@@ -119,24 +119,24 @@ def test_tensorflow_runs_what_openvino_cannot_read(tmp_path: Path) -> None:
     )
     tf.saved_model.save(module, str(tmp_path / "module"))
     prepared = preparation.prepare(str(tmp_path / "module"), tmp_path)
-    frozen = frozen_graph.freeze(prepared, BATCH, tmp_path / "frozen.pb")
-    assert engines.choose(frozen, BATCH, "auto") == "tensorflow"
+    frozen = frozen_graph.freeze(prepared, tmp_path / "frozen.pb")
+    assert engines.choose(frozen, "auto") == "tensorflow"
     with pytest.raises(UserError, match=r"OpenVINO cannot run .*set inference_engine to auto"):
-        engines.choose(frozen, BATCH, "openvino")
+        engines.choose(frozen, "openvino")
 
 
 def test_tensorflow_runs_what_cannot_be_frozen(tiny: Module) -> None:
     thawed = replace(tiny, frozen="")
-    assert engines.choose(thawed, BATCH, "auto") == "tensorflow"
+    assert engines.choose(thawed, "auto") == "tensorflow"
     with pytest.raises(UserError, match="cannot be frozen"):
-        engines.choose(thawed, BATCH, "openvino")
+        engines.choose(thawed, "openvino")
 
 
 def test_tensorflow_runs_what_openvino_computes_differently(
     tiny: Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "_openvino", lambda *_: lambda images: np.ones((len(images), 12)))
-    assert engines.choose(tiny, BATCH, "auto") == "tensorflow"
+    assert engines.choose(tiny, "auto") == "tensorflow"
 
 
 def test_tensorflow_replaces_openvino_once_it_is_gone(
