@@ -88,7 +88,7 @@ def extract(
     def run(part: Decoded) -> Batch:
         vectors = forward.result()(part.pixels)
         n = len(part.indices)
-        uniform = part.indices[is_uniform(part.pixels.numpy()[:n])]
+        uniform = part.indices[is_uniform(np.asarray(part.pixels)[:n])]
         return Batch(part.indices, vectors[:n], part.rejected, tuple(uniform.tolist()))
 
     # The module runs in its own thread: photos are decoded while it is loaded, and it has work
@@ -118,8 +118,8 @@ def extract(
 def is_uniform(pixels: np.ndarray) -> np.ndarray:
     """Return which photos, float32 [n, height, width, 3], are nearly of one colour; bool [n]."""
     step = max(1, min(pixels.shape[1:3]) // 28)  # some hundred pixels suffice, and take little time
-    sampled = pixels[:, ::step, ::step]
-    uniform: np.ndarray = sampled.std((1, 2)).max(1, initial=0) < _UNIFORM
+    sampled = pixels[:, ::step, ::step].transpose(0, 3, 1, 2).reshape(len(pixels), 3, -1)
+    uniform: np.ndarray = sampled.std(2).max(1, initial=0) < _UNIFORM
     return uniform
 
 
