@@ -97,11 +97,10 @@ def speeds(image_dir: Path, module: Module, scratch: Path, precision: str) -> di
 
 
 def compare(
-    name: str, image_dir: Path, module: Module, scratch: Path, rounds: int
+    name: str, image_dir: Path, module: Module, scratch: Path, rounds: int, precision: str
 ) -> dict[str, Any]:
     """Return one row of speeds: the best of several rounds, as other load only slows down."""
     scratch.mkdir()
-    precision = engines.resolve_precision("auto")
     taken = [speeds(image_dir, module, scratch, precision) for _ in range(rounds)]
     best = {name: max(speed[name] for speed in taken) for name in taken[0]}
     fastest = max(best[name] for name in contenders.forward_passes(precision))
@@ -116,15 +115,16 @@ def compare(
     }
 
 
-def whole_run(image_dir: Path, module: Module, scratch: Path) -> dict[str, Any]:
+def whole_run(image_dir: Path, module: Module, scratch: Path, precision: str) -> dict[str, Any]:
     """Compare a whole run, step by step, with retrain.py's way: all photos, then 4,000 steps."""
     paths = photo_paths(image_dir)
     extraction_rate = alone(contenders.retrain, paths, module, scratch / "text", False)
     classes = len({path.parent for path in paths})
     step_rate = alone(contenders.retrain_head, scratch / "text", module.features, classes)
     theirs = len(paths) / extraction_rate + RETRAIN_STEPS / step_rate
-    alone(pipeline_run, image_dir, scratch / "first", "ExportModel")  # prepares the module
-    ours, memory = alone(pipeline_run, image_dir, scratch / "out", "ExportModel")
+    options = ("ExportModel", "--precision", precision)
+    alone(pipeline_run, image_dir, scratch / "first", *options)  # prepares the module
+    ours, memory = alone(pipeline_run, image_dir, scratch / "out", *options)
     steps = {timing.step: timing.seconds for timing in timings.read(scratch / "out")}
     return {
         "photos": len(paths),
@@ -212,9 +212,11 @@ def main() -> None:
     parser.add_argument("--image-dir", type=Path, help="photos (default: crops of two photographs)")
     parser.add_argument("--counts", type=int, nargs="*", default=[1_000, 10_000])
     parser.add_argument("--only-photographs", action="store_true", help="no tiny or large photos")
+    parser.add_argument("--precision", default="auto", help="float32 or bfloat16")
     parser.add_argument("--rounds", type=int, default=3, help="the best one counts")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
+    precision = engines.resolve_precision(arguments.precision)
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         image_dir = arguments.image_dir or data.crops(scratch / "crops")
@@ -227,11 +229,11 @@ def main() -> None:
             sets["tiny (64 x 64)"] = data.tiny(scratch / "tiny")
             sets["12 megapixels"] = data.enlarged(image_dir, scratch / "large")
         rows = [
-            compare(name, folder, module, scratch / f"set {name}", arguments.rounds)
+            compare(name, folder, module, scratch / f"set {name}", arguments.rounds, precision)
             for name, folder in sets.items()
         ]
         show(rows)
-        whole = whole_run(image_dir, module, scratch / "whole")
+        whole = whole_run(image_dir, module, scratch / "whole", precision)
         show([whole])
         started = alone(start_up, image_dir, module)
         show([{"from the start": name, "s": seconds} for name, seconds in started.items()])

@@ -203,8 +203,8 @@ class ModuleOptions(OutputOptions):
     inference_engine = option(
         "module.inference_engine",
         engines.AUTO,
-        "library that runs the module; auto: OpenVINO if it is installed and computes the same "
-        "vectors as TensorFlow, and TensorFlow otherwise",
+        "library that runs the module; auto: OpenVINO if the processor supports bfloat16, and if "
+        "it is installed and computes the same vectors; TensorFlow otherwise",
         choices=_INFERENCE_ENGINES,
     )
     module_sha256 = option(

@@ -1,7 +1,7 @@
 """Inference engines: which one runs a module's frozen graph, and in which precision.
 
-On processors, OpenVINO is faster than TensorFlow (decision 29). TensorFlow runs modules that
-OpenVINO cannot read, and all modules where OpenVINO is not installed.
+In bfloat16, OpenVINO is faster than TensorFlow (decision 29). TensorFlow runs modules on other
+processors, modules that OpenVINO cannot read, and all modules where OpenVINO is not installed.
 """
 
 import functools
@@ -51,23 +51,26 @@ def resolve_precision(precision: str) -> str:
     return BFLOAT16 if _BFLOAT16_FLAGS.intersection(flags) else FLOAT32
 
 
-@functools.cache
 def candidate(engine: str) -> str:
-    """Return the engine to try: the given one, or for `auto` the fastest that is installed.
+    """Return the engine to try: the given one, or for `auto` the one that is fastest here.
 
     Raises:
         UserError: if the given engine is not installed.
     """
-    installed = importlib.util.find_spec("openvino") is not None
-    if engine == OPENVINO and not installed:
+    if engine == AUTO:
+        native = resolve_precision(AUTO) == BFLOAT16
+        return OPENVINO if native and _openvino_is_installed() else TENSORFLOW
+    if engine == OPENVINO and not _openvino_is_installed():
         raise UserError(
             "inference_engine is openvino, but OpenVINO is not installed; install it with: "
             "pip install 'retrain[openvino]', or set inference_engine to tensorflow"
         )
-    on_gpu = resolve_precision(AUTO) == FLOAT16  # of NVIDIA, which OpenVINO does not use
-    if engine == AUTO:
-        return OPENVINO if installed and not on_gpu else TENSORFLOW
     return engine
+
+
+@functools.cache
+def _openvino_is_installed() -> bool:
+    return importlib.util.find_spec("openvino") is not None
 
 
 def choose(module: Module, engine: str) -> str:
@@ -123,7 +126,7 @@ def load(module: Module, precision: str, batch: int) -> Forward:
     Raises:
         UserError: if the module does not exist any more, or its graph is damaged.
     """
-    if module.engine == OPENVINO and module.frozen and candidate(AUTO) == OPENVINO:
+    if module.engine == OPENVINO and module.frozen and _openvino_is_installed():
         return _openvino(module, precision, batch)
     import tensorflow as tf
 

@@ -17,9 +17,9 @@ BATCH = 4
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> Iterator[None]:
-    engines.candidate.cache_clear()
+    engines._openvino_is_installed.cache_clear()
     yield
-    engines.candidate.cache_clear()
+    engines._openvino_is_installed.cache_clear()
 
 
 @pytest.fixture
@@ -27,6 +27,12 @@ def tiny(tiny_module: Path, tmp_path: Path) -> Module:
     """A small module with its frozen graph."""
     module = preparation.prepare(str(tiny_module), tmp_path)
     return frozen_graph.freeze(module, tmp_path / "frozen.pb")
+
+
+@pytest.fixture
+def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor on which auto is OpenVINO."""
+    monkeypatch.setattr(engines, "resolve_precision", lambda _: "bfloat16")
 
 
 def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,23 +85,35 @@ def test_auto_is_the_best_precision_of_the_machine(
     assert engines.resolve_precision.__wrapped__("auto") == precision
 
 
-def test_openvino_is_the_default_if_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert engines.candidate("auto") == "openvino"
+@pytest.mark.parametrize(
+    ("precision", "installed", "engine"),
+    [
+        ("bfloat16", True, "openvino"),
+        ("bfloat16", False, "tensorflow"),
+        ("float32", True, "tensorflow"),
+        ("float16", True, "tensorflow"),
+    ],
+)
+def test_auto_is_openvino_where_it_is_faster(
+    monkeypatch: pytest.MonkeyPatch, precision: str, installed: bool, engine: str
+) -> None:
+    monkeypatch.setattr(engines, "resolve_precision", lambda _: precision)
+    if not installed:
+        without_openvino(monkeypatch)
+    assert engines.candidate("auto") == engine
+
+
+def test_a_given_engine_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engines.candidate("openvino") == "openvino"
     assert engines.candidate("tensorflow") == "tensorflow"
-    engines.candidate.cache_clear()
+    engines._openvino_is_installed.cache_clear()
     without_openvino(monkeypatch)
-    assert engines.candidate("auto") == "tensorflow"
     with pytest.raises(UserError, match=r"not installed; install it with: pip install 'retrain"):
         engines.candidate("openvino")
 
 
-def test_tensorflow_is_the_default_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "resolve_precision", lambda _: "float16")
-    assert engines.candidate("auto") == "tensorflow"
-
-
 def test_both_engines_compute_the_same_vectors(tiny: Module) -> None:
-    assert engines.choose(tiny, "auto") == "openvino"
+    assert engines.choose(tiny, "openvino") == "openvino"
     assert cosines(tiny, "float32").min() > 0.9999
 
 
@@ -104,11 +122,12 @@ def test_both_engines_compute_the_same_vectors_with_a_built_in_module(
     lite0: Module, tmp_path: Path
 ) -> None:
     module = frozen_graph.freeze(lite0, tmp_path / "frozen.pb")
-    assert engines.choose(module, "auto") == "openvino"
+    assert engines.choose(module, "openvino") == "openvino"
     assert cosines(module, "float32").min() > 0.9999
     assert cosines(module, "bfloat16").min() > 0.98
 
 
+@pytest.mark.usefixtures("bfloat16")
 def test_tensorflow_runs_what_openvino_cannot_read(tmp_path: Path) -> None:
     import tensorflow as tf
 
@@ -125,6 +144,7 @@ def test_tensorflow_runs_what_openvino_cannot_read(tmp_path: Path) -> None:
         engines.choose(frozen, "openvino")
 
 
+@pytest.mark.usefixtures("bfloat16")
 def test_tensorflow_runs_what_cannot_be_frozen(tiny: Module) -> None:
     thawed = replace(tiny, frozen="")
     assert engines.choose(thawed, "auto") == "tensorflow"
@@ -132,6 +152,7 @@ def test_tensorflow_runs_what_cannot_be_frozen(tiny: Module) -> None:
         engines.choose(thawed, "openvino")
 
 
+@pytest.mark.usefixtures("bfloat16")
 def test_tensorflow_runs_what_openvino_computes_differently(
     tiny: Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
