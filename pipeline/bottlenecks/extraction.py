@@ -17,7 +17,7 @@ import numpy as np
 from pipeline import tensorflow_import
 from pipeline.errors import UserError
 from pipeline.files.places import Place
-from pipeline.modules import frozen_graph, loading
+from pipeline.modules import failures, frozen_graph, loading
 from pipeline.modules.loading import Module
 from pipeline.photos import sources
 from pipeline.pixels import augmentation as augmenting
@@ -107,7 +107,8 @@ def extract(
         digests: as in `decode`.
 
     Raises:
-        UserError: if a file does not exist any more, or the module cannot be loaded.
+        UserError: if a file does not exist any more, or the module cannot be loaded or raises an
+            error.
     """
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
@@ -115,8 +116,9 @@ def extract(
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
 
     def run(part: Decoded) -> Batch:
-        vectors = forward.result()(part.pixels).numpy()
         n = len(part.indices)
+        name, photos = f"tfhub_module: {module.handle}", [paths[i] for i in part.indices]
+        vectors = failures.call(forward.result(), part.pixels, name, photos).numpy()
         uniform = part.indices[is_uniform(part.pixels.numpy()[:n])]
         return Batch(part.indices, vectors[:n], part.rejected, tuple(uniform.tolist()))
 
@@ -136,7 +138,7 @@ def extract(
                         wait(
                             running
                         )  # both use all cores: decoding at the same time would be slower
-        except UserError as error:  # about one photo; those before it are still extracted
+        except UserError as error:  # about one photo; the others are still extracted
             failure = error
         for batch in running:
             yield batch.result()
