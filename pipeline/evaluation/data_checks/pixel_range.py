@@ -25,11 +25,11 @@ PIXEL_RANGE = "pixel_range"
 _PHOTOS, _PER_CLASS = 240, 4
 _SIGNIFICANCE = 0.001  # probability of a false alarm
 _LEAST_GAIN = 0.03  # of the accuracy; less is not worth a warning
-# Ratio of the spreads of two ranges. It was at most 1.8 where the smaller one was the right range,
-# and 3.3 or more for pixels from 0 to 1 or -1 to 1 instead of 0 to 255.
-_COLLAPSE = 3
-# Share of pixels that equal their neighbour: 0.01 to 0.5 in photographs, which have noise, and 0.75
-# or more in drawings and enlarged digits.
+# Spread of vectors that are nearly equal, and how many times as wide that of a better range is.
+# With the right range, the spread was 0.2 or more, and at most 1.8 times as wide with another one.
+_COLLAPSED, _LEAST_RATIO = 0.15, 3
+# Share of pixels that equal their neighbour: less in photographs, which have noise, than in
+# drawings and enlarged digits.
 _MOST_FLAT = 0.6
 _SCALES = {UNIT: (1, 0), SIGNED: (2, -1), BYTE: (255, 0)}  # factor and offset for [0, 1]
 
@@ -96,7 +96,8 @@ def _better(responses: dict[str, Response], configured: str, are_photographs: bo
         if gains and wilcoxon(own.loss, then.loss, alternative="greater").pvalue < _SIGNIFICANCE:
             return best
     widest = max(responses, key=lambda name: responses[name].spread)
-    return widest if responses[widest].spread > _COLLAPSE * own.spread else ""
+    is_collapsed = own.spread < min(_COLLAPSED, responses[widest].spread / _LEAST_RATIO)
+    return widest if is_collapsed else ""
 
 
 def _extract(
