@@ -13,7 +13,7 @@ import numpy as np
 from pipeline import tensorflow_import
 from pipeline.errors import UserError
 from pipeline.files.places import Place
-from pipeline.modules import engines
+from pipeline.modules import engines, failures
 from pipeline.modules.loading import Module
 from pipeline.photos import sources
 from pipeline.pixels import augmentation as augmenting
@@ -78,7 +78,8 @@ def extract(
         digests: as in `decode`.
 
     Raises:
-        UserError: if a file does not exist any more, or the module cannot be loaded.
+        UserError: if a file does not exist any more, or the module cannot be loaded or raises an
+            error.
     """
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
@@ -86,8 +87,9 @@ def extract(
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
 
     def run(part: Decoded) -> Batch:
-        vectors = forward.result()(part.pixels)
         n = len(part.indices)
+        name, photos = f"tfhub_module: {module.handle}", [paths[i] for i in part.indices]
+        vectors = failures.call(forward.result(), part.pixels, name, photos)
         uniform = part.indices[is_uniform(np.asarray(part.pixels)[:n])]
         return Batch(part.indices, vectors[:n], part.rejected, tuple(uniform.tolist()))
 
@@ -118,8 +120,8 @@ def extract(
 def is_uniform(pixels: np.ndarray) -> np.ndarray:
     """Return which photos, float32 [n, height, width, 3], are nearly of one colour; bool [n]."""
     step = max(1, min(pixels.shape[1:3]) // 28)  # some hundred pixels suffice, and take little time
-    sampled = pixels[:, ::step, ::step].transpose(0, 3, 1, 2).reshape(len(pixels), 3, -1)
-    uniform: np.ndarray = sampled.std(2).max(1, initial=0) < _UNIFORM
+    sampled = np.ascontiguousarray(np.moveaxis(pixels[:, ::step, ::step], 3, 1))
+    uniform: np.ndarray = sampled.std((2, 3)).max(1, initial=0) < _UNIFORM
     return uniform
 
 

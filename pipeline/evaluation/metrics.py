@@ -185,8 +185,8 @@ def summary_lines(evaluation: Evaluation, max_named: int | None = TOP) -> Iterat
     """
     if not evaluation.count:
         yield (
-            "There are no test photos, so the accuracy is unknown; add photos or raise "
-            "testing_percentage"
+            "There are no test photos of the model's classes, so the accuracy is unknown; add "
+            "photos or raise testing_percentage"
         )
         return
     yield (

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.modules import efficientnet_lite, loading
+from pipeline.modules import efficientnet_lite, failures, loading
 from pipeline.modules.loading import Module
 
 _COUNT = 4
@@ -31,7 +31,8 @@ def check(module: Module) -> str:
         A warning if its vectors hardly differ between the images, or an empty string.
 
     Raises:
-        UserError: if the vector of an image is not the same each time.
+        UserError: if the vector of an image is not the same each time, or the module raises an
+            error.
     """
     if module.handle in efficientnet_lite.VARIANTS:
         return ""
@@ -40,8 +41,8 @@ def check(module: Module) -> str:
 
     def vectors(pixels: Any) -> np.ndarray:
         # Images without a vector, such as NaN, say nothing about the others.
-        output: np.ndarray = np.nan_to_num(extract(pixels).numpy(), posinf=0, neginf=0)
-        return output
+        output = failures.call(extract, pixels, f"tfhub_module: {handle}").numpy()
+        return np.asarray(np.nan_to_num(output, posinf=0, neginf=0))
 
     sample = images(module.height, module.width, _COUNT)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.files import atomic
-from pipeline.modules import signatures
+from pipeline.modules import failures, signatures
 from pipeline.pixels.decoding import WHITE, InputSpec
 
 
@@ -112,10 +112,6 @@ def _load(directory: str, digest: str) -> Any:  # noqa: ARG001 (part of the cach
                 f"{tf.__version__} does not have; use another module"
             ) from None
         raise _UnreadableError(
-            f"tfhub_module: {directory} does not load as a SavedModel ({_first_line(error)}); "
+            f"tfhub_module: {directory} does not load as a SavedModel ({failures.reason(error)}); "
             "download it again, or use another one"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline import tensorflow_import
 from pipeline.errors import UserError
 from pipeline.files import atomic, naming
-from pipeline.modules import efficientnet_lite, handles, loading, signatures
+from pipeline.modules import efficientnet_lite, failures, handles, loading, signatures
 from pipeline.modules.loading import Module, _UnreadableError
 from pipeline.progress import Progress, silent
 
@@ -154,7 +154,9 @@ def _inspect(
                 function, tf.zeros((2, height, width, 3)), image_range, module_output
             )
         except (TypeError, ValueError, tf.errors.OpError) as error:
-            reasons.append(loading._first_line(error))
+            reasons.append(failures.reason(error))
+            if isinstance(error, tf.errors.OpError):
+                reasons[-1] += f"; {failures.REMEDY}"
             continue
         shape = tuple(getattr(output, "shape", ()))
         if shape[:-1] in ((2,), (2, 1, 1)) and output.dtype.is_floating:

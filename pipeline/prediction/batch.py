@@ -26,6 +26,7 @@ from pipeline.errors import UserError
 from pipeline.export import model_json, runtimes
 from pipeline.files import atomic, naming, places
 from pipeline.files.object_store import READERS, RemotePath
+from pipeline.modules import failures
 from pipeline.photos import discovery, inspection, sources
 from pipeline.photos.discovery import Found
 from pipeline.progress import Progress, silent
@@ -111,7 +112,8 @@ def write(
         journal_rows: photos per file of the journal, which a killed run may lose.
 
     Raises:
-        UserError: if no photo is usable, or one disappears during the run. Completed rows are kept.
+        UserError: if no photo is usable, one disappears during the run, or the module raises an
+            error. Completed rows are kept.
     """
     journal = directory.parent / "partial" / directory.name
     journal.mkdir(parents=True, exist_ok=True)
@@ -166,7 +168,10 @@ def _predict(
     usable = [row for row in rows if not row["problem"]]
     spec = model_json.input_spec(description)
     for batch in extraction.decode([places.parse(row["path"]) for row in usable], spec):
-        probabilities = classify(batch.pixels)[: len(batch.indices)]
+        paths = [usable[i]["path"] for i in batch.indices]
+        name = f"images: the model's module, {description['module']['handle']},"
+        remedy = "or predict with another model"
+        probabilities = failures.call(classify, batch.pixels, name, paths, remedy)[: len(paths)]
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
         scores = np.take_along_axis(probabilities, best, axis=1)
         for index, names, each in zip(batch.indices, labels[best], scores, strict=True):

@@ -13,6 +13,7 @@ from pipeline.errors import UserError
 from pipeline.export import model_json
 from pipeline.files import places
 from pipeline.files.places import Place
+from pipeline.modules import failures
 from pipeline.nightly import shared_state
 from pipeline.photos import sources
 
@@ -30,9 +31,9 @@ def load(model: Path, top: int = TOP) -> Classify:
         top: number of labels to return.
 
     Raises:
-        UserError: if there is no such model.
+        UserError: if there is no such model. The function raises it if the module raises an error.
     """
-    model_json.read(model)
+    handle = model_json.read(model)["module"]["handle"]
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
@@ -40,7 +41,12 @@ def load(model: Path, top: int = TOP) -> Classify:
     signature = loaded.signatures["serving_default"]
 
     def classify(encoded: bytes, _kept: object = loaded) -> list[tuple[str, float]]:
-        outputs = signature(image_bytes=tf.constant([encoded]))
+        outputs = failures.call(
+            lambda photo: signature(image_bytes=photo),
+            tf.constant([encoded]),
+            f"image: the model's module, {handle},",
+            remedy="try another photo, or use another model",
+        )
         labels = [label.decode() for label in outputs["classes"].numpy()[0, :top]]
         if not labels[0]:
             return []

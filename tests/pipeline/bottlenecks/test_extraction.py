@@ -15,6 +15,7 @@ from pipeline.errors import UserError
 from pipeline.modules.loading import Module
 from pipeline.pixels import decoding
 from pipeline.pixels.decoding import InputSpec
+from tests.support.saved_modules import refusing_module
 
 SIZE = 8
 SAMPLES = Path(skimage.__file__).parent / "data"
@@ -139,6 +140,18 @@ def test_a_photo_that_disappears_is_named(mean_colour: Module, tmp_path: Path, g
         list(extraction.extract(paths, mean_colour, "float32"))
     assert str(caught.value).startswith(f"{paths[gone]} cannot be read any more")
     assert str(caught.value).endswith("run again")
+
+
+def test_a_photo_for_which_the_module_fails_is_named(tmp_path: Path) -> None:
+    directory = str(refusing_module(tmp_path / "module"))
+    paths = shades(tmp_path, 70)
+    Image.new("RGB", (8, 8), "white").save(paths[40])
+    module = Module(directory, directory, "", 8, 8, 3)
+    kept = []
+    with pytest.raises(UserError, match=rf"{directory} raises an error for {paths[40]}: .*bright"):
+        for batch in extraction.extract(paths, module, "float32"):
+            kept.append(batch)  # noqa: PERF402 (a list would be lost)
+    assert 0 in reds(kept)
 
 
 def test_a_module_that_is_gone_is_reported(mean_colour: Module, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_without_test_photos_and_without_a_model_there_is_a_page(tmp_path: Path)
     written = write(tmp_path / "report", labels, ["c/1.jpg", "c/2.jpg"], [0, 1], nowhere)
     assert written.figures["top1"] is None
     assert written.figures["comparison"] is None
-    assert "There are no test photos, so the accuracy is unknown" in written.page
+    assert "There are no test photos of the model" in written.page
     assert "There is no current model" in written.page
 
 
