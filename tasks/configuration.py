@@ -190,7 +190,7 @@ def check_luigi_options() -> None:
     """
     config = get_config()
     tasks = set(Register.task_names())
-    for section in (tasks | set(_LUIGI_SECTIONS)).intersection(config.sections()):
+    for section in sorted((tasks | set(_LUIGI_SECTIONS)).intersection(config.sections())):
         parameters = dict(Register.get_task_cls(section).get_params()) if section in tasks else {}
         for name in config.options(section):
             text, parameter = _text(section, name), parameters.get(name)

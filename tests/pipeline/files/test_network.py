@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from pipeline.errors import UserError
-from pipeline.files import network, object_store
+from pipeline.files import network
 
 
 @pytest.fixture
@@ -56,28 +55,6 @@ def test_the_variable_for_a_private_authority_is_named(
     assert "REQUESTS_CA_BUNDLE names a file without certificates; correct it" in reason(private)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "cert.pem"))
     assert requests.get(private, timeout=10).status_code == 501  # reached
-
-
-@pytest.mark.parametrize(
-    ("bundle", "expected"),
-    [
-        ("", "its certificate is not trusted (self-signed certificate); if a private authority "),
-        ("/nowhere.pem", "AWS_CA_BUNDLE names /nowhere.pem, which does not exist; correct it"),
-    ],
-)
-def test_object_stores_have_a_variable_of_their_own(
-    private: str, monkeypatch: pytest.MonkeyPatch, bundle: str, expected: str
-) -> None:
-    monkeypatch.setattr(object_store, "ATTEMPTS", 1)
-    for name, value in {"ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "y"}.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", private)
-    if bundle:
-        monkeypatch.setenv("AWS_CA_BUNDLE", bundle)
-    with pytest.raises(UserError) as caught:
-        list(object_store.list_files(object_store.parse(f"s3://bucket/{bundle}")))
-    assert expected in str(caught.value)
-    assert "set AWS_CA_BUNDLE" in str(caught.value) or bundle
 
 
 def test_other_errors_have_other_reasons() -> None:
