@@ -135,7 +135,7 @@ def test_luigi_cfg_overrides_the_defaults(luigi_cfg: ConfigParser) -> None:
         ("", ["--scheduler-url", "http://127.0.0.1:8082"]),
         ("[core]\nlocal_scheduler = true\n", ["--scheduler-host=127.0.0.1"]),
         ("[core]\nscheduler_url = http://127.0.0.1:8082\n", []),
-        ("[core]\ndefault_scheduler_host = 127.0.0.1\n", []),
+        ("[core]\nscheduler_host = 127.0.0.1\n", []),
     ],
 )
 def test_a_scheduler_that_is_named_is_used(
