@@ -360,9 +360,7 @@ def test_all_photos_of_an_object_go_where_a_copy_of_one_of_them_goes() -> None:
     assert split.assign_all(GROUPED, paths, [*"12145"], keys) == [TRAINING] * 5
 
 
-@pytest.mark.parametrize(
-    ("suffix", "listed_suffix"), [("", ""), (".jpg", ""), (".jpg", ".jpg")]
-)
+@pytest.mark.parametrize(("suffix", "listed_suffix"), [("", ""), (".jpg", ""), (".jpg", ".jpg")])
 def test_a_number_after_a_dot_makes_another_photo(
     tmp_path: Path, suffix: str, listed_suffix: str
 ) -> None:
