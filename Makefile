@@ -16,7 +16,7 @@ BIN := .venv/bin
 DATA := $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)") \
 	$(if $(DATASET),--dataset "$(DATASET)") $(if $(SPLIT_FILE),--split-file "$(SPLIT_FILE)")
 MODULE := $(if $(TFHUB_MODULE),--tfhub-module "$(TFHUB_MODULE)")
-LUIGI := $(BIN)/luigi --module tasks
+LUIGI := $(BIN)/python -m tasks
 # The local output folder, from OUTPUT_DIR or luigi.cfg, or the mirror of a URL; looked up once.
 FOLDER = $(eval FOLDER := $(shell $(BIN)/python -m tasks.output_folder "$(OUTPUT_DIR)"))$(or \
 	$(FOLDER),$(error cannot find the output folder))

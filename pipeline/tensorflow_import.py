@@ -1,12 +1,16 @@
 """Import TensorFlow with oneDNN, without its start-up messages, and without loading Keras."""
 
 import atexit
+import functools
 import gc
 import os
+import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 def import_tensorflow() -> None:
@@ -36,6 +40,21 @@ def import_tensorflow() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+@functools.cache
+def literal_path(directory: Path) -> str:
+    """Return a path by which TensorFlow loads a SavedModel, whatever its folders are called.
+
+    TensorFlow finds the variables by a pattern, so `photos [2019]` would not match itself. A path
+    with such characters is replaced by a temporary link.
+    """
+    if not re.search(r"[][*?\\]", str(directory)):
+        return str(directory)
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "link").symlink_to(directory.absolute())
+    return str(folder / "link")
 
 
 @contextmanager

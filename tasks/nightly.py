@@ -154,11 +154,17 @@ def _run_luigi(arguments: list[str], sender: Connection) -> None:
 
 
 def _mail(subject: str, text: str) -> None:
-    """Send a mail to [email] receiver, if luigi.cfg names one; not when run from a terminal."""
+    """Send a mail to [email] receiver, if luigi.cfg names one; not when run from a terminal.
+
+    A failure is only printed: the outcome of the night is the same.
+    """
     logging.getLogger("luigi-interface").addHandler(logging.StreamHandler())
     if notifications.email().format == "html":
         text = f"<pre>{html.escape(text)}</pre>"
-    notifications.send_error_email(f"Retrain {subject}", text)
+    try:
+        notifications.send_error_email(f"Retrain {subject}", text)
+    except Exception as error:  # each method of sending has a library of its own
+        _print(f"The mail could not be sent ({error}); check [email] and [smtp] in luigi.cfg")
 
 
 def _print(line: str) -> None:

@@ -238,6 +238,43 @@ def test_options_come_from_luigi_cfg_and_the_command_line_overrules_them(
     assert len(list((tmp_path / "here/manifests").iterdir())) == 1
 
 
+def test_a_failure_has_its_exit_code_in_a_folder_without_luigi_cfg(
+    photo_dir: Path, tmp_path: Path
+) -> None:
+    options = ("SplitDataset", "--output-dir", tmp_path / "out", "--image-dir")
+    done = luigi(*options, tmp_path / "none", cwd=tmp_path)
+    assert f"there is no folder {tmp_path}/none" in refused(done)
+    assert f"INFO: No luigi.cfg in {tmp_path}: defaults" in done.stderr
+    (tmp_path / "luigi.cfg").write_text("[core]\nlog_level = INFO\n")
+    done = luigi(*options, photo_dir, cwd=tmp_path)
+    assert done.returncode == 0
+    assert f"INFO: Options from {tmp_path}/luigi.cfg" in done.stderr
+
+
+def test_python_runs_a_task_too_and_checks_luigi_cfg_first(tmp_path: Path) -> None:
+    (tmp_path / "luigi.cfg").write_text("[data]\n[data]\n")
+    command = [sys.executable, "-m", "tasks", "SplitDataset", "--help"]
+    done, helped = (
+        subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True)
+        for cwd in (tmp_path, ROOT)
+    )
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "luigi.cfg, line 2: there is a section [data] above" in done.stderr
+    assert helped.returncode == 0
+    assert "--validation-percentage" in helped.stdout
+
+
+def test_luigid_on_this_machine_is_reached_without_a_proxy(
+    luigid: Luigid, photo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    options = ("--image-dir", photo_dir, "--output-dir", tmp_path / "out")
+    done = luigi("SplitDataset", *options, "--scheduler-url", luigid.url)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_interrupted_run_says_how_to_go_on(
     photo_dir: Path, tiny_module: Path, tmp_path: Path
 ) -> None:

@@ -81,6 +81,8 @@ def main() -> None:
     nights = history.nights(output_dir)
     if not nights:
         sys.exit(f"{output_dir} has no history yet; start one with: make nightly")
+    # A terminal or pipe may lack letters of the labels.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for line in history.lines(nights):
         print(line)
     print(f"Chart and details: {write(output_dir)}")

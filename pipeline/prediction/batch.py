@@ -75,14 +75,25 @@ def find(images: str) -> list[Found]:
     elif path.is_file():
         photos = [discovery.describe(path)]
     else:
-        names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute ones too)
-        photos = [discovery.describe(Path(name)) for name in names if not Path(name).is_dir()]
+        photos = [discovery.describe(match) for match in _matches(path) if not match.is_dir()]
     if not photos:
         raise UserError(
             f"images: no photos at {images or 'an empty path'}; pass a folder, or a quoted pattern "
             "such as 'photos/**/*.jpg'"
         )
     return photos
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """Return the files and folders that match a pattern, sorted.
+
+    Its folders up to the last one that exists are taken literally: names such as `trip [2019]`
+    contain the characters of patterns.
+    """
+    folder = next(parent for parent in pattern.parents if parent.is_dir())
+    rest = str(pattern.relative_to(folder))
+    names = glob.glob(rest, root_dir=folder, recursive=True)  # noqa: PTH207 (skips hidden files)
+    return sorted((folder / name for name in names), key=str)
 
 
 def key(model: Path, photos: Sequence[Found]) -> str:

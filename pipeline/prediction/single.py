@@ -37,7 +37,7 @@ def load(model: Path, top: int = TOP) -> Classify:
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(model / "saved_model"))
+    loaded = tf.saved_model.load(tensorflow_import.literal_path(model / "saved_model"))
     signature = loaded.signatures["serving_default"]
 
     def classify(encoded: bytes, _kept: object = loaded) -> list[tuple[str, float]]:
@@ -99,6 +99,8 @@ def main() -> None:
         answers = predict(places.parse(arguments.image), model)
     except UserError as error:
         sys.exit(str(error))
+    # A terminal or pipe may lack letters of the labels.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for label, probability in answers:
         print(f"{probability:7.2%}  {label}")
 

@@ -242,3 +242,27 @@ def test_an_attempt_says_what_failed_or_what_its_code_means() -> None:
     assert str(Attempt(25, ())) == "the scheduler denied the run"
     assert str(Attempt(-9, ())) == "killed by SIGKILL"
     assert str(Attempt(35, ())) == "exit code 35"
+
+
+def test_a_mail_that_cannot_be_sent_changes_neither_the_code_nor_the_history(
+    site: Site, photo_dir: Path
+) -> None:
+    site.configure(free_port())
+    path = site.directory / "luigi.cfg"
+    path.write_text(path.read_text().replace("[email]\n", "[email]\ntype = sendgrid\n"))
+    photo_dir.rename(photo_dir.with_name("elsewhere"))
+    code, output = site.run("--date", "2026-11-01")
+    assert code == 2
+    assert f"there is no folder {photo_dir}" in output
+    assert "The mail could not be sent (" in output
+    assert "Traceback" not in output
+    assert site.outcomes() == ["failed"]
+
+
+def test_a_percent_sign_in_the_password_is_one_line_when_the_night_starts(site: Site) -> None:
+    path = site.directory / "luigi.cfg"
+    path.write_text(path.read_text().replace("[smtp]\n", "[smtp]\npassword = 50%off\n"))
+    code, output = site.run()
+    assert code == 1
+    assert output == "luigi.cfg: [smtp] password: write a % sign as %%\n"
+    assert not site.out.exists()

@@ -81,7 +81,7 @@ OUTCOMES = {
     "label that is not UTF-8": ASIDE + "file name is not UTF-8",
     "labels that differ only in case": "two classes, and reported",
     "labels with the same simplified name (Cat-1, cat_1)": "two classes, and reported",
-    "labels with composed and decomposed accents": "two classes, and reported",
+    "labels with composed and decomposed accents": "one class",
     "class emptied between two nights": "left out, and reported",
     "photo that vanishes before it is read": ASIDE + "cannot be read: No such file or directory",
     "photo that vanishes after it was read": STOPS + "cannot be read any more",

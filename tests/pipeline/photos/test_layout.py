@@ -23,6 +23,7 @@ def keys(*paths: str, meaning: Layout = PLAIN) -> list[str]:
         ("train/rose/1.jpg", SPLIT, "rose"),
         ("train/rose/2019/1.jpg", SPLIT, "rose"),
         ("train/1.jpg", SPLIT, ""),
+        ("cafe\u0301/1.jpg", PLAIN, "caf\u00e9"),
         ("Rose/1.jpg", Layout(merge_labels=(("Rose", "rose"),)), "rose"),
         ("train/Rose/1.jpg", Layout(True, (("Rose", "rose"),)), "rose"),
     ],
@@ -37,6 +38,13 @@ def test_labels_to_merge_are_json() -> None:
     assert layout.parse_merge_labels("") == ()
     parsed = layout.parse_merge_labels('{"b": "c", "a": "c", "same": "same"}')
     assert parsed == (("a", "c"), ("b", "c"))
+
+
+@pytest.mark.parametrize("old", ["caf\u00e9", "cafe\u0301", r"cafe\u0301"])
+def test_labels_to_merge_may_have_composed_or_decomposed_accents(old: str) -> None:
+    parsed = layout.parse_merge_labels(f'{{"{old}": "coffee"}}')
+    assert parsed == (("caf\u00e9", "coffee"),)
+    assert Layout(merge_labels=parsed).merged("cafe\u0301") == "coffee"
 
 
 @pytest.mark.parametrize(

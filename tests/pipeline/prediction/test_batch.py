@@ -182,3 +182,17 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     whole = pd.read_parquet(tmp_path / "out/whole/predictions.parquet")
     pd.testing.assert_frame_equal(resumed, whole)
     assert list((tmp_path / "out/partial").iterdir()) == []
+
+
+def test_a_folder_before_a_pattern_may_have_brackets_in_its_name(
+    photos: Path, make_photo: PhotoMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trip = photos.rename(photos.with_name("trip [2019]"))
+    make_photo(photos.with_name("trip 2") / "other.png")  # matches, if [2019] is a pattern
+    found = [photo.path for photo in batch.find(f"{trip}/**/*-1.png")]
+    assert found == [f"{trip}/deep/{label}-1.png" for label in sorted(LABELS)]
+    monkeypatch.chdir(trip.parent)
+    assert [photo.path for photo in batch.find("trip [2019]/*/r*-[12].png")] == [
+        "trip [2019]/deep/red-1.png",
+        "trip [2019]/deep/red-2.png",
+    ]

@@ -1,5 +1,7 @@
 """Prediction for one photo, from the command line too."""
 
+import io
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +33,26 @@ def test_a_photo_may_be_in_a_store(
     objects.put("photo.png", photo.read_bytes())
     answers = single.predict(places.parse("s3://bucket/photo.png"), colours)
     assert answers == single.predict(photo, colours)
+
+
+def test_a_model_may_be_in_a_folder_with_brackets_in_its_name(
+    colours: Path, tmp_path: Path, make_photo: PhotoMaker
+) -> None:
+    model = shutil.copytree(colours, tmp_path / "models [new]")
+    photo = make_photo(tmp_path / "photo.png", hue=1)
+    assert single.predict(photo, model) == single.predict(photo, colours)
+
+
+def test_labels_are_printed_where_letters_are_missing(
+    colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii"))
+    monkeypatch.setattr(sys, "argv", ["single", "photo.png", "--model", str(colours)])
+    monkeypatch.setattr(single, "predict", lambda *_: [("caf\u00e9", 1.0)])
+    single.main()
+    sys.stdout.flush()
+    assert written.getvalue() == b"100.00%  caf\\xe9\n"
 
 
 def test_top_limits_the_answers(colours: Path, tmp_path: Path, make_photo: PhotoMaker) -> None:
