@@ -42,9 +42,10 @@ def application(model: Path) -> Any:
 
     @app.post("/classify")
     def answer() -> Any:
-        answers = classify(request.get_data())
-        if not answers:
-            return jsonify(error="Not a readable JPEG, PNG, GIF, BMP or WebP file."), 415
+        try:
+            answers = classify(request.get_data())
+        except UserError as error:
+            return jsonify(error=f"No prediction: {error}"), 415
         return jsonify(answers=[{"label": label, "score": score} for label, score in answers])
 
     @app.after_request
