@@ -177,9 +177,10 @@ def lines(nights: list[Night]) -> Iterator[str]:
 
     Each night is one line, followed by the further parts of its reason and its flags.
     """
+    width = max([10, *(len(night.date) for night in nights)])
     yield (
-        f"{'night':10}  {'photos':>8} {'added':>6} {'removed':>7} {'relabelled':>10} {'top-1':>7} "
-        f"{'minutes':>7} {'MB':>6}  outcome"
+        f"{'night':{width}}  {'photos':>8} {'added':>6} {'removed':>7} {'relabelled':>10} "
+        f"{'top-1':>7} {'minutes':>7} {'MB':>6}  outcome"
     )
     for night in nights:
         top1 = "" if night.top1 is None else f"{night.top1:.1%}"
@@ -187,7 +188,7 @@ def lines(nights: list[Night]) -> Iterator[str]:
         counts = (night.photos, night.arrived, night.gone, night.relabelled)
         photos, added, removed, relabelled = ("" if n is None else f"{n:,}" for n in counts)
         yield (
-            f"{night.date:10}  {photos:>8} {added:>6} {removed:>7} {relabelled:>10} {top1:>7} "
+            f"{night.date:{width}}  {photos:>8} {added:>6} {removed:>7} {relabelled:>10} {top1:>7} "
             f"{sum(night.seconds.values()) / 60:7.1f} {disk:>6}  {night.outcome_name}: "
             f"{night.reasons[0]}"
         )
