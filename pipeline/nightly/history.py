@@ -128,6 +128,8 @@ def add(output_dir: Path, night: Night | None = None, promotion: Promotion | Non
 
 def nights(output_dir: Path) -> list[Night]:
     """Return all nights, oldest first."""
+    if not (output_dir / FILE).exists():
+        return []  # opening it would create it
     with _open(output_dir) as database:
         rows = database.execute(f"select {', '.join(_NIGHT)} from nights order by number")
         return [_night(dict(zip(_NIGHT, row, strict=True))) for row in rows]
@@ -135,6 +137,8 @@ def nights(output_dir: Path) -> list[Night]:
 
 def promotions(output_dir: Path) -> list[Promotion]:
     """Return all moves of `current`, oldest first."""
+    if not (output_dir / FILE).exists():
+        return []
     with _open(output_dir) as database:
         columns = ", ".join(f.name for f in fields(Promotion))
         rows = database.execute(f"select {columns} from promotions order by number")
@@ -143,8 +147,6 @@ def promotions(output_dir: Path) -> list[Promotion]:
 
 def is_recorded(output_dir: Path, key: str) -> bool:
     """Return whether the history has a night with this key."""
-    if not (output_dir / FILE).exists():
-        return False
     return any(night.key == key for night in nights(output_dir))
 
 

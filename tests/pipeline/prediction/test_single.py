@@ -9,6 +9,7 @@ from PIL import Image
 
 from pipeline.errors import UserError
 from pipeline.files import places
+from pipeline.nightly import shared_state
 from pipeline.photos import discovery
 from pipeline.prediction import batch, single
 from tests.support.objects import Objects
@@ -42,6 +43,12 @@ def test_top_limits_the_answers(colours: Path, tmp_path: Path, make_photo: Photo
 def test_no_model_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no model in .*make train"):
         single.predict(tmp_path / "photo.png", tmp_path)
+
+
+def test_an_output_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no folder .*/typo; pass the OUTPUT_DIR"):
+        shared_state.resolve_model(str(tmp_path / "typo/current"))
+    assert not (tmp_path / "typo").exists()
 
 
 def test_a_missing_photo_is_named(colours: Path, tmp_path: Path) -> None:
