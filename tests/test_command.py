@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -391,6 +392,13 @@ def test_a_mistyped_make_variable_stops_with_the_nearest_one() -> None:
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 2
     assert "there is no variable IMAGEDIR; did you mean IMAGE_DIR?" in ended.stderr
+
+
+def test_an_option_is_quoted_as_the_readme_says() -> None:
+    (words,) = re.findall(r"    make (train .*--merge-labels.*)", (ROOT / "README.md").read_text())
+    shell = f"make --no-print-directory --dry-run --assume-old=setup {words}"
+    shown = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True)
+    assert '{"apple": "Apple"}' in shlex.split(shown.stdout.splitlines()[0])
 
 
 @pytest.mark.parametrize("target", ["report", "pages"])
