@@ -121,10 +121,16 @@ def is_palette_bmp(encoded: Any) -> Any:
         colours = tf.clip_by_value((number(10, tf.int32) - first) // 4, 0, 256)
         palette = tf.io.decode_raw(tf.strings.substr(encoded, first, 4 * colours), tf.uint8)
         blue_green_red = tf.cast(tf.reshape(palette, [-1, 4])[:, :3], tf.int32)
-        return tf.reduce_any(blue_green_red != tf.range(tf.shape(blue_green_red)[0])[:, None])
+        greys = tf.range(tf.shape(blue_green_red)[0])[:, None]
+        return tf.reduce_any(tf.not_equal(blue_green_red, greys))
 
-    bits = number(28, tf.uint16)
-    return tf.cond(tf.equal(bits, 8), is_coloured, lambda: bits < 8)
+    def has_palette() -> Any:
+        bits = number(28, tf.uint16)
+        return tf.cond(tf.equal(bits, 8), is_coloured, lambda: bits < 8)
+
+    is_bmp = tf.equal(tf.strings.substr(encoded, 0, 2), b"BM")
+    is_complete = tf.strings.length(encoded) >= 54  # both headers
+    return tf.cond(tf.logical_and(is_bmp, is_complete), has_palette, lambda: tf.constant(False))
 
 
 def _walk(
