@@ -45,7 +45,7 @@ def application(model: Path) -> Any:
         try:
             answers = classify(request.get_data())
         except UserError as error:
-            return jsonify(error=f"No prediction: {error}"), 415
+            return jsonify(error=str(error)), 422
         return jsonify(answers=[{"label": label, "score": score} for label, score in answers])
 
     @app.after_request

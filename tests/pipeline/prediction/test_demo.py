@@ -49,8 +49,8 @@ def test_a_photo_is_answered_best_class_first(
 )
 def test_what_is_no_photo_is_refused(client: Any, content: bytes, reason: str) -> None:
     answered = client.post("/classify", data=content)
-    assert answered.status_code == 415
-    assert answered.json["error"].startswith(f"No prediction: {reason}")
+    assert answered.status_code == 422
+    assert answered.json["error"].startswith(reason)
 
 
 def test_a_photo_that_training_sets_aside_is_refused(client: Any) -> None:
