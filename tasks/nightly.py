@@ -115,17 +115,8 @@ def _report_result(task: NightlyRetrain, nights_before: int) -> int:
         if night.outcome == history.REFUSED or night.flags:
             attention = ", needs attention" if night.flags else ""
             subject = f"{night.date}: {night.outcome_name}{attention}"
-            _mail(
-                subject,
-                "\n".join(
-                    [
-                        night.summary,
-                        *night.flags,
-                        "",
-                        *history.lines(timeline.read(task.output_dir)[-14:]),
-                    ]
-                ),
-            )
+            recent = history.lines(timeline.read(task.output_dir)[-14:])
+            _mail(subject, "\n".join([night.summary, *night.flags, "", *recent]))
     return REJECTED if night.outcome == history.REFUSED else DONE
 
 

@@ -34,7 +34,8 @@ def load(model: Path, top: int = TOP) -> Classify:
         top: number of labels to return.
 
     Raises:
-        UserError: if there is no such model. The function raises it if the module raises an error.
+        UserError: if there is no such model. The function raises it for an unusable photo, or if
+            the module raises an error.
     """
     description = model_json.read(model)
     handle, spec = description["module"]["handle"], model_json.input_spec(description)
@@ -51,7 +52,7 @@ def load(model: Path, top: int = TOP) -> Classify:
         outputs = failures.call(
             lambda photo: signature(image_bytes=photo),
             tf.constant([encoded]),
-            f"image: the model's module, {handle},",
+            f"the model's module, {handle},",
             remedy="try another photo, or use another model",
         )
         labels = [label.decode() for label in outputs["classes"].numpy()[0, :top]]
