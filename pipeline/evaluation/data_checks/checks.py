@@ -48,9 +48,9 @@ class Kind:
 KINDS = {  # most severe first
     duplicates.LEAK: Kind(
         "One photo in two splits",
-        "If one of them is a test photo, the model knows it, and the accuracy is overestimated. If "
-        "not, the training options are selected by a photo that the model knows. Keep one of the "
-        "photos, or set group_duplicates for identical files.",
+        "If one of them is a test photo, the accuracy is overestimated. Otherwise, a validation "
+        "photo that the model was trained on decides between heads. Keep one of the photos, or set "
+        "group_duplicates for identical files.",
     ),
     duplicates.CONFLICT: Kind(
         "One photo in two classes",
