@@ -49,7 +49,7 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(INSTALL) '.[demo,luigid,openvino,tensorboard]'
+	$(INSTALL) '.[demo,luigid,openvino,samples,tensorboard]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed
@@ -163,7 +163,7 @@ fortnight: setup-dev ## simulate fourteen nights with failures, and print the hi
 bench: setup-dev bench-head ## measure the bottleneck stage and the head, on IMAGE_DIR or on generated photos
 	$(BIN)/python -m benchmarks.bottlenecks $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
-bench-augmentation: setup-dev ## measure what augmented copies gain and cost, on IMAGE_DIR or the sample photos
+bench-augmentation: setup-dev ## measure what augmented copies gain and cost, on IMAGE_DIR or on scanned digits
 	$(BIN)/python -m benchmarks.augmentation $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
 bench-head: setup-dev ## measure the head against scikit-learn, and on a million rows
@@ -185,5 +185,5 @@ bench-quality: setup-dev ## insert known problems into the photos of IMAGE_DIR, 
 	$(BIN)/python -m benchmarks.quality --image-dir "$(or $(IMAGE_DIR),$(error set the photos: make bench-quality IMAGE_DIR=folder))"
 
 clean: ## delete sample photos, all results in data/output and caches; keep .venv and downloads
-	rm -rf data/output data/digits data/summaries .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf data/output data/samples data/summaries .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find pipeline tasks tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -34,7 +34,7 @@ from tasks.parameters import (
 )
 
 DATA_DIR = Path("data")
-SAMPLE_DIR = DATA_DIR / "digits"
+SAMPLE_DIR = DATA_DIR / "samples"
 
 
 def _values_for(options: object, kind: type) -> dict[str, Any]:
