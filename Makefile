@@ -184,6 +184,10 @@ bench-export: setup-dev ## measure the size, accuracy and speed of each exported
 bench-quality: setup-dev ## insert known problems into the photos of IMAGE_DIR, and measure how many are found
 	$(BIN)/python -m benchmarks.quality --image-dir "$(or $(IMAGE_DIR),$(error set the photos: make bench-quality IMAGE_DIR=folder))"
 
+pictures: setup-dev ## take the pictures of the README, from a training on the sample photos
+	@$(LUIGI) ExportModel --output-dir data/pictures --testing-percentage 30
+	$(BIN)/python -m tests.support.pictures data/pictures/current
+
 clean: ## delete sample photos, all results in data/output and caches; keep .venv and downloads
-	rm -rf data/output data/samples data/summaries .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf data/output data/pictures data/samples data/summaries .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find pipeline tasks tests -name __pycache__ -type d -prune -exec rm -rf {} +
