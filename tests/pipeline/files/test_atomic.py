@@ -350,7 +350,7 @@ def test_on_macos_the_drive_writes_or_else_the_kernel(
 ) -> None:
     calls = []
 
-    def full_sync(descriptor: int, command: int) -> None:
+    def full_sync(_: int, command: int) -> None:
         calls.append(command)
         if not supported:
             raise OSError(errno.ENOTSUP, "not supported")
