@@ -31,11 +31,11 @@ class Blocking:
         rows: photos per block; 2,048 of 1,280 features are 10 MB, which fit into the processor's
             cache.
         cached_bytes: size of the float32 vectors up to which all of them are cached; the default
-            is about 200,000 photos of 1,280 features.
+            is about 100,000 photos of 1,280 features.
     """
 
     rows: int = 2048
-    cached_bytes: int = 1 << 30
+    cached_bytes: int = 1 << 29
 
 
 @dataclass(frozen=True)

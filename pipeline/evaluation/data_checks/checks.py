@@ -25,7 +25,7 @@ from pipeline.evaluation.data_checks import (
 from pipeline.evaluation.data_checks.context import CheckContext
 from pipeline.files import atomic
 
-FORMAT_VERSION = 2  # raise it when the findings of a check change
+FORMAT_VERSION = 3  # raise it when the findings of a check change
 CHECKS = (
     duplicates.find,
     labels.find,
@@ -130,7 +130,9 @@ def run(context: CheckContext) -> pd.DataFrame:
     findings = [finding for find in CHECKS for finding in find(context)]
     rank = {kind: number for number, kind in enumerate(KINDS)}
     findings.sort(key=lambda finding: (rank[finding.kind], -finding.score))
-    columns = (context.listed[name] for name in ("path", "label", "split"))
+    paths = {path for finding in findings for path in finding.paths}
+    named = context.listed[context.listed["path"].isin(paths)]
+    columns = (named[name] for name in ("path", "label", "split"))
     rows_by_path = {path: (label, name) for path, label, name in zip(*columns, strict=True)}
     rows = [
         (f.kind, number, path, *rows_by_path.get(path, (f.label, "")), f.score, f.detail)
