@@ -105,17 +105,23 @@ def approximate(
             progress(rows.stop, n, "photos compared with similar ones")
     drawn = np.random.default_rng(0).choice(n, min(n, _RECHECKED), replace=False)
     lowest = np.argsort(similarity, kind="stable")[:_RECHECKED]
-    exact = _compare_with_all(blocks, np.union1d(drawn, lowest), n)
+    exact = compare_with_all(blocks, np.union1d(drawn, lowest), n)
     similarity += np.median(exact.similarity[drawn] - similarity[drawn])
     compared = exact.index >= 0
     index[compared], similarity[compared] = exact.index[compared], exact.similarity[compared]
     return Nearest(index, similarity)
 
 
-def _compare_with_all(
+def compare_with_all(
     blocks: Callable[[], Iterator[np.ndarray]], rows: np.ndarray, n: int
 ) -> Nearest:
-    """Find the nearest neighbours of some rows; of the others, the index is -1."""
+    """Find the nearest neighbours of some rows by comparing them with all; the others have -1.
+
+    Args:
+        blocks: as in `approximate`.
+        rows: the rows, sorted, int64 [r].
+        n: number of vectors.
+    """
     parts = [
         vectors[rows[_inside(rows, span)] - span.start] for span, vectors in _numbered(blocks())
     ]
