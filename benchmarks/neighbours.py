@@ -36,9 +36,10 @@ def batches(directory: Path, n: int) -> Iterator[tuple[int, np.ndarray]]:
             copies = vectors[1::100]
             noise = np.random.default_rng(start).normal(1, NOISE, copies.shape)
             copies[:] = vectors[::100][: len(copies)] * noise
-            if len(vectors):
-                yield start, vectors
+            yield start, vectors
             start += len(vectors)
+            if start == n:
+                return
 
 
 def measure(directory: Path, n: int, exact: bool) -> dict[str, Any]:
