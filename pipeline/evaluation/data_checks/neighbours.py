@@ -6,9 +6,7 @@ projected onto their principal axes and divided into cells, and each photo is co
 the nearest cells. This finds most nearest neighbours, and similar photos in place of the others.
 """
 
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,8 +77,6 @@ def approximate(
     """
     import faiss
 
-    # On a busy machine, OpenMP's threads wait for each other a hundred times as long as they work.
-    faiss.omp_set_num_threads(1)
     axes = _principal_axes(sample)
     cells = max(1, min(n // _CELL_PHOTOS, len(sample) // _CELL_SAMPLE))
     kind = f"IVF{cells},SQ8"
@@ -91,18 +87,14 @@ def approximate(
         search.add(_unit(vectors) @ axes)
     search.nprobe = _PROBES
     index, similarity = np.empty(n, np.int64), np.empty(n, np.float32)
-    cores = os.cpu_count() or 1
-    with ThreadPoolExecutor(cores, initializer=faiss.omp_set_num_threads, initargs=(1,)) as threads:
-        for rows, vectors in _numbered(blocks()):
-            parts = np.array_split(_unit(vectors) @ axes, cores)
-            results = list(threads.map(lambda part: search.search(part, 2), parts))
-            cosines, found = map(np.concatenate, zip(*results, strict=True))
-            # The most similar photo is usually the photo itself.
-            other = (found[:, 0] == np.arange(rows.start, rows.stop)).astype(np.int64)
-            each = np.arange(len(found))
-            index[rows] = found[each, other]
-            similarity[rows] = np.maximum(cosines[each, other], -1)
-            progress(rows.stop, n, "photos compared with similar ones")
+    for rows, vectors in _numbered(blocks()):
+        # The most similar photo is usually the photo itself.
+        cosines, found = search.search(_unit(vectors) @ axes, 2)
+        other = (found[:, 0] == np.arange(rows.start, rows.stop)).astype(np.int64)
+        each = np.arange(len(found))
+        index[rows] = found[each, other]
+        similarity[rows] = np.maximum(cosines[each, other], -1)
+        progress(rows.stop, n, "photos compared with similar ones")
     drawn = np.random.default_rng(0).choice(n, min(n, _RECHECKED), replace=False)
     lowest = np.argsort(similarity, kind="stable")[:_RECHECKED]
     exact = compare_with_all(blocks, np.union1d(drawn, lowest), n)
