@@ -70,8 +70,8 @@ def measure(directory: Path, n: int, exact: bool) -> dict[str, Any]:
         "photos": f"{count:,}",
         "search": "exact" if exact else "approximate",
         "processor time, s": seconds,
-        "recall, %": 100 * right[random].mean(),
-        "recall of copies, %": 100 * right[copies].mean(),
+        "recall, %": float(100 * right[random].mean()),
+        "recall of copies, %": float(100 * right[copies].mean()),
         "mean error of the cosine": f"{np.abs(lost).mean():.4f}",
         "peak memory, GB": memory,
     }
