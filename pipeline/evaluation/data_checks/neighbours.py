@@ -8,6 +8,7 @@ the nearest cells. This finds most nearest neighbours, and similar photos in pla
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +81,8 @@ def approximate(
     axes = _principal_axes(sample)
     cells = max(1, min(n // _CELL_PHOTOS, len(sample) // _CELL_SAMPLE))
     kind = f"IVF{cells},SQ8"
-    search = faiss.index_factory(axes.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
+    # Any: the stubs describe the base class only.
+    search: Any = faiss.index_factory(axes.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
     search.cp.min_points_per_centroid = _CELL_SAMPLE
     search.train(_unit(sample) @ axes)
     for vectors in blocks():
