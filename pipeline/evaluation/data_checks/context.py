@@ -16,7 +16,7 @@ from pipeline.pixels.decoding import InputSpec
 from pipeline.progress import Progress, silent
 
 MAX_SAMPLE = 50_000  # photos whose vectors are in memory: 256 MB of 1,280 features
-MAX_EXACT = 20_000  # photos of which all pairs are compared: 8 s of processor time
+MAX_EXACT = 40_000  # photos of which all pairs are compared: half a minute of processor time
 _ROWS = 1024
 _GROUP = 8  # photos of a class that are sampled together
 
