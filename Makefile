@@ -181,6 +181,9 @@ bench-source: setup-dev ## measure photos on disk, on a local S3 server and in t
 bench-export: setup-dev ## measure the size, accuracy and speed of each exported file
 	$(BIN)/python -m benchmarks.export $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
+bench-neighbours: setup-dev ## measure the search for similar photos, among up to a million
+	$(BIN)/python -m benchmarks.neighbours
+
 bench-quality: setup-dev ## insert known problems into the photos of IMAGE_DIR, and measure how many are found
 	$(BIN)/python -m benchmarks.quality --image-dir "$(or $(IMAGE_DIR),$(error set the photos: make bench-quality IMAGE_DIR=folder))"
 
