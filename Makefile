@@ -160,6 +160,9 @@ bench-export: setup ## measure the size, accuracy and speed of each exported fil
 bench-quality: setup ## insert known problems into the photos of IMAGE_DIR, and measure how many are found
 	$(BIN)/python -m benchmarks.quality --image-dir "$(or $(IMAGE_DIR),$(error set the photos: make bench-quality IMAGE_DIR=folder))"
 
+bench-unknown: setup ## measure how well unknown photos are recognized, with the sample digits and IMAGE_DIRS="folder ..."
+	$(BIN)/python -m benchmarks.unknown --image-dirs $(IMAGE_DIRS)
+
 clean: ## delete sample photos, all results in data/output and caches; keep .venv and downloads
 	rm -rf data/output data/digits data/summaries .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find pipeline tasks tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,7 +2,7 @@
 
 The folder of the results contains
 
-    predictions.parquet     one row per photo: path, labels and scores (best first), problem
+    predictions.parquet     one row per photo: path, labels and scores (best first), known, problem
     predictions.csv         the same, with one column for each of the five labels and scores
 
 During a run, `partial/<name of that folder>/<first row>.parquet` contains the completed rows.
@@ -10,7 +10,7 @@ During a run, `partial/<name of that folder>/<first row>.parquet` contains the c
 
 import glob
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from pipeline.photos import discovery, inspection, sources
 from pipeline.photos.discovery import Found
 from pipeline.progress import Progress, silent
 
-FORMAT_VERSION = 1  # raise it when the files change
+FORMAT_VERSION = 2  # raise it when the files change
 TOP = 5  # labels per photo
 JOURNAL_ROWS = 512
 MAX_NAMED = 20  # unusable photos that the log lists individually
@@ -40,6 +40,7 @@ SCHEMA = pa.schema(
         ("path", pa.string()),  # as listed: absolute, or relative to the working directory
         ("labels", pa.list_(pa.string())),  # best first; empty for an unusable photo
         ("scores", pa.list_(pa.float32())),  # their probabilities
+        ("known", pa.float32()),  # share of the known photos that fit no better; empty like labels
         ("problem", pa.string()),  # why the photo has no labels; else empty
     ]
 )
@@ -58,10 +59,11 @@ class PredictionCounts:
     unusable: dict[str, str]
 
 
-def find(images: str) -> list[Found]:
+def find(images: str, option: str = "images") -> list[Found]:
     """Find the photos of a folder and its subfolders, a file or a glob pattern, sorted.
 
-    A folder may be on an object store; a file or pattern must be local.
+    A folder may be on an object store; a file or pattern must be local. `option` is the name that
+    an error message gives to `images`.
 
     Raises:
         UserError: if there are no photos, or the object store cannot be read.
@@ -78,8 +80,8 @@ def find(images: str) -> list[Found]:
         photos = [discovery.describe(Path(name)) for name in names if not Path(name).is_dir()]
     if not photos:
         raise UserError(
-            f"images: no photos at {images or 'an empty path'}; pass a folder, or a quoted pattern "
-            "such as 'photos/**/*.jpg'"
+            f"{option}: no photos at {images or 'an empty path'}; pass a folder, or a quoted "
+            "pattern such as 'photos/**/*.jpg'"
         )
     return photos
 
@@ -123,7 +125,7 @@ def write(
     done = sum(len(chunk) for file, chunk in chunks.items() if file.exists())
     progress(done, total, "photos")
     if done < total:
-        description, classify = model_json.read(model), runtimes.saved_model(model / "saved_model")
+        description, classify = model_json.read(model), runtimes.known(model / "saved_model")
     for file, chunk in chunks.items():
         if file.exists():
             continue
@@ -152,26 +154,33 @@ def summary_lines(counts: PredictionCounts) -> Iterator[str]:
 
 
 def _predict(
-    photos: Sequence[Found], classify: runtimes.Classifier, description: dict[str, Any]
+    photos: Sequence[Found],
+    classify: Callable[[Any], tuple[np.ndarray, np.ndarray]],
+    description: dict[str, Any],
 ) -> list[dict[str, Any]]:
     """Return one row per photo, in order."""
     labels = np.array(description["labels"], object)
+    other = (description.get("known") or {}).get("other_class")
+    is_answer = labels != other
     with ThreadPoolExecutor(READERS) as threads:
         # Photos that training would set aside are unusable here, too, even if they can be decoded.
         problems = list(threads.map(_problem, photos))
     rows: list[dict[str, Any]] = [
-        {"path": photo.path, "labels": [], "scores": [], "problem": problem}
+        {"path": photo.path, "labels": [], "scores": [], "known": None, "problem": problem}
         for photo, problem in zip(photos, problems, strict=True)
     ]
     usable = [row for row in rows if not row["problem"]]
     spec = model_json.input_spec(description)
     for batch in extraction.decode([places.parse(row["path"]) for row in usable], spec):
-        probabilities = classify(batch.pixels)[: len(batch.indices)]
+        n = len(batch.indices)
+        probabilities, known = (output[:n] for output in classify(batch.pixels))
+        probabilities = probabilities[:, is_answer]
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
         scores = np.take_along_axis(probabilities, best, axis=1)
-        for index, names, each in zip(batch.indices, labels[best], scores, strict=True):
+        answers = zip(batch.indices, labels[is_answer][best], scores, known, strict=True)
+        for index, names, each, fit in answers:
             if np.isfinite(each).all():
-                usable[index] |= {"labels": names.tolist(), "scores": each}
+                usable[index] |= {"labels": names.tolist(), "scores": each, "known": fit}
             else:
                 usable[index]["problem"] = writer.NOT_FINITE
         for index, reason in batch.rejected.items():
@@ -199,6 +208,7 @@ def _join(files: list[Path], directory: Path) -> dict[str, str]:
             for i in range(TOP):
                 wide[f"label_{i + 1}"] = rows["labels"].str.get(i)
                 wide[f"score_{i + 1}"] = rows["scores"].str.get(i)
+            wide["known"] = rows["known"]
             wide["problem"] = rows["problem"]
             pd.DataFrame(wide).to_csv(
                 directory / "predictions.csv", mode="a", header=number == 0, index=False

@@ -42,10 +42,11 @@ def application(model: Path) -> Any:
 
     @app.post("/classify")
     def answer() -> Any:
-        answers = classify(request.get_data())
-        if not answers:
+        prediction = classify(request.get_data())
+        if not prediction.answers:
             return jsonify(error="Not a readable JPEG, PNG, GIF, BMP or WebP file."), 415
-        return jsonify(answers=[{"label": label, "score": score} for label, score in answers])
+        answers = [{"label": label, "score": score} for label, score in prediction.answers]
+        return jsonify(answers=answers, known=prediction.known, warning=prediction.warning)
 
     @app.after_request
     def only_from_here(response: Any) -> Any:

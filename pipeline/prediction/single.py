@@ -6,6 +6,7 @@ python -m pipeline.prediction.single PHOTO
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import tensorflow_import
@@ -18,8 +19,24 @@ from pipeline.photos import sources
 
 TOP = 5  # labels
 
-# From a photo's bytes to labels and probabilities, best first; empty if it cannot be decoded.
-Classify = Callable[[bytes], list[tuple[str, float]]]
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer of a model to one photo.
+
+    Attributes:
+        answers: labels and probabilities, best first; empty if the photo cannot be decoded.
+        known: share of the known photos that fit no better; None for a model of an earlier version.
+        warning: a sentence that says so if the photo is unknown; else empty.
+    """
+
+    answers: list[tuple[str, float]]
+    known: float | None = None
+    warning: str = ""
+
+
+# From a photo's bytes.
+Classify = Callable[[bytes], Prediction]
 
 
 def load(model: Path, top: int = TOP) -> Classify:
@@ -32,25 +49,33 @@ def load(model: Path, top: int = TOP) -> Classify:
     Raises:
         UserError: if there is no such model.
     """
-    model_json.read(model)
+    description = model_json.read(model)
+    facts = description.get("known") or {"unknown_rate": 0, "other_class": ""}
+    classes = len(description["labels"]) - bool(facts["other_class"])
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(model / "saved_model"))
     signature = loaded.signatures["serving_default"]
 
-    def classify(encoded: bytes, _kept: object = loaded) -> list[tuple[str, float]]:
+    def classify(encoded: bytes, _kept: object = loaded) -> Prediction:
         outputs = signature(image_bytes=tf.constant([encoded]))
         labels = [label.decode() for label in outputs["classes"].numpy()[0, :top]]
         if not labels[0]:
-            return []
-        return list(zip(labels, outputs["scores"].numpy()[0, :top].tolist(), strict=True))
+            return Prediction([])
+        answers = list(zip(labels, outputs["scores"].numpy()[0, :top].tolist(), strict=True))
+        if "known" not in outputs:
+            return Prediction(answers)
+        known = outputs["known"].numpy()[0]
+        is_unknown = known <= facts["unknown_rate"]
+        warning = f"This does not look like any of the {classes} classes." if is_unknown else ""
+        return Prediction(answers, float(known), warning)
 
     return classify
 
 
-def predict(image: Place, model: Path, top: int = TOP) -> list[tuple[str, float]]:
-    """Return the best labels of a photo and their probabilities, best first.
+def predict(image: Place, model: Path, top: int = TOP) -> Prediction:
+    """Return the best labels of a photo and their probabilities, and how well it fits.
 
     Args:
         image: path or URL of the photo.
@@ -69,17 +94,17 @@ def predict(image: Place, model: Path, top: int = TOP) -> list[tuple[str, float]
         encoded = sources.read(image)
     except OSError as error:
         raise UserError(f"image: {image} cannot be read: {error.strerror}") from None
-    answers = load(model, top)(encoded)
-    if not answers:
+    prediction = load(model, top)(encoded)
+    if not prediction.answers:
         raise UserError(
             f"image: {image} is not a readable JPEG, PNG, GIF, BMP or WebP file, or the module "
             "returns NaN for it; check the file"
         )
-    return answers
+    return prediction
 
 
 def main() -> None:
-    """Print the best labels, one per line, with their probabilities."""
+    """Print the best labels with their probabilities, one per line, and how well the photo fits."""
     parser = argparse.ArgumentParser(description="Print the five best labels of a photo.")
     parser.add_argument("image", help="a JPEG, PNG, GIF, BMP or WebP file, or its URL")
     parser.add_argument(
@@ -90,11 +115,14 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         model = shared_state.resolve_model(arguments.model)
-        answers = predict(places.parse(arguments.image), model)
+        prediction = predict(places.parse(arguments.image), model)
     except UserError as error:
         sys.exit(str(error))
-    for label, probability in answers:
+    for label, probability in prediction.answers:
         print(f"{probability:7.2%}  {label}")
+    if prediction.known is not None:
+        text = f"{prediction.known:7.2%} of the known photos fit no better. {prediction.warning}"
+        print(text.rstrip())
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def test_it_says_what_the_files_take_and_give(recipe: Recipe, tmp_path: Path) ->
     assert pixels["inputs"]["image"] == {"dtype": "float32", "shape": [None, 8, 8, 3]}
     assert pixels["outputs"]["prediction"] == {"dtype": "float32", "shape": [None, 2]}
     assert set(described["signatures"]["serving_default"]["outputs"]) == {
-        *("classes", "scores", "probabilities")
+        *("classes", "scores", "probabilities", "known")
     }
     assert set(described["frozen_graph"]["outputs"]) == {"answer"}
     assert model_json.parity_results(tmp_path) == answers

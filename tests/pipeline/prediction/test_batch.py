@@ -41,16 +41,29 @@ def write(model: Path, images: Path | str, directory: Path) -> tuple[pd.DataFram
 def test_each_photo_has_its_labels_best_first(colours: Path, photos: Path, tmp_path: Path) -> None:
     parquet, csv = write(colours, photos, tmp_path / "out")
     assert len(parquet) == len(csv) == 9
-    for path, labels, scores, problem in parquet.itertuples(index=False):
+    for path, labels, scores, known, problem in parquet.itertuples(index=False):
         assert labels[0] == Path(path).name.split("-")[0]
         assert sorted(labels) == sorted(LABELS)
         assert scores[0] == max(scores)
         assert scores.sum() == pytest.approx(1)
+        assert known == 1
         assert problem == ""
     assert list(csv["path"]) == list(parquet["path"])
     assert list(csv["label_1"]) == [labels[0] for labels in parquet["labels"]]
     assert csv["score_1"].to_numpy(float) == pytest.approx([s[0] for s in parquet["scores"]])
     assert set(csv["label_4"]) == {""}
+
+
+def test_unknown_photos_are_known_by_their_column(
+    choosy: Path, photos: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (20, 20), (255, 255, 255)).save(photos / "white.png")
+    (photos / "note.jpg").write_text("no photo")
+    parquet, csv = write(choosy, photos, tmp_path / "out")
+    names = [Path(path).name for path in parquet["path"]]
+    low = dict(zip(names, parquet["known"] <= 0.05, strict=True))
+    assert [name for name, is_low in low.items() if is_low] == ["white.png"]
+    assert dict(zip(names, csv["known"], strict=True))["note.jpg"] == ""
 
 
 def test_bad_photos_have_no_labels_but_a_reason(
@@ -88,7 +101,7 @@ def test_a_photo_without_a_finite_vector_has_no_label(tmp_path: Path) -> None:
     assert [len(labels) for labels in parquet["labels"]] == [0, 3]
     with pytest.raises(UserError, match=r"black\.png .* or the module returns NaN"):
         single.predict(tmp_path / "photos/black.png", model)
-    assert len(single.predict(tmp_path / "photos/grey.png", model)) == 3
+    assert len(single.predict(tmp_path / "photos/grey.png", model).answers) == 3
 
 
 def test_without_one_usable_photo_it_fails_and_leaves_nothing(

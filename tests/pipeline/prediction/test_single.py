@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipeline.errors import UserError
 from pipeline.files import places
@@ -19,7 +20,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_best_label_comes_first(colours: Path, tmp_path: Path, make_photo: PhotoMaker) -> None:
-    answers = single.predict(make_photo(tmp_path / "photo.png", hue=1), colours)
+    answers = single.predict(make_photo(tmp_path / "photo.png", hue=1), colours).answers
     assert answers[0][0] == "green"
     assert sum(probability for _, probability in answers) == pytest.approx(1)
 
@@ -34,7 +35,20 @@ def test_a_photo_may_be_in_a_store(
 
 
 def test_top_limits_the_answers(colours: Path, tmp_path: Path, make_photo: PhotoMaker) -> None:
-    assert len(single.predict(make_photo(tmp_path / "photo.png"), colours, top=2)) == 2
+    assert len(single.predict(make_photo(tmp_path / "photo.png"), colours, top=2).answers) == 2
+
+
+def test_an_unknown_photo_gets_a_warning(
+    choosy: Path, tmp_path: Path, make_photo: PhotoMaker
+) -> None:
+    familiar = single.predict(make_photo(tmp_path / "photo.png", hue=1), choosy)
+    Image.new("RGB", (20, 20), (255, 255, 255)).save(tmp_path / "white.png")
+    unknown = single.predict(tmp_path / "white.png", choosy)
+    assert familiar.known
+    assert familiar.known > 0.05
+    assert familiar.warning == ""
+    assert unknown.known == pytest.approx(1 / 100)
+    assert unknown.warning == "This does not look like any of the 3 classes."
 
 
 def test_no_model_says_how_to_make_one(tmp_path: Path) -> None:
@@ -64,7 +78,8 @@ def test_the_command_prints_labels_and_nothing_else(
 ) -> None:
     done = run(make_photo(tmp_path / "photo.jpg", hue=2), "--model", colours)
     assert (done.returncode, done.stderr) == (0, "")
-    first, *_ = done.stdout.splitlines()
+    first, *_, last = done.stdout.splitlines()
+    assert last == "100.00% of the known photos fit no better."
     assert first.split() == [first.split()[0], "blue"]
     assert first.split()[0].endswith("%")
 
