@@ -30,6 +30,7 @@ from pipeline.photos.listing import list_photos
 
 KEPT = 0.95  # share of known photos that the threshold of the false positive rate keeps
 RATE = 0.05
+FIRST_DRAW = 5  # the method was chosen with draws 0 to 4, which would flatter it
 OURS = "nearest + logit"
 Scores = dict[str, np.ndarray]
 
@@ -241,7 +242,7 @@ def main() -> None:
             sets = {name: read(folder, module) for name, folder in directories.items()}
             results: dict[str, dict[str, list[float]]] = defaultdict(dict)
             for name in known:
-                for draw in range(arguments.draws):
+                for draw in range(FIRST_DRAW, FIRST_DRAW + arguments.draws):
                     measure(name, sets, draw, results)
             show(title, results, near=number == 0)
 

@@ -134,9 +134,8 @@ def _known(familiarity: dict[str, Any], vectors: Any, logits: Any) -> Any:
     scores += tf.minimum(confidence, familiarity["cap"])
     is_other = tf.equal(tf.argmax(logits, axis=1), familiarity["other"])
     worse = tf.searchsorted(familiarity["levels"], scores, side="right")
-    worse = tf.where(is_other, 0, worse)
     steps = tf.size(familiarity["levels"]) + 1
-    return tf.cast(worse + 1, tf.float32) / tf.cast(steps, tf.float32)
+    return tf.where(is_other, 0.0, tf.cast(worse + 1, tf.float32) / tf.cast(steps, tf.float32))
 
 
 def _frozen(logits: Any, size: list[int | None], final_tensor_name: str) -> Any:

@@ -75,10 +75,12 @@ class Familiarity:
 
         The photo itself counts as one of them. Therefore, at most a share p of the known photos has
         a value of p or less, however few validation photos there are: it is a conformal p-value
-        (Vovk, Gammerman and Shafer, "Algorithmic learning in a random world", 2005).
+        (Vovk, Gammerman and Shafer, "Algorithmic learning in a random world", 2005). It is 0 for
+        photos that are classified as the class of unknown photos, which may be more than that.
         """
         worse = np.searchsorted(self.levels, scores, side="right")
-        return ((worse + 1) / np.float32(len(self.levels) + 1)).astype(np.float32)
+        shares = (worse + 1) / np.float32(len(self.levels) + 1)
+        return np.where(scores <= _STRANGE, 0, shares).astype(np.float32)
 
 
 def fit(
