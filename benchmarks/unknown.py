@@ -113,7 +113,8 @@ class Methods:
 
 def normalized(vectors: np.ndarray) -> np.ndarray:
     lengths: np.ndarray = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / lengths
+    unit: np.ndarray = vectors / lengths
+    return unit
 
 
 def whitening(covariance: np.ndarray) -> np.ndarray:

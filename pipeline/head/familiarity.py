@@ -164,12 +164,14 @@ def _principal_directions(vectors: np.ndarray) -> np.ndarray:
     features = vectors.shape[1]
     last = [max(features - MAX_DIRECTIONS, 0), features - 1]
     _, directions = eigh(vectors.T @ vectors, subset_by_index=last)
-    return np.ascontiguousarray(directions, np.float32)
+    kept: np.ndarray = np.ascontiguousarray(directions, np.float32)
+    return kept
 
 
 def _unscaled(examples: Examples, vectors: np.ndarray) -> np.ndarray:
     """Return standardized vectors as the module computes them."""
-    return vectors * examples.scaling.deviation + examples.scaling.mean
+    restored: np.ndarray = vectors * examples.scaling.deviation + examples.scaling.mean
+    return restored
 
 
 def _units(values: np.ndarray) -> np.ndarray:
@@ -181,4 +183,5 @@ def _units(values: np.ndarray) -> np.ndarray:
 
 
 def _in_units(values: np.ndarray, units: np.ndarray) -> np.ndarray:
-    return (values - units[0]) / units[1]
+    converted: np.ndarray = (values - units[0]) / units[1]
+    return converted
