@@ -12,11 +12,21 @@ SUMMARIES_DIR ?=
 SCHEDULER ?=
 OPTIONS ?=
 
+VARIABLES := IMAGE_DIR DATASET OUTPUT_DIR SPLIT_FILE TFHUB_MODULE SUMMARIES_DIR SCHEDULER OPTIONS \
+	MODEL IMAGE IMAGES TASK DELETE PYTHON BIN
+# Make ignores mistyped variables, and would train on the sample photos without IMAGE_DIR.
+UNKNOWN := $(firstword $(filter-out $(VARIABLES),$(foreach V,$(.VARIABLES),$(if \
+	$(filter command,$(origin $V)),$V))))
+NEAREST = $(shell $(PYTHON) -c 'import difflib, sys; name, *known = sys.argv[1:]; \
+	print(difflib.get_close_matches(name.upper(), known, 1, 0)[0])' '$(UNKNOWN)' $(VARIABLES))
+$(if $(UNKNOWN),$(error there is no variable $(UNKNOWN); did you mean $(NEAREST)? Pass options that \
+	have no variable in OPTIONS))
+
 BIN := .venv/bin
 DATA := $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)") \
 	$(if $(DATASET),--dataset "$(DATASET)") $(if $(SPLIT_FILE),--split-file "$(SPLIT_FILE)")
 MODULE := $(if $(TFHUB_MODULE),--tfhub-module "$(TFHUB_MODULE)")
-LUIGI := $(BIN)/luigi --module tasks
+LUIGI := $(BIN)/python -m tasks
 # The local output folder, from OUTPUT_DIR or luigi.cfg, or the mirror of a URL; looked up once.
 FOLDER = $(eval FOLDER := $(shell $(BIN)/python -m tasks.output_folder "$(OUTPUT_DIR)"))$(or \
 	$(FOLDER),$(error cannot find the output folder))
@@ -31,11 +41,19 @@ HEAD := $(if $(SUMMARIES_DIR),--summaries-dir "$(SUMMARIES_DIR)")
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
-setup: .venv/installed ## install everything into .venv
+setup: .venv/installed ## install into .venv what these targets need, except tests and benchmarks
+
+setup-dev: .venv/installed-dev ## install everything into .venv
+
+INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) '.[demo,luigid,openvino,tensorboard]'
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(INSTALL) '.[dev]'
 	@touch $@
 
 train: setup ## run every step: from photos to an exported model
@@ -64,7 +82,12 @@ check: setup ## check the photos for duplicates, wrong labels, damaged files and
 evaluate: setup ## evaluate the head on the test photos, after all earlier steps
 	@$(LUIGI) EvaluateModel $(DATA) $(MODULE) $(HEAD) $(RUN)
 
+# For commands that only read: a mistyped OUTPUT_DIR has no folder.
+EXISTING = test -d "$(OUT)" || { echo "There is no folder $(abspath $(OUT)); pass the OUTPUT_DIR of \
+	your runs, or train first: make train"; exit 1; }
+
 report: setup ## print the path of the current model's report
+	@$(EXISTING)
 	@test -f "$(MODEL)/report.html" || { echo "No model in $(MODEL) yet; train one first: make train"; exit 1; }
 	@echo "Open this page in a browser: $(abspath $(MODEL))/report.html"
 
@@ -102,12 +125,13 @@ history: setup ## print the history of nightly runs, and write its page
 	@$(BIN)/python -m pipeline.nightly.history_page --output-dir "$(OUT)"
 
 pages: setup ## serve the pages of the output folder on http://127.0.0.1:8083
+	@$(EXISTING)
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory "$(OUT)" 8083
 
 prune: setup ## list old results that can be deleted; DELETE=1 deletes them
 	@$(LUIGI) PruneRuns $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(DELETE),--delete) $(OPTIONS)
 
-lint: setup ## check style, types and the import contract
+lint: setup-dev ## check style, types and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -124,40 +148,40 @@ audit: .venv-audit/installed ## check the locked versions for known vulnerabilit
 # One process per core, but no more than memory allows: each loads TensorFlow.
 PYTEST = $(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
 
-test: setup ## run all tests except those of make torture
+test: setup-dev ## run all tests except those of make torture
 	$(PYTEST) -m "not torture"
 
-test-fast: setup ## run all tests except slow ones and those of make torture
+test-fast: setup-dev ## run all tests except slow ones and those of make torture
 	$(PYTEST) -m "not slow and not torture"
 
-torture: setup ## test kills, bad input and exhausted resources for many minutes, and print the results
+torture: setup-dev ## test kills, bad input and exhausted resources for many minutes, and print the results
 	$(BIN)/pytest -q -s tests/torture
 
-fortnight: setup ## simulate fourteen nights with failures, and print the history
+fortnight: setup-dev ## simulate fourteen nights with failures, and print the history
 	$(BIN)/pytest -q -s tests/test_fortnight.py
 
-bench: setup bench-head ## measure the bottleneck stage and the head, on IMAGE_DIR or on generated photos
+bench: setup-dev bench-head ## measure the bottleneck stage and the head, on IMAGE_DIR or on generated photos
 	$(BIN)/python -m benchmarks.bottlenecks $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
-bench-augmentation: setup ## measure what augmented copies gain and cost, on IMAGE_DIR or the sample photos
+bench-augmentation: setup-dev ## measure what augmented copies gain and cost, on IMAGE_DIR or the sample photos
 	$(BIN)/python -m benchmarks.augmentation $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
-bench-head: setup ## measure the head against scikit-learn, and on a million rows
+bench-head: setup-dev ## measure the head against scikit-learn, and on a million rows
 	$(BIN)/python -m benchmarks.head $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
-bench-engine: setup ## measure local work, Luigi workers and Ray, on IMAGE_DIR or on generated photos
+bench-engine: setup-dev ## measure local work, Luigi workers and Ray, on IMAGE_DIR or on generated photos
 	$(BIN)/python -m benchmarks.engine $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
-bench-manifest: setup ## measure the manifest of up to a million photos
+bench-manifest: setup-dev ## measure the manifest of up to a million photos
 	$(BIN)/python -m benchmarks.manifest
 
-bench-source: setup ## measure photos on disk, on a local S3 server and in tar files
+bench-source: setup-dev ## measure photos on disk, on a local S3 server and in tar files
 	$(BIN)/python -m benchmarks.source
 
-bench-export: setup ## measure the size, accuracy and speed of each exported file
+bench-export: setup-dev ## measure the size, accuracy and speed of each exported file
 	$(BIN)/python -m benchmarks.export $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
-bench-quality: setup ## insert known problems into the photos of IMAGE_DIR, and measure how many are found
+bench-quality: setup-dev ## insert known problems into the photos of IMAGE_DIR, and measure how many are found
 	$(BIN)/python -m benchmarks.quality --image-dir "$(or $(IMAGE_DIR),$(error set the photos: make bench-quality IMAGE_DIR=folder))"
 
 bench-unknown: setup ## measure how well unknown photos are recognized, with the sample digits and IMAGE_DIRS="folder ..."

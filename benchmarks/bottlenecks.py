@@ -1,13 +1,14 @@
 """Speed of the bottleneck stage: `make bench`, or `python -m benchmarks.bottlenecks --help`.
 
-Compares, in one run and on the same photos, (a) a reference implementation of retrain.py's method,
-(b) this project's stage, and (c) the limits of the machine: decoding alone, the forward pass alone,
-and both sharing the processor, 1 / (1/decode + 1/forward). Then runs the entire pipeline on 1,000
-and 10,000 photos. Each measurement runs in a new process.
+Compares, in one run and on the same photos, retrain.py's method and a tf.data script with this
+project's stage, and with the limits of the machine: decoding alone, the forward pass alone in each
+engine, and decoding and the fastest engine sharing the processor, 1 / (1/decode + 1/forward). Then
+runs the entire pipeline, also on 1,000 and 10,000 photos. Each measurement runs in a new process.
 """
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -15,49 +16,32 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmarks import data
+from benchmarks import contenders, data
 from pipeline import tensorflow_import
 from pipeline.bottlenecks import extraction, writer
-from pipeline.bottlenecks.extraction import BATCH, BFLOAT16, FLOAT32
+from pipeline.bottlenecks.extraction import BATCH
 from pipeline.bottlenecks.recipe import Recipe
-from pipeline.modules import frozen_graph, loading, preparation
+from pipeline.files import timings
+from pipeline.modules import engines, frozen_graph, preparation
+from pipeline.modules.engines import FLOAT32
 from pipeline.modules.loading import Module
 from pipeline.photos import inspection, manifest
 from pipeline.photos.listing import list_photos
 from pipeline.photos.split import SplitRule
-from pipeline.pixels import decoding
 
 MODULE = "efficientnet-lite0"
 T = TypeVar("T")
-SECONDS = 8.0  # limit for measurements without an end of their own
+RETRAIN_STEPS = 4000  # default of retrain.py
+_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 
 
 def photo_paths(image_dir: Path) -> list[Path]:
     return [image_dir / path for path in list_photos(image_dir).photos["path"]]
-
-
-def reference(image_dir: Path, module: Module, scratch: Path) -> float:
-    """(a) Decode, resize and forward one photo at a time, in float32, into one text file each."""
-    tensorflow_import.import_tensorflow()
-    import tensorflow as tf
-
-    call, _ = loading.load(module)
-    forward = tf.function(
-        call, input_signature=[tf.TensorSpec([1, module.height, module.width, 3], tf.float32)]
-    )
-    scratch.mkdir(parents=True, exist_ok=True)
-
-    def one(path: Path) -> None:
-        pixels = tf.io.decode_image(path.read_bytes(), channels=3, expand_animations=False)
-        pixels = tf.image.resize(pixels, (module.height, module.width))[None] / 255.0
-        text = ",".join(str(value) for value in forward(pixels).numpy()[0])
-        (scratch / f"{path.parent.name}-{path.name}.txt").write_text(text)
-
-    return rate([lambda path=path: one(path) for path in photo_paths(image_dir)])
 
 
 def stage(image_dir: Path, module: Module, scratch: Path, precision: str) -> tuple[float, float]:
@@ -85,44 +69,6 @@ def stage(image_dir: Path, module: Module, scratch: Path, precision: str) -> tup
     return len(rows) / (end - start), after_first[1] / (end - after_first[0])
 
 
-def decode(image_dir: Path, module: Module, _scratch: Path) -> float:
-    """(c) Only read, decode and resize."""
-    tensorflow_import.import_tensorflow()
-    import tensorflow as tf
-
-    def pixels(path: Any) -> Any:
-        return decoding.decode(tf.io.read_file(path), module.input)
-
-    names = [str(path) for path in photo_paths(image_dir)]
-    decoded = tf.data.Dataset.from_tensor_slices(names).map(pixels, tf.data.AUTOTUNE)
-    batches = iter(decoded.batch(BATCH).prefetch(2).repeat())
-    next(batches)
-    return BATCH * rate([lambda: next(batches)], for_ever=True)
-
-
-def forward(_image_dir: Path, module: Module, _scratch: Path, precision: str) -> float:
-    """(c) Run only the forward pass, on batches in memory."""
-    tensorflow_import.import_tensorflow()
-    import tensorflow as tf
-
-    compiled = frozen_graph.load(module, BATCH)
-    assert compiled is not None
-    batch = tf.random.uniform([BATCH, module.height, module.width, 3])
-    with extraction.mixed_precision(precision):
-        compiled(batch)
-        return BATCH * rate([lambda: compiled(batch).numpy()], for_ever=True)
-
-
-def rate(steps: list[Callable[[], Any]], for_ever: bool = False) -> float:
-    """Return steps per second, until the end or the time limit, after one step of warm-up."""
-    steps[0]()
-    start, done = time.perf_counter(), 0
-    while time.perf_counter() - start < SECONDS and (for_ever or done < len(steps)):
-        steps[done % len(steps)]()
-        done += 1
-    return done / (time.perf_counter() - start)
-
-
 def alone(measure: Callable[..., T], *arguments: object) -> T:
     """Run a measurement in a new process."""
     with get_context("spawn").Pool(1) as pool:
@@ -131,26 +77,34 @@ def alone(measure: Callable[..., T], *arguments: object) -> T:
 
 def speeds(image_dir: Path, module: Module, scratch: Path, precision: str) -> dict[str, float]:
     """Measure each variant once, in photos per second."""
+    on_tensorflow = replace(module, engine=engines.TENSORFLOW)
+    paths = photo_paths(image_dir)
     ours, after_start = alone(stage, image_dir, module, scratch, precision)
-    return {
-        "retrain.py's way": alone(reference, image_dir, module, scratch / "text"),
+    expert = contenders.expert
+    measured = {
+        "retrain.py's way": alone(contenders.retrain, paths, module, scratch / "text", False),
+        "retrain.py's way, oneDNN": alone(contenders.retrain, paths, module, scratch / "t", True),
+        "tf.data script float32": alone(expert, paths, module, scratch, FLOAT32),
+        f"tf.data script {precision}": alone(expert, paths, module, scratch, precision),
+        "ours, TensorFlow": alone(stage, image_dir, on_tensorflow, scratch, precision)[0],
         "ours": ours,
         "ours after the first batch": after_start,
-        "decode": alone(decode, image_dir, module, scratch),
-        "forward float32": alone(forward, image_dir, module, scratch, FLOAT32),
-        "forward bfloat16": alone(forward, image_dir, module, scratch, BFLOAT16),
+        "decode": alone(contenders.decode, paths, module, scratch),
     }
+    for name, (measure, arguments) in contenders.forward_passes(precision).items():
+        measured[name] = alone(measure, paths, module, scratch, *arguments)
+    return measured
 
 
 def compare(
-    name: str, image_dir: Path, module: Module, scratch: Path, rounds: int
+    name: str, image_dir: Path, module: Module, scratch: Path, rounds: int, precision: str
 ) -> dict[str, Any]:
     """Return one row of speeds: the best of several rounds, as other load only slows down."""
     scratch.mkdir()
-    precision = extraction.resolve_precision("auto")
     taken = [speeds(image_dir, module, scratch, precision) for _ in range(rounds)]
     best = {name: max(speed[name] for speed in taken) for name in taken[0]}
-    limit = 1 / (1 / best["decode"] + 1 / best[f"forward {precision}"])
+    fastest = max(best[name] for name in contenders.forward_passes(precision))
+    limit = 1 / (1 / best["decode"] + 1 / fastest)
     return {
         "photos": name,
         **best,
@@ -158,6 +112,28 @@ def compare(
         "ours / retrain.py's way": best["ours"] / best["retrain.py's way"],
         "ours / limit": best["ours"] / limit,
         "after the first batch / limit": best["ours after the first batch"] / limit,
+    }
+
+
+def whole_run(image_dir: Path, module: Module, scratch: Path, precision: str) -> dict[str, Any]:
+    """Compare a whole run, step by step, with retrain.py's way: all photos, then 4,000 steps."""
+    paths = photo_paths(image_dir)
+    extraction_rate = alone(contenders.retrain, paths, module, scratch / "text", False)
+    classes = len({path.parent for path in paths})
+    step_rate = alone(contenders.retrain_head, scratch / "text", module.features, classes)
+    theirs = len(paths) / extraction_rate + RETRAIN_STEPS / step_rate
+    options = ("ExportModel", "--precision", precision)
+    alone(pipeline_run, image_dir, scratch / "first", *options)  # prepares the module
+    ours, memory = alone(pipeline_run, image_dir, scratch / "out", *options)
+    steps = {timing.step: timing.seconds for timing in timings.read(scratch / "out")}
+    return {
+        "photos": len(paths),
+        "retrain.py's way, s": theirs,
+        "ours, s": ours,
+        "factor": theirs / ours,
+        "peak memory, GB": memory,
+        **steps,
+        "start and end": ours - sum(steps.values()),
     }
 
 
@@ -203,7 +179,7 @@ def start_up(image_dir: Path, module: Module) -> dict[str, float]:
         ),
         "import TensorFlow": tensorflow_import.import_tensorflow,
         "load the module, and the first 32 photos": lambda: next(
-            extraction.extract(paths, module, extraction.resolve_precision("auto"))
+            extraction.extract(paths, module, engines.resolve_precision("auto"))
         ),
     }
     seconds = {}
@@ -212,6 +188,15 @@ def start_up(image_dir: Path, module: Module) -> dict[str, float]:
         step()
         seconds[name] = time.perf_counter() - start
     return seconds
+
+
+def processor() -> str:
+    """Return the number of cores, and the processor's flags that decide about speed."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        flags = set()
+    return f"{os.cpu_count()} cores, {' '.join(f for f in _FLAGS if f in flags) or 'unknown'}"
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -226,31 +211,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the bottleneck stage.")
     parser.add_argument("--image-dir", type=Path, help="photos (default: crops of two photographs)")
     parser.add_argument("--counts", type=int, nargs="*", default=[1_000, 10_000])
+    parser.add_argument("--only-photographs", action="store_true", help="no tiny or large photos")
+    parser.add_argument("--precision", default="auto", help="float32 or bfloat16")
     parser.add_argument("--rounds", type=int, default=3, help="the best one counts")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
+    precision = engines.resolve_precision(arguments.precision)
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         image_dir = arguments.image_dir or data.crops(scratch / "crops")
         prepared = preparation.prepare(MODULE, scratch / "modules")
-        module = frozen_graph.freeze(prepared, BATCH, scratch / "frozen.pb")
-        sets = {
-            "photographs": image_dir,
-            "tiny (64 x 64)": data.tiny(scratch / "tiny"),
-            "12 megapixels": data.enlarged(image_dir, scratch / "large"),
-        }
+        module = frozen_graph.freeze(prepared, scratch / "frozen.pb")
+        module = replace(module, engine=engines.choose(module, engines.AUTO))
+        print(f"Processor: {processor()}")
+        sets = {"photographs": image_dir}
+        if not arguments.only_photographs:
+            sets["tiny (64 x 64)"] = data.tiny(scratch / "tiny")
+            sets["12 megapixels"] = data.enlarged(image_dir, scratch / "large")
         rows = [
-            compare(name, folder, module, scratch / f"set {name}", arguments.rounds)
+            compare(name, folder, module, scratch / f"set {name}", arguments.rounds, precision)
             for name, folder in sets.items()
         ]
         show(rows)
+        whole = whole_run(image_dir, module, scratch / "whole", precision)
+        show([whole])
         started = alone(start_up, image_dir, module)
         show([{"from the start": name, "s": seconds} for name, seconds in started.items()])
         runs = [grow(image_dir, count, scratch / str(count)) for count in arguments.counts]
         if runs:
             show(runs)
     arguments.results.mkdir(parents=True, exist_ok=True)
-    results = {"speeds": rows, "start-up": started, "runs": runs}
+    results = {"speeds": rows, "whole run": whole, "start-up": started, "runs": runs}
     (arguments.results / "bottlenecks.json").write_text(json.dumps(results, indent=2) + "\n")
 
 

@@ -30,9 +30,10 @@ from luigi.scheduler import Scheduler
 
 from benchmarks import data
 from benchmarks.bottlenecks import MODULE, alone, show
-from pipeline.bottlenecks import cache, extraction, shards, writer
+from pipeline.bottlenecks import cache, shards, writer
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.modules import preparation
+from pipeline.modules.engines import FLOAT32
 from pipeline.photos.listing import list_photos
 from pipeline.photos.manifest import ClassSummary
 
@@ -118,7 +119,7 @@ def engines(sets: list[Path], scratch: Path, rounds: int) -> list[dict[str, Any]
 def growth(count: int, scratch: Path) -> dict[str, float]:
     """Measure planning and assembling, on synthetic photos of 100 classes."""
     module = preparation.prepare(MODULE, scratch / "modules")
-    recipe = Recipe(module, extraction.FLOAT32, "float16")
+    recipe = Recipe(module, FLOAT32, "float16")
     generator = np.random.default_rng(0)
     digests = [generator.bytes(32).hex() for _ in range(count)]
     labels = np.sort(np.array([f"class {i % 100:03}" for i in range(count)]))

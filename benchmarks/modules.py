@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline import tensorflow_import
 from pipeline.bottlenecks import extraction
-from pipeline.modules import efficientnet_lite, loading, preparation
+from pipeline.modules import efficientnet_lite, engines, loading, preparation
 
 _BATCHES = 4
 
@@ -36,8 +36,8 @@ def main() -> None:
         print(f"loaded in {loaded:.2f} s, {size / 2**20:.1f} MB on disk")
         shape = [extraction.BATCH, module.height, module.width, 3]
         photos = tf.random.stateless_uniform(shape, [0, 0])
-        for precision in (extraction.FLOAT32, extraction.BFLOAT16):
-            with extraction.mixed_precision(precision):
+        for precision in (engines.FLOAT32, engines.BFLOAT16):
+            with engines.mixed_precision(precision):
                 forward = tf.function(call, input_signature=[tf.TensorSpec(shape)])
                 forward(photos).numpy()
                 best = min(_seconds(forward, photos) for _ in range(5))

@@ -18,10 +18,10 @@ import pandas as pd
 import skimage
 from PIL import Image
 
-from pipeline.bottlenecks import extraction, reader, writer
+from pipeline.bottlenecks import reader, writer
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.evaluation.data_checks import checks, context, duplicates, files, labels, outliers
-from pipeline.modules import preparation
+from pipeline.modules import engines, preparation
 from pipeline.photos import manifest, split
 from pipeline.photos.listing import list_photos
 from pipeline.photos.split import SplitRule
@@ -51,7 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         module = preparation.prepare("efficientnet-lite0", work / "modules")
-        recipe = Recipe(module, extraction.resolve_precision(extraction.AUTO), "float16")
+        recipe = Recipe(module, engines.resolve_precision(engines.AUTO), "float16")
         known = {kind: set() for kind in checks.KINDS}
         for row in _check(arguments.image_dir, recipe, work)[0].itertuples():
             known[row.kind].add(row.path)

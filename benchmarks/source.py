@@ -16,10 +16,9 @@ from typing import Any
 
 from benchmarks import data
 from benchmarks.bottlenecks import MODULE, alone, show, stage
-from pipeline.bottlenecks import extraction
 from pipeline.files import places
 from pipeline.files.places import Place
-from pipeline.modules import preparation
+from pipeline.modules import engines, preparation
 from pipeline.modules.loading import Module
 from pipeline.photos import manifest
 from pipeline.photos.listing import list_photos
@@ -67,7 +66,7 @@ def measure(
     """Measure one round of one row of the table."""
     looked = alone(look, place)
     requests, seconds = server.requests(), server.seconds()
-    precision = extraction.resolve_precision("auto")
+    precision = engines.resolve_precision("auto")
     # The inspection of the photos comes first, and is not timed.
     whole, later = alone(stage, place, module, scratch, precision)
     return {

@@ -2,12 +2,14 @@
 
 import sys
 
-from luigi.configuration import get_config
-
 from pipeline.errors import UserError
 
 try:
-    from tasks import configuration
+    from tasks import environment
+
+    environment.prepare()  # before anything imports Luigi
+
+    from tasks import command_line, configuration
     from tasks.check_data import CheckData
     from tasks.compute_bottlenecks import ComputeBottlenecks
     from tasks.compute_shard import ComputeShard
@@ -29,6 +31,7 @@ try:
 
     for warning in configuration.check_names():
         logger.warning(warning)
+    configuration.check_luigi_options()
 except UserError as error:
     raise SystemExit(str(error)) from None
 
@@ -56,9 +59,5 @@ sys.excepthook = log_interrupt
 logger.addFilter(tidy)
 logger.propagate = False  # TensorFlow adds a handler to the root logger
 
-# luigi.cfg asks for a local scheduler; a scheduler named on the command line takes precedence.
-if any(argument.startswith("--scheduler-") for argument in sys.argv):
-    get_config().set("core", "local_scheduler", "false")
-
-# The metrics in luigi.cfg are for luigid; a local scheduler must not require prometheus-client.
-get_config().set("scheduler", "metrics_collector", "default")
+command_line.refuse_unknown()
+configuration.set_luigi_defaults(sys.argv)

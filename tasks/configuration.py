@@ -1,7 +1,8 @@
 """The configuration in luigi.cfg: option values, checked, and names that do not exist."""
 
 import difflib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from configparser import InterpolationError
 from contextlib import suppress
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 import luigi
 from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration import get_config
+from luigi.configuration.cfg_parser import InterpolationMissingEnvvarError
 from luigi.task_register import Register
 
 from pipeline.errors import UserError
@@ -26,7 +28,41 @@ _PARAMETERS: dict[type, Callable[..., Any]] = {
     float: luigi.FloatParameter,
     str: luigi.StrParameter,
 }
+# Luigi's own options wherever a command starts, with or without a luigi.cfg that overrides them.
+LUIGI_DEFAULTS = {
+    "core": {"local_scheduler": "true", "log_level": "INFO"},
+    "worker": {"check_complete_on_run": "true", "send_failure_email": "false"},
+    "retcode": {
+        "already_running": "10",
+        "missing_data": "20",
+        "not_run": "25",
+        "task_failed": "30",
+        "scheduling_error": "35",
+        "unhandled_exception": "40",
+    },
+}
 _TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number"}
+
+
+def set_luigi_defaults(arguments: Sequence[str]) -> None:
+    """Set Luigi's own options that neither luigi.cfg nor the command line sets.
+
+    Args:
+        arguments: the command line. If it or luigi.cfg names a scheduler, the default is not the
+            local one.
+    """
+    config = get_config()
+    if any(argument.startswith("--scheduler-") for argument in arguments):
+        config.set("core", "local_scheduler", "false")
+    core = config.options("core") if config.has_section("core") else []
+    if any("scheduler" in name and not name.startswith("local") for name in core):
+        config.set("core", "local_scheduler", config.get("core", "local_scheduler", "false"))
+    for section, values in LUIGI_DEFAULTS.items():
+        for name, value in values.items():
+            if not config.has_option(section, name):
+                config.set(section, name, value)
+    # The metrics in luigi.cfg are for luigid; a local scheduler must not require prometheus-client.
+    config.set("scheduler", "metrics_collector", "default")
 
 
 def config_default(section: str, name: str, default: T, choices: tuple[T, ...] = ()) -> T:
@@ -36,14 +72,24 @@ def config_default(section: str, name: str, default: T, choices: tuple[T, ...] =
         UserError: if the value is not of the default's type, or not one of the choices.
     """
     _options.setdefault(section, []).append(name)
-    try:
-        text = get_config().get(section, name, None)
-    except InterpolationError:
-        raise UserError(f"luigi.cfg: [{section}] {name}: write a % sign as %%") from None
+    text = _text(section, name)
     if text is None:
         return default
     convert = _as_bool if isinstance(default, bool) else type(default)
     return _parse(text, convert, default, choices, f"luigi.cfg: [{section}] {name}")
+
+
+def _text(section: str, name: str) -> str | None:
+    try:
+        text: str | None = get_config().get(section, name, None)
+    except InterpolationMissingEnvvarError as error:  # its message may contain a password
+        variable = re.sub(r".*variable (.*)\. Section .*", r"\1", str(error), flags=re.DOTALL)
+        raise UserError(
+            f"luigi.cfg: [{section}] {name}: there is no environment variable {variable}; set it"
+        ) from None
+    except InterpolationError:
+        raise UserError(f"luigi.cfg: [{section}] {name}: write a % sign as %%") from None
+    return text
 
 
 def _parse(text: str, convert: Any, default: T, choices: tuple[T, ...], option: str) -> T:
@@ -134,6 +180,24 @@ def check_names() -> list[str]:
                 hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(names)}"
                 raise UserError(f"luigi.cfg: [{section}] has no option {name}; {hint}")
     return warnings
+
+
+def check_luigi_options() -> None:
+    """Check the values in Luigi's own sections of luigi.cfg, most of which are used much later.
+
+    Raises:
+        UserError: if one is invalid.
+    """
+    config = get_config()
+    tasks = set(Register.task_names())
+    for section in sorted((tasks | set(_LUIGI_SECTIONS)).intersection(config.sections())):
+        parameters = dict(Register.get_task_cls(section).get_params()) if section in tasks else {}
+        for name in config.options(section):
+            text, parameter = _text(section, name), parameters.get(name)
+            if text is not None and parameter:
+                choices = tuple(sorted(getattr(parameter, "_choices", ())))
+                option = f"luigi.cfg: [{section}] {name}"
+                _parse(text, parameter.parse, parameter._default, choices, option)
 
 
 def parse_task(arguments: list[str]) -> Any:

@@ -1,12 +1,14 @@
 """Messages to the user: log lines, a progress bar, and the status on luigid's page."""
 
 import errno
+import functools
 import logging
 import os
 import re
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import luigi
@@ -14,6 +16,8 @@ from luigi.rpc import RPCError
 from tqdm import tqdm
 
 from pipeline.errors import UserError
+from pipeline.files import network
+from tasks import environment
 
 logger = logging.getLogger("luigi-interface")
 
@@ -21,7 +25,6 @@ logger = logging.getLogger("luigi-interface")
 _NOISE = (
     "Informed scheduler",
     "Running Worker",
-    "Done scheduling",
     "Did not schedule",
     "There are no more tasks",
     "There are %s pending tasks",
@@ -65,7 +68,17 @@ def tidy(record: logging.LogRecord) -> bool:
     if str(record.msg).startswith("Failed connecting"):  # the next line says that Luigi retries
         record.msg = f"{record.msg}; if it is not running, start it with make luigid"
         record.exc_info = record.exc_text = None
+    if record.msg == "Done scheduling tasks":  # every run logs it once
+        _log_settings()
+        return False
     return record.levelno > logging.INFO or not str(record.msg).startswith(_NOISE)
+
+
+@functools.cache  # once, although a worker schedules again and again
+def _log_settings() -> None:
+    """Log where the options come from that the command line does not set."""
+    paths = " and ".join(map(str, environment.luigi_cfgs()))
+    logger.info(f"Options from {paths}" if paths else f"No luigi.cfg in {Path.cwd()}: defaults")
 
 
 def _reason(error: BaseException | None, record: logging.LogRecord) -> str:
@@ -78,7 +91,8 @@ def _reason(error: BaseException | None, record: logging.LogRecord) -> str:
     if os_error and not error:
         error = OSError(int(os_error[1]), os_error[2])
     if isinstance(error, RPCError):
-        return "the scheduler does not answer; start it with make luigid, or run without SCHEDULER"
+        remedy = "start it with make luigid, or run without SCHEDULER"
+        return f"the scheduler does not answer; {network.reason(error) or remedy}"
     if number := _resolvable_errno(error):
         places = [getattr(error, "filename", None), *getattr(error, "__notes__", ())]
         places += _QUOTED_PATH.findall(str(error))
@@ -90,6 +104,8 @@ def _reason(error: BaseException | None, record: logging.LogRecord) -> str:
             "an input disappeared during the run, for example because a damaged file was deleted; "
             "run again to rebuild it"
         )
+    if "Uncaught exception in luigi" in str(record.msg) and (reason := network.reason(error)):
+        return f"the scheduler cannot be reached: {reason}"
     if isinstance(error, ValueError) and "Uncaught exception in luigi" in str(record.msg):
         return f"invalid value of an option on the command line: {error}"
     return ""

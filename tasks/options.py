@@ -11,7 +11,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline.bottlenecks import extraction
 from pipeline.errors import UserError
 from pipeline.evaluation.data_checks import checks
 from pipeline.export import tflite
@@ -20,7 +19,7 @@ from pipeline.files.output_store import OutputStore
 from pipeline.files.places import Place
 from pipeline.head import tensorboard
 from pipeline.head.settings import BALANCED, LBFGS, NONE, SGD, Settings, Sgd, parse_class_weights
-from pipeline.modules import signatures
+from pipeline.modules import engines, signatures
 from pipeline.photos import datasets, split
 from pipeline.photos.layout import Layout, parse_merge_labels
 from pipeline.pixels import decoding
@@ -163,6 +162,7 @@ def _refuse_output_inside(image_dir: Place, output_dir: Path) -> None:
 
 
 _RANGES = tuple(signatures.RANGES)
+_INFERENCE_ENGINES = (engines.AUTO, engines.TENSORFLOW, engines.OPENVINO)
 
 
 class ModuleOptions(OutputOptions):
@@ -200,6 +200,13 @@ class ModuleOptions(OutputOptions):
     background = option(
         "module.background", decoding.WHITE, "grey level behind transparent pixels, 0 to 255"
     )
+    inference_engine = option(
+        "module.inference_engine",
+        engines.AUTO,
+        "library that runs the module; auto: OpenVINO if the processor supports bfloat16, and if "
+        "it is installed and computes the same vectors; TensorFlow otherwise",
+        choices=_INFERENCE_ENGINES,
+    )
     module_sha256 = option(
         "module.module_sha256",
         "",
@@ -210,6 +217,7 @@ class ModuleOptions(OutputOptions):
         super().__init__(*args, **kwargs)
         if not 0 <= self.background <= decoding.WHITE:
             raise UserError(f"background is {self.background}; it must be from 0 to 255")
+        engines.candidate(self.inference_engine)
 
 
 class AugmentationOptions:
@@ -235,7 +243,7 @@ class AugmentationOptions:
         self.augmentation = Augmentation(**_values_for(self, Augmentation))
 
 
-_PRECISIONS = (extraction.AUTO, extraction.FLOAT32, extraction.BFLOAT16)
+_PRECISIONS = (engines.AUTO, engines.FLOAT32, engines.BFLOAT16)
 _ENGINES = ("local", "ray")
 _VECTOR_TYPES = ("float16", "float32")
 
@@ -245,7 +253,7 @@ class BottleneckOptions(AugmentationOptions, DataOptions, ModuleOptions):
 
     precision = option(
         "bottlenecks.precision",
-        extraction.AUTO,
+        engines.AUTO,
         "precision of the forward pass; auto: bfloat16 if the processor supports it natively, and "
         "float16 on an NVIDIA GPU",
         choices=_PRECISIONS,

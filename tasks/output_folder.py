@@ -5,6 +5,7 @@
 OUTPUT_DIR is a path or URL; the default is that of luigi.cfg.
 """
 
+import os
 import sys
 
 from pipeline.errors import UserError
@@ -20,7 +21,8 @@ def main() -> None:
         shared_state.pull(output_dir)
     except UserError as error:
         sys.exit(str(error))
-    print(output_dir)
+    # As bytes, which the locale cannot change.
+    sys.stdout.buffer.write(os.fsencode(output_dir) + b"\n")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ class FolderParameter(luigi.PathParameter):
     """A local folder; `~` is expanded."""
 
     def normalize(self, x: str | Path) -> Path:
-        return Path(x).expanduser()
+        return places.local(str(x))
 
 
 class PlaceParameter(luigi.Parameter[Place]):

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import luigi
 
-from pipeline.bottlenecks import extraction, remote_cache, shards, writer
+from pipeline.bottlenecks import remote_cache, shards, writer
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.bottlenecks.writer import Counts
+from pipeline.modules import engines
 from pipeline.photos import inspection, manifest
 from pipeline.progress import Progress
 from tasks.class_rows import class_rows
@@ -40,7 +41,7 @@ class PlanShards(BottleneckOptions, Step):
         module = self.clone(PrepareModule).module()
         if module is None:
             return None
-        precision = extraction.resolve_precision(self.precision)
+        precision = engines.resolve_precision(self.precision)
         return Recipe(module, precision, self.vector_type, self.augmentation)
 
     def ready(self, progress: Progress) -> Recipe:

@@ -4,10 +4,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.bottlenecks import extraction
 from pipeline.errors import UserError
 from pipeline.files import naming
-from pipeline.modules import consistency, frozen_graph, loading, preparation
+from pipeline.modules import consistency, engines, frozen_graph, loading, preparation
 from pipeline.progress import Progress
 from tasks.messages import logger
 from tasks.options import ModuleOptions
@@ -24,7 +23,8 @@ class PrepareModule(ModuleOptions, Step):
             stamp = preparation.fingerprint(self.tfhub_module)
         except UserError:  # `work` reports the problem
             return Pending()
-        others = (self.module_output, self.exif_orientation, self.background)
+        engine = engines.candidate(self.inference_engine)
+        others = (self.module_output, self.exif_orientation, self.background, engine)
         key = naming.digest(stamp, self.image_size, self.image_range, self.module_sha256, *others)
         name = f"{preparation.short_name(self.tfhub_module)}-{key}.json"
         return Result(self.output_dir, "modules", name)
@@ -34,22 +34,19 @@ class PrepareModule(ModuleOptions, Step):
 
     def module(self) -> loading.Module | None:
         """Return the prepared module, or None until there is one."""
-        if self._module is None or not Path(self._module.directory).is_dir():
-            self._module = None
+        if self._module is None or not _is_here(self._module):
             target = self.output()
-            with suppress(ValueError, TypeError):
-                module = loading.read(fetch(target)) if target.exists() else None
-                # With a remote output store, the module may be on another machine.
-                remote = self.output_store.is_remote
-                if module and (remote or Path(module.directory).is_dir()):
-                    self._module = module
+            module = _read(fetch(target)) if target.exists() else None
+            # With a remote output store, the module may be on another machine.
+            known = module and (self.output_store.is_remote or _is_here(module))
+            self._module = module if known else None
         return self._module
 
     def ready(self, progress: Progress) -> loading.Module:
         """Return the module on this machine, preparing it again if another machine did so."""
         module = self.module()
         assert module is not None
-        if not Path(module.directory).is_dir():
+        if not _is_here(module):
             module = self._prepare(module.digest, progress)
             loading.write(module, local_path(self.output()))
             self._module = module
@@ -60,9 +57,15 @@ class PrepareModule(ModuleOptions, Step):
         loading.write(module, local_path(self.output()))  # named after what was downloaded
 
     def _prepare(self, sha256: str, progress: Progress) -> loading.Module:
+        folder = preparation.folder(self.tfhub_module, self.output_dir)
+        target = self.output()
+        # A run with another output folder may have prepared it.
+        known = isinstance(target, Result) and _read(folder / local_path(target).name)
+        if known and _is_here(known) and sha256 in ("", known.digest):
+            return known
         module = preparation.prepare(
             self.tfhub_module,
-            self.output_dir / "modules",
+            folder,
             self.image_size,
             self.image_range,
             sha256,
@@ -72,6 +75,22 @@ class PrepareModule(ModuleOptions, Step):
         if warning := consistency.check(module):
             logger.warning(warning)
         module = replace(module, exif_orientation=self.exif_orientation, background=self.background)
-        return frozen_graph.freeze(
-            module, extraction.BATCH, local_path(self.output()).with_suffix(".pb")
-        )
+        record = folder / local_path(self.output()).name  # which contains a digest of a download
+        module = frozen_graph.freeze(module, record.with_suffix(".pb"))
+        engine = engines.choose(module, self.inference_engine)
+        module = replace(module, engine=engine)
+        loading.write(module, record)
+        return module
+
+
+def _read(path: Path) -> loading.Module | None:
+    """Read a module's description, if there is one of the current format."""
+    with suppress(OSError, ValueError, TypeError):
+        return loading.read(path)
+    return None
+
+
+def _is_here(module: loading.Module) -> bool:
+    """Return whether a module and its frozen graph, if it has one, are on this machine."""
+    frozen = not module.frozen or Path(module.frozen).is_file()
+    return frozen and Path(module.directory).is_dir()

@@ -1,6 +1,7 @@
 """Fixtures shared by tests: photos, modules, bottlenecks, servers, options."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,10 @@ from tests.support.photos import PhotoMaker, write_photo
 from tests.support.steps import ALL, Pipeline
 from tests.support.store import Store
 from tests.support.web import Web, serve
+
+# There is one test process per core. More threads than that only wait for each other.
+for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,15 +1,11 @@
 """Feature extraction: decode photos and run the module on them, overlapped and in batches."""
 
-import functools
-import importlib.util
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +13,7 @@ import numpy as np
 from pipeline import tensorflow_import
 from pipeline.errors import UserError
 from pipeline.files.places import Place
-from pipeline.modules import frozen_graph, loading
+from pipeline.modules import engines, failures
 from pipeline.modules.loading import Module
 from pipeline.photos import sources
 from pipeline.pixels import augmentation as augmenting
@@ -27,12 +23,7 @@ from pipeline.pixels.decoding import InputSpec
 
 BATCH = 32  # photos; 64 were no faster on two cores
 AHEAD = 8  # batches that are decoded while the module is loaded
-AUTO, FLOAT32, BFLOAT16, FLOAT16 = "auto", "float32", "bfloat16", "float16"
 _UNIFORM = 2 / 255  # standard deviation of the pixels; photos of a clear sky have more
-_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
-_CPU_FLAGS, _GPUS = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
-# TensorFlow's options for multiplications in lower precision with float32 accumulation.
-_MIXED = {BFLOAT16: "auto_mixed_precision_onednn_bfloat16", FLOAT16: "auto_mixed_precision"}
 
 
 @dataclass(frozen=True)
@@ -67,26 +58,6 @@ class Decoded:
     rejected: dict[int, str]
 
 
-@functools.cache
-def resolve_precision(precision: str) -> str:
-    """Replace `auto` by the best precision on this machine; return other precisions unchanged.
-
-    It is float16 if TensorFlow will use an NVIDIA GPU (the extra `gpu` installs the libraries),
-    bfloat16 if the processor supports it natively, and float32 otherwise. Does not import
-    TensorFlow.
-    """
-    if precision != AUTO:
-        return precision
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    if _GPUS.is_dir() and not hidden and importlib.util.find_spec("nvidia"):
-        return FLOAT16
-    try:
-        flags = _CPU_FLAGS.read_text().split()
-    except OSError:
-        return FLOAT32
-    return BFLOAT16 if _BFLOAT16_FLAGS.intersection(flags) else FLOAT32
-
-
 def extract(
     paths: Sequence[Place],
     module: Module,
@@ -107,7 +78,8 @@ def extract(
         digests: as in `decode`.
 
     Raises:
-        UserError: if a file does not exist any more, or the module cannot be loaded.
+        UserError: if a file does not exist any more, or the module cannot be loaded or raises an
+            error.
     """
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
@@ -115,15 +87,16 @@ def extract(
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
 
     def run(part: Decoded) -> Batch:
-        vectors = forward.result()(part.pixels).numpy()
         n = len(part.indices)
-        uniform = part.indices[is_uniform(part.pixels.numpy()[:n])]
+        name, photos = f"tfhub_module: {module.handle}", [paths[i] for i in part.indices]
+        vectors = failures.call(forward.result(), part.pixels, name, photos)
+        uniform = part.indices[is_uniform(np.asarray(part.pixels)[:n])]
         return Batch(part.indices, vectors[:n], part.rejected, tuple(uniform.tolist()))
 
     # The module runs in its own thread: photos are decoded while it is loaded, and it has work
     # while the caller processes a batch.
-    with mixed_precision(precision), ThreadPoolExecutor(1) as worker:
-        forward = worker.submit(load_extractor, module)
+    with engines.mixed_precision(precision), ThreadPoolExecutor(1) as worker:
+        forward = worker.submit(engines.load, module, precision, BATCH)
         running: deque[Future[Batch]] = deque()
         failure: UserError | None = None
         try:
@@ -147,26 +120,9 @@ def extract(
 def is_uniform(pixels: np.ndarray) -> np.ndarray:
     """Return which photos, float32 [n, height, width, 3], are nearly of one colour; bool [n]."""
     step = max(1, min(pixels.shape[1:3]) // 28)  # some hundred pixels suffice, and take little time
-    sampled = pixels[:, ::step, ::step]
-    uniform: np.ndarray = sampled.std((1, 2)).max(1, initial=0) < _UNIFORM
+    sampled = np.ascontiguousarray(np.moveaxis(pixels[:, ::step, ::step], 3, 1))
+    uniform: np.ndarray = sampled.std((2, 3)).max(1, initial=0) < _UNIFORM
     return uniform
-
-
-def load_extractor(module: Module) -> Callable[[Any], Any]:
-    """Load the module as a function from [BATCH, height, width, 3] to [BATCH, features], float32.
-
-    All batches have the same shape: nothing is traced twice, and a photo's vector does not depend
-    on the size of its batch.
-
-    Raises:
-        UserError: if the module does not exist any more.
-    """
-    import tensorflow as tf
-
-    shape = tf.TensorSpec([BATCH, module.height, module.width, 3], tf.float32)
-    return frozen_graph.load(module, BATCH) or tf.function(
-        loading.load(module)[0], input_signature=[shape], autograph=False
-    )
 
 
 def decode(
@@ -272,31 +228,36 @@ def decode_error(path: Place, spec: InputSpec) -> str:
     import tensorflow as tf
 
     try:
-        decoding.decode(sources.read(path), spec)
+        problem = decode_problem(sources.read(path), spec)
     except OSError as error:
         raise UserError(f"{path} cannot be read any more ({error.strerror}); run again") from None
     except tf.errors.ResourceExhaustedError:
         raise UserError(
             f"out of memory while decoding {path}; free memory, and run again"
         ) from None
+    if not problem:
+        raise UserError(
+            f"{path} failed to decode once but decodes now (file changed or out of memory); run "
+            "again"
+        )
+    return problem
+
+
+def decode_problem(encoded: bytes, spec: InputSpec) -> str:
+    """Return why a photo cannot be decoded; empty if it can.
+
+    Raises:
+        tf.errors.ResourceExhaustedError: if memory is short.
+    """
+    import tensorflow as tf
+
+    try:
+        decoding.decode(encoded, spec)
+    except tf.errors.ResourceExhaustedError:
+        raise
     except tf.errors.OpError as error:
         # TensorFlow's message follows the position of the operation, and precedes its name.
         text = re.sub(r"\[\[.*", "", error.message or "", flags=re.S)
         text = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", text).strip()
         return f"cannot be decoded ({text.splitlines()[-1][:100]}); replace or delete it"
-    raise UserError(
-        f"{path} failed to decode once but decodes now (file changed or out of memory); run again"
-    )
-
-
-@contextmanager
-def mixed_precision(precision: str) -> Iterator[None]:
-    """Let TensorFlow use a lower precision in this context; exported models stay float32."""
-    import tensorflow as tf
-
-    set_options = tf.config.optimizer.set_experimental_options
-    set_options({option: kind == precision for kind, option in _MIXED.items()})
-    try:
-        yield
-    finally:
-        set_options(dict.fromkeys(_MIXED.values(), False))
+    return ""

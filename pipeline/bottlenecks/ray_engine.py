@@ -21,6 +21,7 @@ from pipeline.bottlenecks.extraction import BATCH, Batch
 from pipeline.errors import UserError
 from pipeline.files import places
 from pipeline.files.places import Place
+from pipeline.modules import engines, failures
 from pipeline.modules.loading import Module
 from pipeline.photos import sources
 from pipeline.pixels.augmentation import Augmentation
@@ -151,7 +152,7 @@ def _decode(
                 except UserError as error:
                     mistakes[i] = str(error)
         problems = {"reason": np.array(reasons), "mistake": np.array(mistakes)}
-        yield {"index": part["index"], "pixels": pixels, **problems}
+        yield {"index": part["index"], "path": part["path"], "pixels": pixels, **problems}
 
 
 class _Extractor:
@@ -159,7 +160,8 @@ class _Extractor:
 
     def __init__(self, module: Module, precision: str) -> None:
         tensorflow_import.import_tensorflow()
-        self.forward = extraction.load_extractor(module)
+        self.forward = engines.load(module, precision, BATCH)
+        self.module = module
         self.precision = precision
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -168,8 +170,14 @@ class _Extractor:
         pixels = batch.pop("pixels")
         full = np.zeros((BATCH, *pixels.shape[1:]), np.float32)
         full[: len(pixels)] = pixels
-        with extraction.mixed_precision(self.precision):
-            vectors = self.forward(tf.constant(full)).numpy()[: len(pixels)]
+        name, photos = f"tfhub_module: {self.module.handle}", batch.pop("path").tolist()
+        vectors = np.zeros((len(pixels), self.module.features), np.float32)
+        try:
+            with engines.mixed_precision(self.precision):
+                called = failures.call(self.forward, tf.constant(full), name, photos)
+            vectors[:] = called[: len(pixels)]
+        except UserError as error:
+            batch["mistake"] = np.full(len(pixels), str(error))
         return {**batch, "vector": vectors, "uniform": extraction.is_uniform(pixels)}
 
 

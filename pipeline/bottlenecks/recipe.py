@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pipeline.files import atomic, naming
+from pipeline.modules import engines
 from pipeline.modules.loading import Module
 from pipeline.pixels.augmentation import Augmentation
 from pipeline.pixels.decoding import PREPROCESSING_VERSION
@@ -20,7 +21,7 @@ class Recipe:
 
     Attributes:
         module: the feature extractor.
-        precision: float32, bfloat16 or float16, as `extraction.resolve_precision` returns it.
+        precision: float32, bfloat16 or float16, as `engines.resolve_precision` returns it.
         vector_type: type of stored vectors, float16 or float32.
         augmentation: augmented copies of the training photos. It is not part of the key, since the
             photos' own vectors do not depend on it.
@@ -58,8 +59,10 @@ class Recipe:
             "vector_type": self.vector_type,
             "format_version": FORMAT_VERSION,
             "augmentation": self.augmentation.key,
-            # Left out if unset, so that the vectors of modules with one output keep their key.
+            # Left out if unset, so that the vectors of TensorFlow and of modules with one output
+            # keep their key.
             **({"module_output": self.module.output} if self.module.output else {}),
+            **({"engine": engine} if (engine := self.module.engine) != engines.TENSORFLOW else {}),
         }
 
 

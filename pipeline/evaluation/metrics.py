@@ -11,7 +11,7 @@ from pipeline.evaluation.statistics import wilson_interval
 from pipeline.head.calibration import BINS, expected_error
 from pipeline.head.softmax_head import Head
 
-FORMAT_VERSION = 5  # raise it when a metric changes its meaning, or the page its content
+FORMAT_VERSION = 6  # raise it when a metric changes its meaning, or the page its content
 TOP = 5  # labels per photo
 _MAX_PAIRS = 20  # confused pairs of classes that are listed
 
@@ -197,8 +197,8 @@ def summary_lines(evaluation: Evaluation, max_named: int | None = TOP) -> Iterat
     """
     if not evaluation.count:
         yield (
-            "There are no test photos, so the accuracy is unknown; add photos or raise "
-            "testing_percentage"
+            "There are no test photos of the model's classes, so the accuracy is unknown; add "
+            "photos or raise testing_percentage"
         )
         return
     yield (

@@ -23,7 +23,7 @@ from pipeline.files.places import Place
 from pipeline.head import softmax_head
 from pipeline.photos import manifest
 
-FORMAT_VERSION = 4  # raise it when the exported files change
+FORMAT_VERSION = 6  # raise it when the exported files change
 
 
 @dataclass(frozen=True)

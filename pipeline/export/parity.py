@@ -11,6 +11,7 @@ from pipeline.bottlenecks import extraction
 from pipeline.export import runtimes
 from pipeline.export.runtimes import Classifier
 from pipeline.files.places import Place
+from pipeline.modules import engines, failures
 from pipeline.pixels.decoding import InputSpec
 
 MAX_PHOTOS = 500  # shows differences of one or two points, in two or three seconds per file
@@ -54,7 +55,8 @@ def measure(
         The results by name of the file or folder.
 
     Raises:
-        UserError: if a photo does not exist any more, or a runtime is not installed.
+        UserError: if a photo does not exist any more, a runtime is not installed, or the module
+            raises an error.
     """
     rows = pq.read_table(directory / "predictions.parquet").to_pandas()
     rows = rows.sort_values("digest").head(max_photos)  # digests are in random order
@@ -62,13 +64,16 @@ def measure(
     classifiers = _files(directory, tensors)
     answers: dict[str, list[np.ndarray]] = {name: [] for name in classifiers}
     indices: list[np.ndarray] = []
-    for batch in extraction.decode([image_dir / path for path in rows["path"]], spec):
+    paths = [image_dir / path for path in rows["path"]]
+    for batch in extraction.decode(paths, spec):
         if not len(batch.indices):
             continue
         pixels = batch.pixels[: len(batch.indices)]
         indices.append(batch.indices)
+        files = [paths[i] for i in batch.indices]
         for name, classify in classifiers.items():
-            answers[name].append(classify(pixels).argmax(1))
+            probabilities = failures.call(classify, pixels, f"the exported {name}", files)
+            answers[name].append(probabilities.argmax(1))
     decoded = rows.iloc[np.concatenate(indices)] if indices else rows
     evaluated = decoded["labels"].str[0].to_numpy()
     return {
@@ -86,7 +91,7 @@ def summary_lines(results: dict[str, Parity], precision: str) -> Iterator[str]:
             continue
         remedy = (
             "to make them agree, train with --precision float32"
-            if precision != extraction.FLOAT32 and not name.endswith(".tflite")
+            if precision != engines.FLOAT32 and not name.endswith(".tflite")
             else "do not use it, or rely on its own accuracy"
         )
         yield (

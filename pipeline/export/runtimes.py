@@ -18,7 +18,7 @@ def saved_model(directory: Path) -> Classifier:
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(directory))
+    loaded = tf.saved_model.load(tensorflow_import.literal_path(directory))
     call = loaded.signatures["pixels"]
 
     def classify(pixels: Any, _kept: Any = loaded) -> np.ndarray:
@@ -36,7 +36,7 @@ def known(directory: Path) -> Callable[[Any], tuple[np.ndarray, np.ndarray]]:
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(directory))
+    loaded = tf.saved_model.load(tensorflow_import.literal_path(directory))
     call = loaded.signatures.get("known") or loaded.signatures["pixels"]
 
     def classify(pixels: Any, _kept: Any = loaded) -> tuple[np.ndarray, np.ndarray]:

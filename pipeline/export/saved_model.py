@@ -14,7 +14,7 @@ from pipeline import tensorflow_import
 from pipeline.errors import UserError
 from pipeline.head.familiarity import Familiarity
 from pipeline.head.softmax_head import Head
-from pipeline.modules import loading
+from pipeline.modules import frozen_graph, loading
 from pipeline.modules.loading import Module
 from pipeline.pixels import decoding
 
@@ -42,9 +42,10 @@ def write(head: Head, module: Module, directory: Path, final_tensor_name: str) -
             f"final_tensor_name is {final_tensor_name!r}; it must consist of letters, digits, dots "
             f"and underscores, and not be {INPUT_TENSOR}, which is the input"
         )
-    features, loaded = loading.load(module)
     model = tf.Module()
-    model.module = loaded
+    features = frozen_graph.read(module)
+    if features is None:  # it cannot be frozen, or its graph is damaged
+        features, model.module = loading.load(module)
     model.weights = tf.Variable(head.weights, name="weights")
     model.bias = tf.Variable(head.bias, name="bias")
     model.labels = tf.constant(head.labels)

@@ -63,7 +63,7 @@ def write(
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(
-        str(directory / "saved_model"), signature_keys=["pixels"]
+        tensorflow_import.literal_path(directory / "saved_model"), signature_keys=["pixels"]
     )
     if kind != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -8,6 +8,7 @@ import requests
 import urllib3
 
 from pipeline.errors import UserError
+from pipeline.files import network
 from pipeline.progress import Progress, silent
 
 _MB = 2**20
@@ -74,6 +75,11 @@ def _transfer(url: str, part: Path, progress: Progress) -> None:
         response = requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
     except (ValueError, requests.TooManyRedirects) as error:  # malformed addresses
         raise _FinalError(f"{str(error).rstrip('.')}; check the address") from None
+    except OSError as error:
+        reason = network.reason(error)
+        if isinstance(error, requests.RequestException) or not reason:
+            raise
+        raise _FinalError(reason) from None
     with response:
         if response.status_code == 416:
             if response.headers.get("Content-Range") == f"bytes */{start}":
@@ -142,13 +148,13 @@ def _name(url: str) -> str:
 
 def _reason(error: Exception) -> str:
     """Return a short reason: the libraries' own messages describe pools and objects."""
+    if reason := network.reason(error):
+        return reason
     text = str(error)
-    if "NameResolution" in text or "getaddrinfo" in text or "ProxyError" in text:
+    if "NameResolution" in text or "getaddrinfo" in text:
         return "the server cannot be reached; check the network"
     if "Connection refused" in text or "unreachable" in text or "timed out" in text:
         return "the server does not answer; check the network, or try later"
-    if "CERTIFICATE" in text.upper():
-        return "the server's certificate is invalid; check the address and the network"
     if "the server answered" in text:
         return f"{text}; try later"
     return "the transfer was interrupted repeatedly; try later"

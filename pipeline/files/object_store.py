@@ -11,15 +11,18 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from pipeline.errors import UserError
+from pipeline.files import network
 
 READERS = 32  # concurrent reads; each mostly waits for the network
 ATTEMPTS = 5  # per read, or per page of a listing
 WAIT_S = 0.5  # seconds before the second attempt, doubled before each further one
 READ_S = 60.0  # timeout of an attempt
+_CA_BUNDLES = "AWS_CA_BUNDLE (s3://) or SSL_CERT_FILE (gs://)"
 BLOCK = 4 * 2**20  # bytes of a large file read at once
 _LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 # Properties that change with a file's content, most reliable first.
@@ -219,4 +222,9 @@ def error_reason(error: Exception) -> str:
     """Return the reason of an error in one line."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if reason := network.reason(error, _CA_BUNDLES):
+        return reason
+    bundle = os.environ.get("AWS_CA_BUNDLE")
+    if bundle and "No such file" in str(error) and not Path(bundle).exists():
+        return f"AWS_CA_BUNDLE names {bundle}, which does not exist; correct it or unset it"
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,5 +1,7 @@
 """Places of files: local paths, or URLs on an object store."""
 
+import unicodedata
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -19,7 +21,24 @@ def parse(text: str) -> Place:
     """
     if text.startswith("file://"):
         return Path(url2pathname(urlsplit(text).path))
-    return object_store.parse(text) if "://" in text else Path(text).expanduser()
+    return object_store.parse(text) if "://" in text else local(text)
+
+
+def local(text: str) -> Path:
+    """Return a local path, with `~` expanded, and accents composed or decomposed as on the disk.
+
+    The same text then names the same folder on Linux and macOS, or after a copy between them.
+    """
+    path = Path(text).expanduser()
+    if text.isascii():
+        return path
+    found = Path()
+    with suppress(OSError):  # a folder that may not be searched, or too long a name
+        for part in path.parts:
+            forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
+            found = next((found / form for form in forms if (found / form).exists()), found / part)
+        return found
+    return path
 
 
 def absolute(place: Place) -> str:
@@ -36,7 +55,7 @@ def existing_output(output_dir: Path) -> Path:
     if not output_dir.is_dir():
         raise UserError(
             f"output_dir: there is no folder {output_dir.absolute()}; pass the OUTPUT_DIR of your "
-            "runs"
+            "runs, or train first with: make train"
         )
     return output_dir
 

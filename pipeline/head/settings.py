@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, lost_quotes
 from pipeline.head.dataset import Examples
+from pipeline.photos.file_names import composed
 
 LBFGS, SGD = "lbfgs", "sgd"
 BALANCED, NONE = "balanced", "none"
@@ -128,12 +129,15 @@ def parse_class_weights(text: str) -> tuple[tuple[str, float], ...]:
     """
     try:
         table = json.loads(text or "{}")
-        pairs = tuple(sorted((str(label), float(weight)) for label, weight in table.items()))
+        pairs = tuple(
+            sorted((composed(str(label)), float(weight)) for label, weight in table.items())
+        )
     except (ValueError, TypeError, AttributeError, RecursionError):
         pairs = (("", 0.0),)
     if not all(0 < weight < math.inf for _, weight in pairs):
         raise UserError(
             f'class_weights is {text}; it must map labels to positive numbers, as in {{"rose": 2}}'
+            + lost_quotes(text)
         )
     return pairs
 

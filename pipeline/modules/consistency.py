@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.modules import efficientnet_lite, loading
+from pipeline.modules import efficientnet_lite, failures, loading
 from pipeline.modules.loading import Module
 
 _COUNT = 4
@@ -31,23 +31,24 @@ def check(module: Module) -> str:
         A warning if its vectors hardly differ between the images, or an empty string.
 
     Raises:
-        UserError: if the vector of an image is not the same each time.
+        UserError: if the vector of an image is not the same each time, or the module raises an
+            error.
     """
     if module.handle in efficientnet_lite.VARIANTS:
         return ""
     extract, _ = loading.load(module)
     handle = module.handle
 
-    def vectors(images: Any) -> np.ndarray:
+    def vectors(pixels: Any) -> np.ndarray:
         # Images without a vector, such as NaN, say nothing about the others.
-        output: np.ndarray = np.nan_to_num(extract(images).numpy(), posinf=0, neginf=0)
-        return output
+        output = failures.call(extract, pixels, f"tfhub_module: {handle}").numpy()
+        return np.asarray(np.nan_to_num(output, posinf=0, neginf=0))
 
-    images = _images(module.height, module.width)
+    sample = images(module.height, module.width, _COUNT)
 
-    together, again = vectors(images), vectors(images)
-    reordered = vectors(images[::-1])[::-1]
-    alone = np.concatenate([vectors(images[i : i + 1]) for i in range(_COUNT)])
+    together, again = vectors(sample), vectors(sample)
+    reordered = vectors(sample[::-1])[::-1]
+    alone = np.concatenate([vectors(sample[i : i + 1]) for i in range(_COUNT)])
     if _differ(together, again):
         raise UserError(
             f"tfhub_module: {handle} returns another vector each time it gets the same photo: "
@@ -70,11 +71,15 @@ def check(module: Module) -> str:
     return ""
 
 
-def _images(height: int, width: int) -> Any:
-    """Return images with colours that vary like those of photos, the same each time."""
+def images(height: int, width: int, count: int) -> Any:
+    """Return images with colours that vary like those of photos, the same each time.
+
+    Returns:
+        float32 tensor [count, height, width, 3] in [0, 1].
+    """
     import tensorflow as tf
 
-    coarse = np.random.default_rng(0).random((_COUNT, 4, 4, 3)).astype(np.float32)
+    coarse = np.random.default_rng(0).random((count, 4, 4, 3)).astype(np.float32)
     return tf.image.resize(coarse, (height, width))
 
 

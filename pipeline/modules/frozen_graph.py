@@ -1,4 +1,4 @@
-"""A module frozen to a graph of constants, which is all that the bottleneck stage needs.
+"""A module frozen to a graph of constants, which is all that extraction and export need.
 
 Restoring a SavedModel with its training functions, variables and checkpoint takes longer than
 several batches. A frozen graph has constants instead, and values that depend only on constants,
@@ -18,12 +18,12 @@ from pipeline.modules.loading import Module
 _INPUT, _OUTPUT = "photos", "Identity"
 
 
-def freeze(module: Module, batch: int, path: Path) -> Module:
-    """Write a module as a frozen graph for batches of the given size.
+def freeze(module: Module, path: Path) -> Module:
+    """Write a module as a frozen graph for batches of any size.
 
     Returns:
         The module with the path of the graph. It is unchanged if it cannot be frozen, for example
-        because it has a lookup table or is larger than 2 GB, the limit of the file format.
+        because it has a lookup table or a loop, or is larger than 2 GB, the limit of the format.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
@@ -31,13 +31,15 @@ def freeze(module: Module, batch: int, path: Path) -> Module:
     )
 
     call, _ = loading.load(module)
-    shape = tf.TensorSpec([batch, module.height, module.width, 3], tf.float32, _INPUT)
+    shape = tf.TensorSpec([None, module.height, module.width, 3], tf.float32, _INPUT)
     function = tf.function(call, input_signature=[shape], autograph=False)
     try:
         constant = convert_variables_to_constants_v2(function.get_concrete_function())
         if len(constant.inputs) > 1:  # a lookup table, which only the SavedModel can initialize
             return module
-        graph = _without_input(_folded(constant.graph.as_graph_def()))
+        graph = _independent(_folded(constant.graph.as_graph_def()))
+        if any(node.op == "Merge" for node in graph.node):  # a loop, which functions cannot contain
+            return module
         content = graph.SerializeToString(deterministic=True)
     except Exception:  # for whatever reason: the SavedModel itself works as well
         return module
@@ -48,29 +50,58 @@ def freeze(module: Module, batch: int, path: Path) -> Module:
 
 
 def load(module: Module, batch: int) -> Callable[[Any], Any] | None:
-    """Return the frozen module for batches of the size it was frozen for, or None.
+    """Return the frozen module for batches of one size, or None if it has no intact graph.
 
     The function takes images, float32 [batch, height, width, 3] in [0, 1], and returns features,
     float32 [batch, features].
     """
     import tensorflow as tf
 
-    graph = tf.compat.v1.GraphDef()
+    call = read(module)
+    if call is None:
+        return None
+    shape = tf.TensorSpec([batch, module.height, module.width, 3], tf.float32)
+    try:
+        function: Callable[[Any], Any] = tf.compat.v1.wrap_function(call, [shape])
+    except Exception:  # frozen by another version of TensorFlow
+        return None
+    return function
+
+
+def read(module: Module) -> Callable[[Any], Any] | None:
+    """Return a function that adds the frozen module to a graph, or None if it is not intact.
+
+    The function takes images, float32 [batch, height, width, 3] in [0, 1], of any batch size, and
+    returns features, float32 [batch, features].
+    """
+    import tensorflow as tf
+
+    content = _content(module)
+    if content is None:
+        return None
+    graph = tf.compat.v1.GraphDef.FromString(content)
 
     def call(images: Any) -> Any:
         given, wanted = {f"{_INPUT}:0": images}, [f"{_OUTPUT}:0"]
         return tf.graph_util.import_graph_def(graph, given, wanted, name="")[0]
 
+    return call
+
+
+def is_intact(module: Module) -> bool:
+    """Return whether a module's frozen graph exists on this machine, as it was written."""
+    return _content(module) is not None
+
+
+def _content(module: Module) -> bytes | None:
+    """Return the bytes of a module's frozen graph, or None if they are not those written."""
+    if not module.frozen:
+        return None
     try:
         content = Path(module.frozen).read_bytes()
-        if hashlib.sha256(content).hexdigest() != module.frozen_digest:
-            return None
-        graph.ParseFromString(content)
-        shape = tf.TensorSpec([batch, module.height, module.width, 3], tf.float32)
-        function: Callable[[Any], Any] = tf.compat.v1.wrap_function(call, [shape])
-    except Exception:  # not frozen, or frozen on another machine
+    except OSError:
         return None
-    return function
+    return content if hashlib.sha256(content).hexdigest() == module.frozen_digest else None
 
 
 def _folded(graph: Any) -> Any:
@@ -88,13 +119,11 @@ def _folded(graph: Any) -> Any:
     return tf_optimizer.OptimizeGraph(config, meta)
 
 
-def _without_input(graph: Any) -> Any:
-    """Return the graph as a function body, in which the argument replaces the placeholder."""
+def _independent(graph: Any) -> Any:
+    """Remove control dependencies on the input, which constants have, and sort the nodes."""
     nodes = sorted(graph.node, key=lambda node: str(node.name))  # for reproducible bytes
     del graph.node[:]
     for node in nodes:
-        if node.name != _INPUT:
-            # Constants have control dependencies on it.
-            node.input[:] = [name for name in node.input if name != f"^{_INPUT}"]
-            graph.node.append(node)
+        node.input[:] = [name for name in node.input if name != f"^{_INPUT}"]
+        graph.node.append(node)
     return graph

@@ -13,7 +13,7 @@ import urllib.parse
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import UserError
-from pipeline.files import archive, atomic, download, locks, naming, object_store
+from pipeline.files import archive, atomic, download, locks, naming, object_store, places
 from pipeline.progress import Progress, silent
 
 DEFAULT_CACHE = Path("data/modules")
@@ -49,7 +49,7 @@ def files(handle: str) -> list[Path]:
     """
     if is_remote(handle):
         return files_in(cached(handle))
-    path = Path(handle).expanduser()
+    path = places.local(handle)
     return [path] if _is_archive(path) else files_in(_saved_model(handle))
 
 
@@ -64,11 +64,19 @@ def cached(handle: str) -> Path:
     Raises:
         UserError: if TFHUB_CACHE_DIR is not a local folder.
     """
+    return cache() / hashlib.sha1(handle.encode(), usedforsecurity=False).hexdigest()
+
+
+def cache() -> Path:
+    """Return the folder for modules that all output folders share: TFHUB_CACHE_DIR or data/modules.
+
+    Raises:
+        UserError: if TFHUB_CACHE_DIR is not a local folder.
+    """
     configured = os.environ.get("TFHUB_CACHE_DIR", "")
     if is_remote(configured):
         raise UserError(f"TFHUB_CACHE_DIR is {configured}; it must be a local folder")
-    cache = Path(configured).expanduser() if configured else DEFAULT_CACHE
-    return cache.absolute() / hashlib.sha1(handle.encode(), usedforsecurity=False).hexdigest()
+    return (Path(configured).expanduser() if configured else DEFAULT_CACHE).absolute()
 
 
 def resolve(
@@ -85,7 +93,7 @@ def resolve(
     Raises:
         UserError: if there is no SavedModel at the handle.
     """
-    path = Path(handle).expanduser()
+    path = places.local(handle)
     if is_remote(handle):
         _refuse_foreign(handle, PurePosixPath(urllib.parse.urlsplit(handle).path))
         directory = cached(handle)
@@ -122,7 +130,7 @@ def _identity(directory: Path) -> int:
 def _fill(handle: str, directory: Path, temporary: Path, progress: Progress) -> None:
     """Fill the folder `temporary`, which will become `directory`."""
     if not is_remote(handle):
-        archive.unpack(Path(handle).expanduser(), temporary, progress)
+        archive.unpack(places.local(handle), temporary, progress)
         return
     archive_file = directory.with_name(f".{directory.name}.fetched")
     if handle.startswith(_WEB):
@@ -188,7 +196,7 @@ def _is_archive(path: Path) -> bool:
 
 
 def _saved_model(handle: str) -> Path:
-    path = Path(handle).expanduser()
+    path = places.local(handle)
     saved_model = _find_saved_model(path)
     if saved_model is None:
         _refuse_foreign(handle, path)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.files import atomic
-from pipeline.modules import signatures
+from pipeline.modules import failures, signatures
 from pipeline.pixels.decoding import WHITE, InputSpec
 
 
@@ -31,6 +31,7 @@ class Module:
         licence: licence of its weights, if known.
         frozen: path of its frozen graph; empty if there is none.
         frozen_digest: SHA-256 of that file.
+        engine: inference engine that runs it, `tensorflow` or `openvino`; see `engines`.
     """
 
     handle: str
@@ -47,6 +48,7 @@ class Module:
     licence: str = ""
     frozen: str = ""
     frozen_digest: str = ""
+    engine: str = "tensorflow"
 
     @property
     def input(self) -> InputSpec:
@@ -110,10 +112,6 @@ def _load(directory: str, digest: str) -> Any:  # noqa: ARG001 (part of the cach
                 f"{tf.__version__} does not have; use another module"
             ) from None
         raise _UnreadableError(
-            f"tfhub_module: {directory} does not load as a SavedModel ({_first_line(error)}); "
+            f"tfhub_module: {directory} does not load as a SavedModel ({failures.reason(error)}); "
             "download it again, or use another one"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -2,13 +2,14 @@
 
 import contextlib
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
 from pipeline import tensorflow_import
 from pipeline.errors import UserError
 from pipeline.files import atomic, naming
-from pipeline.modules import efficientnet_lite, handles, loading, signatures
+from pipeline.modules import efficientnet_lite, failures, handles, loading, signatures
 from pipeline.modules.loading import Module, _UnreadableError
 from pipeline.progress import Progress, silent
 
@@ -22,6 +23,17 @@ def short_name(handle: str) -> str:
     """
     parts = [part for part in handle.split("?")[0].split("/") if part and not part.isdigit()]
     return naming.slug(parts[-1] if parts else handle)
+
+
+def folder(handle: str, output_dir: Path) -> Path:
+    """Return the folder to prepare a module in: the cache for a built-in one, if it is writable.
+
+    Built-in modules are the same for all output folders, and building one takes seconds.
+    """
+    cache = handles.cache()
+    existing = next(path for path in (cache, *cache.parents) if path.exists())
+    shared = handle in efficientnet_lite.VARIANTS and os.access(existing, os.W_OK)
+    return cache if shared else output_dir / "modules"
 
 
 def fingerprint(handle: str) -> str:
@@ -60,7 +72,7 @@ def prepare(
     Args:
         handle: a built-in name; the folder, archive or URL of a SavedModel; or a TensorFlow Hub
             handle.
-        module_dir: folder for built-in modules and unpacked archives.
+        module_dir: folder for built-in modules and unpacked archives; see `folder`.
         image_size: height and width of the input in pixels, for modules that accept any; 0 uses
             what the module suggests.
         image_range: pixel range that the module expects, one of `signatures.RANGES`.
@@ -142,7 +154,9 @@ def _inspect(
                 function, tf.zeros((2, height, width, 3)), image_range, module_output
             )
         except (TypeError, ValueError, tf.errors.OpError) as error:
-            reasons.append(loading._first_line(error))
+            reasons.append(failures.reason(error))
+            if isinstance(error, tf.errors.OpError):
+                reasons[-1] += f"; {failures.REMEDY}"
             continue
         shape = tuple(getattr(output, "shape", ()))
         if shape[:-1] in ((2,), (2, 1, 1)) and output.dtype.is_floating:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.tensorflow_import import literal_path
 
 CALL = ""  # the name for calling the module itself instead of a signature
 UNIT, SIGNED, BYTE = "unit", "signed", "byte"
@@ -59,12 +60,13 @@ def load(directory: Path) -> Any:
                     "which is not installed; install it with: pip install tensorflow-hub"
                 ) from None
 
-        return tensorflow_hub.load(str(directory))
+        return tensorflow_hub.load(literal_path(directory))
     tags = [list(graph.meta_info_def.tags) for graph in _proto(directory).meta_graphs]
     serving = [tag_set for tag_set in tags if "train" not in tag_set]
     # TensorFlow requires tags only if there is a choice, or an empty set of tags.
     several = len(tags) > 1 or tags == [[]]
-    return tf.saved_model.load(str(directory), tags=serving[0] if several and serving else None)
+    chosen = serving[0] if several and serving else None
+    return tf.saved_model.load(literal_path(directory), tags=chosen)
 
 
 def usable_names(loaded: Any) -> list[str]:

@@ -103,7 +103,10 @@ def _check_accuracy(model: Path, gate: Gate) -> Iterator[str]:
     """Yield reasons for rejecting a model that do not depend on another one."""
     evaluation = json.loads((model / "evaluation.json").read_text(encoding="utf-8"))
     if not evaluation["count"]:
-        yield "there are no test photos; add photos or raise testing_percentage"
+        yield (
+            "there are no test photos of the model's classes; add photos or raise "
+            "testing_percentage"
+        )
     elif evaluation["top1"] < gate.least_accuracy:
         yield (
             f"accuracy {evaluation['top1']:.1%} is below assert_accuracy_at_least, "

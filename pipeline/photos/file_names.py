@@ -1,6 +1,7 @@
 """File names: what a name says about a file before it is opened."""
 
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -67,6 +68,17 @@ def leftover(name: str) -> str:
         return ""
     pattern = next(p for p in _LEFTOVERS if fnmatchcase(lower, p))
     return pattern if "*" in pattern and pattern != ".*" else name
+
+
+def composed(text: str) -> str:
+    """Return a name with composed accents, as in NFC: macOS may store the same name decomposed."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def without_photo_suffix(path: str) -> str:
+    """Return a path without the suffix of an image format; `shot00.2` has none."""
+    suffix = suffix_of(name_of(path))
+    return path[: -len(suffix)] if suffix[1:] in _PHOTOS else path
 
 
 def name_of(path: str) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, lost_quotes
 from pipeline.files import naming
 from pipeline.photos import split
+from pipeline.photos.file_names import composed
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Layout:
         return dict(self.merge_labels)
 
     def merged(self, label: str) -> str:
-        """Return the label to use in place of a label."""
+        """Return the label to use in place of a label, with composed accents."""
+        label = composed(label)
         return self._replacements.get(label, label)
 
     def label(self, path: str) -> str:
@@ -59,15 +61,16 @@ def parse_merge_labels(text: str) -> tuple[tuple[str, str], ...]:
         UserError: if it is not a table of labels, or merges a label into one that is merged itself.
     """
     try:
-        table = json.loads(text or "{}")
-        pairs = tuple(sorted((old, new) for old, new in table.items() if old != new))
+        table = json.loads(text or "{}").items()
+        named = {composed(old): composed(new) for old, new in table}
+        pairs = tuple(sorted((old, new) for old, new in named.items() if old != new))
         valid = all(isinstance(new, str) and new.splitlines() == [new] for _, new in pairs)
     except (ValueError, TypeError, AttributeError, RecursionError):
         pairs, valid = (), False
     if not valid:
         raise UserError(
             f"merge_labels is {text}; it must map labels to the labels to use instead, as in "
-            '{"livingroom": "livingRoom"}'
+            '{"livingroom": "livingRoom"}' + lost_quotes(text)
         )
     for old, new in pairs:
         if new in dict(pairs):
@@ -87,7 +90,7 @@ def refuse_unknown(
         layout: what the folders mean.
         image_dir: the image folder, for the message.
         parts: the names of the folders of splits.
-        labels: the names of the class folders.
+        labels: the names of the class folders, with composed accents.
 
     Raises:
         UserError: if one is not.

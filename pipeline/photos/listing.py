@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline.errors import UserError
 from pipeline.files.places import Place
 from pipeline.photos import discovery, layout, sources
-from pipeline.photos.file_names import Skipped
+from pipeline.photos.file_names import Skipped, composed
 from pipeline.photos.layout import PLAIN, Layout
 
 STAT = ["path", "size", "mtime_ns", "ctime_ns"]  # columns that are the same if a photo is unchanged
@@ -72,7 +72,7 @@ def list_photos(image_dir: Place, meaning: Layout = PLAIN, excluded: Path | None
     if not meaning.split_folders:
         layout.refuse_split_folders(image_dir, labels, frame["path"])
     if not frame["path"].map(discovery.is_tar).any():  # tar files may contain other labels
-        layout.refuse_unknown(meaning, image_dir, contents.parts, labels)
+        layout.refuse_unknown(meaning, image_dir, contents.parts, set(map(composed, labels)))
     is_tar = frame["path"].map(discovery.is_tar)
     return Listing(
         photos=frame[~is_tar].reset_index(drop=True),

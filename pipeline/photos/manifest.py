@@ -18,14 +18,14 @@ from pipeline.files import atomic, naming, places
 from pipeline.files.damage import UNREADABLE, reraise_system_errors
 from pipeline.files.places import Place
 from pipeline.photos import inspection, layout, sources, split, tar_inspection, tars
-from pipeline.photos.file_names import Kind, kind, name_of
+from pipeline.photos.file_names import Kind, composed, kind, name_of
 from pipeline.photos.inspection import Problem
 from pipeline.photos.layout import PLAIN, Layout
 from pipeline.photos.listing import STAT, Listing
 from pipeline.photos.split import SplitRule
 from pipeline.progress import Progress, silent
 
-FORMAT_VERSION = 3  # raise it when the meaning of a column or status changes
+FORMAT_VERSION = 4  # raise it when the meaning of a column or status changes
 FEW_PHOTOS = 20  # retrain.py warned below this number, too
 
 SCHEMA = pa.schema(
@@ -89,11 +89,15 @@ class Summary:
         """The classes by label."""
         return {c.label: c for c in self.classes}
 
+    @property
+    def set_aside(self) -> int:
+        """Number of photos that are set aside."""
+        return sum(c.set_aside for c in self.classes)
+
     def __str__(self) -> str:
         counts = (f"{sum(getattr(c, s) for c in self.classes):,} {s}" for s in split.SPLITS)
-        aside = sum(c.set_aside for c in self.classes)
         classes = sum(c.usable > 0 for c in self.classes)
-        return f"Photos of {classes} classes: {', '.join(counts)}, {aside:,} set aside"
+        return f"Photos of {classes} classes: {', '.join(counts)}, {self.set_aside:,} set aside"
 
 
 def build(
@@ -199,8 +203,11 @@ def _table(rows: pd.DataFrame, fields: dict[str, Any]) -> pa.Table:
 
 
 def unpacked(paths: "pd.Series[str]") -> list[str]:
-    """Return the paths of photos as a predefined split lists them, without tar files."""
-    return [tars.unpacked(path) for path in paths]
+    """Return the paths that decide about the split: without tar files, and with composed accents.
+
+    They are the same on every machine, and predefined splits list them.
+    """
+    return [composed(tars.unpacked(path)) for path in paths]
 
 
 def _inspect(rows: pd.DataFrame, image_dir: Place, progress: Progress) -> None:

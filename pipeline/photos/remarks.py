@@ -160,10 +160,7 @@ def _missing_split_lines(
             and part == split.TESTING
             and without == [c.label for c in trained]
         ):
-            yield (
-                "split_folders: there are no test photos, so the accuracy is not measured; add a "
-                "folder named test with photos of each class"
-            )
+            yield _no_test_line(classes)
         elif without:
             predefined = meaning.split_folders or rule.predefined
             remedy = "add photos" if predefined else f"add photos or raise {part}_percentage"
@@ -171,6 +168,22 @@ def _missing_split_lines(
                 f"{len(without)} of {len(classes)} classes have no {name} photos: "
                 f"{_some(without)}. They are still used for training. To fix this, {remedy}."
             )
+
+
+def _no_test_line(classes: Sequence[ClassSummary]) -> str:
+    """Return why no class that is trained has test photos, in folders of splits."""
+    # Classes without training photos, for example because their folder is spelled differently.
+    unknown = [c for c in classes if c.testing]
+    if not unknown:
+        return (
+            "split_folders: there are no usable test photos, so the accuracy is not measured; add "
+            "a folder named test with photos of each class"
+        )
+    return (
+        f"split_folders: all {sum(c.testing for c in unknown):,} test photos are of classes "
+        f"without training photos ({_some([c.label for c in unknown])}), so the accuracy is not "
+        "measured; name the class folders of the test folder like those of the training folder"
+    )
 
 
 def _share_lines(photos: pd.DataFrame, meaning: Layout, rule: SplitRule) -> Iterator[str]:

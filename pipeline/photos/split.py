@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.files import naming
+from pipeline.files import naming, places
+from pipeline.photos.file_names import composed, without_photo_suffix
 
 TRAINING = "training"
 VALIDATION = "validation"
@@ -38,7 +39,7 @@ class PredefinedSplit:
     """A split that comes with the data set.
 
     Attributes:
-        listed: maps `label/name`, as written in the lists, to its split.
+        listed: maps `label/name`, as written in the lists but with composed accents, to its split.
         others: split of the photos that are on no list; None sets them aside.
         has_validation: whether there is a validation list; otherwise, validation photos are taken
             from the training list.
@@ -50,7 +51,8 @@ class PredefinedSplit:
 
     def split_of(self, path: str) -> str | None:
         """Return the split of the photo `label/name`; None sets it aside."""
-        return self.listed.get(path) or self.listed.get(path.rpartition(".")[0]) or self.others
+        listed = self.listed.get(path) or self.listed.get(without_photo_suffix(path))
+        return listed or self.others
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ def list_files(split_file: str) -> list[Path]:
         UserError: if one does not exist, or its name does not tell which split it lists.
     """
     files: list[Path] = []
-    for path in [Path(p.strip()).expanduser() for p in split_file.split(",") if p.strip()]:
+    for path in [places.local(p.strip()) for p in split_file.split(",") if p.strip()]:
         if path.is_dir():
             files += [p for p in sorted(path.glob("*.txt")) if p.stem.lower() in LIST_NAMES]
         elif path.is_file():
@@ -235,7 +237,7 @@ def digest_lists(split_file: str) -> str:
         UserError: as `list_files`.
     """
     files = list_files(split_file)
-    return naming.digest([(file.name, file.read_text(errors="replace")) for file in files])
+    return naming.digest([(file.name, file.read_text("utf-8", "replace")) for file in files])
 
 
 def read_predefined(split_file: str) -> PredefinedSplit:
@@ -253,9 +255,11 @@ def read_predefined(split_file: str) -> PredefinedSplit:
     for path in files:
         split = LIST_NAMES[path.stem.lower()]
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"split_file: {path} cannot be read as UTF-8 text: {error}") from None
+            lines = composed(path.read_text(encoding="utf-8-sig")).split("\n")
+        except UnicodeDecodeError:
+            raise UserError(f"split_file: {path} is not UTF-8 text; save it as UTF-8") from None
+        except OSError as error:
+            raise UserError(f"split_file: {path} cannot be read: {error.strerror}") from None
         for name in filter(None, (line.strip() for line in lines)):
             if listed.setdefault(name, split) != split:
                 raise UserError(
@@ -263,7 +267,7 @@ def read_predefined(split_file: str) -> PredefinedSplit:
                     "remove it from one of them"
                 )
     for name, split in listed.items():
-        other = listed.get(name.rpartition(".")[0], split)  # the same photo, without its extension
+        other = listed.get(without_photo_suffix(name), split)
         if other != split:
             raise UserError(
                 f"split_file: {name} is on both the {split} and the {other} list; remove it from "
@@ -291,7 +295,7 @@ def summary_lines(predefined: PredefinedSplit, paths: Collection[str]) -> Iterat
     Raises:
         UserError: if no photo is on a list.
     """
-    names = {*paths, *(path.rpartition(".")[0] for path in paths)}
+    names = {*paths, *map(without_photo_suffix, paths)}
     absent = [name for name in predefined.listed if name not in names]
     if len(absent) == len(predefined.listed):
         raise UserError(

@@ -26,6 +26,7 @@ from pipeline.errors import UserError
 from pipeline.export import model_json, runtimes
 from pipeline.files import atomic, naming, places
 from pipeline.files.object_store import READERS, RemotePath
+from pipeline.modules import failures
 from pipeline.photos import discovery, inspection, sources
 from pipeline.photos.discovery import Found
 from pipeline.progress import Progress, silent
@@ -76,14 +77,25 @@ def find(images: str, option: str = "images") -> list[Found]:
     elif path.is_file():
         photos = [discovery.describe(path)]
     else:
-        names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute ones too)
-        photos = [discovery.describe(Path(name)) for name in names if not Path(name).is_dir()]
+        photos = [discovery.describe(match) for match in _matches(path) if not match.is_dir()]
     if not photos:
         raise UserError(
             f"{option}: no photos at {images or 'an empty path'}; pass a folder, or a quoted "
             "pattern such as 'photos/**/*.jpg'"
         )
     return photos
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """Return the files and folders that match a pattern, sorted.
+
+    Its folders up to the last one that exists are taken literally: names such as `trip [2019]`
+    contain the characters of patterns.
+    """
+    folder = next(parent for parent in pattern.parents if parent.is_dir())
+    rest = str(pattern.relative_to(folder))
+    names = glob.glob(rest, root_dir=folder, recursive=True)  # noqa: PTH207 (skips hidden files)
+    return sorted((folder / name for name in names), key=str)
 
 
 def key(model: Path, photos: Sequence[Found]) -> str:
@@ -113,7 +125,8 @@ def write(
         journal_rows: photos per file of the journal, which a killed run may lose.
 
     Raises:
-        UserError: if no photo is usable, or one disappears during the run. Completed rows are kept.
+        UserError: if no photo is usable, one disappears during the run, or the module raises an
+            error. Completed rows are kept.
     """
     journal = directory.parent / "partial" / directory.name
     journal.mkdir(parents=True, exist_ok=True)
@@ -172,8 +185,11 @@ def _predict(
     usable = [row for row in rows if not row["problem"]]
     spec = model_json.input_spec(description)
     for batch in extraction.decode([places.parse(row["path"]) for row in usable], spec):
-        n = len(batch.indices)
-        probabilities, known = (output[:n] for output in classify(batch.pixels))
+        paths = [usable[i]["path"] for i in batch.indices]
+        name = f"images: the model's module, {description['module']['handle']},"
+        remedy = "or predict with another model"
+        outputs = failures.call(classify, batch.pixels, name, paths, remedy)
+        probabilities, known = (output[: len(paths)] for output in outputs)
         probabilities = probabilities[:, is_answer]
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
         scores = np.take_along_axis(probabilities, best, axis=1)

@@ -42,9 +42,10 @@ def application(model: Path) -> Any:
 
     @app.post("/classify")
     def answer() -> Any:
-        prediction = classify(request.get_data())
-        if not prediction.answers:
-            return jsonify(error="Not a readable JPEG, PNG, GIF, BMP or WebP file."), 415
+        try:
+            prediction = classify(request.get_data())
+        except UserError as error:
+            return jsonify(error=str(error)), 422
         answers = [{"label": label, "score": score} for label, score in prediction.answers]
         return jsonify(answers=answers, known=prediction.known, warning=prediction.warning)
 

@@ -9,7 +9,8 @@ import pytest
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code]
-    inherited = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    set_here = ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS")
+    inherited = {name: value for name, value in os.environ.items() if name not in set_here}
     return subprocess.run(
         command, env=inherited | environment, capture_output=True, text=True, timeout=120
     )
@@ -49,16 +50,16 @@ def test_what_a_failed_import_writes_is_shown() -> None:
 
 
 @pytest.mark.slow
-def test_a_log_level_of_the_user_is_kept() -> None:
+def test_settings_of_the_user_are_kept() -> None:
     code = (
         "import os, sys, types\n"
         "sys.modules['tensorflow'] = types.ModuleType('tensorflow')\n"
         "from pipeline import tensorflow_import\n"
         "tensorflow_import.import_tensorflow()\n"
-        "print(os.environ['TF_CPP_MIN_LOG_LEVEL'])\n"
+        "print(os.environ['TF_CPP_MIN_LOG_LEVEL'], os.environ['TF_ENABLE_ONEDNN_OPTS'])\n"
     )
-    assert run(code, TF_CPP_MIN_LOG_LEVEL="0").stdout == "0\n"
-    assert run(code).stdout == "3\n"
+    assert run(code, TF_CPP_MIN_LOG_LEVEL="0", TF_ENABLE_ONEDNN_OPTS="0").stdout == "0 0\n"
+    assert run(code).stdout == "3 1\n"
 
 
 @pytest.mark.slow

@@ -120,3 +120,20 @@ def training_module(directory: Path) -> Path:
     module = Training()
     tf.saved_model.save(module, str(directory), signatures=module.__call__)
     return directory
+
+
+def refusing_module(directory: Path) -> Path:
+    """Save a TF2 module of 3 features, the mean colour, that raises an error for a white photo."""
+    tensorflow_import.import_tensorflow()
+    import tensorflow as tf
+
+    class Refusing(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.float32)])
+        def __call__(self, images: tf.Tensor) -> tf.Tensor:
+            means = tf.reduce_mean(images, [1, 2])
+            tf.debugging.assert_less(means, 0.99, message="too bright for this module")
+            return means
+
+    module = Refusing()
+    tf.saved_model.save(module, str(directory), signatures=module.__call__)
+    return directory

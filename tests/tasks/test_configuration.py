@@ -2,10 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from configparser import ConfigParser
 from typing import Any
 
 import pytest
 from luigi.configuration import get_config
+from luigi.interface import core
+from luigi.retcodes import retcode
+from luigi.worker import worker
 
 from pipeline.errors import UserError
 from tasks import configuration
@@ -96,3 +100,75 @@ def test_an_unknown_option_is_refused_with_the_nearest_name(section: str) -> Non
     get_config().set(section, "image_dri", "x")
     with pytest.raises(UserError, match="no option image_dri; did you mean image_dir"):
         configuration.check_names()
+
+
+@pytest.fixture
+def luigi_cfg(monkeypatch: pytest.MonkeyPatch) -> ConfigParser:
+    """Replace Luigi's configuration by an empty one for one test."""
+    config = type(get_config())()
+    monkeypatch.setattr(type(config), "_instance", config)
+    return config
+
+
+@pytest.mark.usefixtures("luigi_cfg")
+def test_without_a_luigi_cfg_failures_have_exit_codes_and_no_scheduler_is_needed() -> None:
+    configuration.set_luigi_defaults(["luigi"])
+    codes = retcode()
+    assert (codes.already_running, codes.missing_data, codes.not_run) == (10, 20, 25)
+    assert (codes.task_failed, codes.scheduling_error, codes.unhandled_exception) == (30, 35, 40)
+    assert core().local_scheduler
+    assert core().log_level == "INFO"
+    assert worker().check_complete_on_run
+    assert not worker().send_failure_email
+
+
+def test_luigi_cfg_overrides_the_defaults(luigi_cfg: ConfigParser) -> None:
+    luigi_cfg.read_string("[retcode]\ntask_failed = 7\n[worker]\ncheck_complete_on_run = false\n")
+    configuration.set_luigi_defaults(["luigi"])
+    assert (retcode().task_failed, retcode().not_run) == (7, 25)
+    assert not worker().check_complete_on_run
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("", ["--scheduler-url", "http://127.0.0.1:8082"]),
+        ("[core]\nlocal_scheduler = true\n", ["--scheduler-host=127.0.0.1"]),
+        ("[core]\nscheduler_url = http://127.0.0.1:8082\n", []),
+        ("[core]\nscheduler_host = 127.0.0.1\n", []),
+    ],
+)
+def test_a_scheduler_that_is_named_is_used(
+    luigi_cfg: ConfigParser, text: str, arguments: list[str]
+) -> None:
+    luigi_cfg.read_string(text)
+    configuration.set_luigi_defaults(["luigi", *arguments])
+    assert not core().local_scheduler
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[smtp]\npassword = 50%off", "[smtp] password: write a % sign as %%"),
+        (
+            "[smtp]\npassword = ${NO_SUCH}",
+            "there is no environment variable NO_SUCH; set it",
+        ),
+        ("[smtp]\nport = mail", "[smtp] port is 'mail'; it must be a whole number"),
+        ("[email]\nformat = pdf", "[email] format is 'pdf'; choose from html, none, plain"),
+        ("[worker]\nkeep_alive = yes", "keep_alive is 'yes'; it must be true or false"),
+        ("[task_history]\ndb_connection = x://a:b%c@d", "db_connection: write a % sign as %%"),
+    ],
+)
+def test_a_mistake_in_a_section_of_luigi_is_one_line(
+    luigi_cfg: ConfigParser, text: str, message: str
+) -> None:
+    luigi_cfg.read_string(text)
+    with pytest.raises(UserError, match=re.escape(message)):
+        configuration.check_luigi_options()
+
+
+def test_correct_values_in_sections_of_luigi_are_accepted(luigi_cfg: ConfigParser) -> None:
+    luigi_cfg.read_string("[smtp]\npassword = 50%%off\nport = 25\n[weather]\nrain = 50%\n")
+    configuration.check_luigi_options()
+    assert luigi_cfg.get("smtp", "password") == "50%off"

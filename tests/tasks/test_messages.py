@@ -189,3 +189,21 @@ def test_used_up_memory_is_shown_in_a_line(error: Exception) -> None:
     shown = record("[pid 7] Worker failed", error)
     assert tidy(shown)
     assert shown.getMessage().startswith("Cannot allocate memory; free memory, or raise")
+
+
+def test_a_scheduler_behind_a_dead_proxy_is_not_said_to_be_stopped() -> None:
+    refused = ConnectionError("(Caused by ProxyError('Unable to connect to proxy', NewConn")
+    shown = record("Uncaught exception in luigi", RPCError("3 attempts", refused))
+    assert tidy(shown)
+    assert "the proxy does not answer; correct http_proxy" in shown.getMessage()
+    assert "make luigid" not in shown.getMessage()
+
+
+def test_a_missing_file_of_certificates_is_one_line() -> None:
+    text = "Could not find a suitable TLS CA certificate bundle, invalid path: /nowhere.pem"
+    shown = record("Uncaught exception in luigi", OSError(text))
+    assert tidy(shown)
+    assert shown.getMessage() == (
+        "the scheduler cannot be reached: REQUESTS_CA_BUNDLE names /nowhere.pem, which does not "
+        "exist; correct it or unset it"
+    )

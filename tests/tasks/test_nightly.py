@@ -1,5 +1,6 @@
 """The nightly command, as processes, with a local mail server."""
 
+import datetime
 import email
 import os
 import signal
@@ -9,15 +10,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.files import locks
-from pipeline.nightly import history
+from pipeline.nightly import history, promotion
+from tasks import nightly
 from tasks.nightly import Attempt
 from tests.support.commands import ROOT, environment
+from tests.support.store import saved
 
 pytestmark = pytest.mark.slow  # nearly every test starts processes
 
@@ -242,3 +246,41 @@ def test_an_attempt_says_what_failed_or_what_its_code_means() -> None:
     assert str(Attempt(25, ())) == "the scheduler denied the run"
     assert str(Attempt(-9, ())) == "killed by SIGKILL"
     assert str(Attempt(35, ())) == "exit code 35"
+
+
+def test_a_mail_that_cannot_be_sent_changes_neither_the_code_nor_the_history(
+    site: Site, photo_dir: Path
+) -> None:
+    site.configure(free_port())
+    path = site.directory / "luigi.cfg"
+    path.write_text(path.read_text().replace("[email]\n", "[email]\ntype = sendgrid\n"))
+    photo_dir.rename(photo_dir.with_name("elsewhere"))
+    code, output = site.run("--date", "2026-11-01")
+    assert code == 2
+    assert f"there is no folder {photo_dir}" in output
+    assert "The mail could not be sent (" in output
+    assert "Traceback" not in output
+    assert site.outcomes() == ["failed"]
+
+
+def test_a_percent_sign_in_the_password_is_one_line_when_the_night_starts(site: Site) -> None:
+    path = site.directory / "luigi.cfg"
+    path.write_text(path.read_text().replace("[smtp]\n", "[smtp]\npassword = 50%off\n"))
+    code, output = site.run()
+    assert code == 1
+    assert output == "luigi.cfg: [smtp] password: write a % sign as %%\n"
+    assert not site.out.exists()
+
+
+def test_a_rejected_model_that_was_promoted_by_hand_needs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved(tmp_path / "models/m2")
+    reason = f"worse; {promotion.ADVICE}make promote MODEL=m2"
+    history.add(tmp_path, history.Night("2026-11-02", history.REFUSED, reason, model="m2"))
+    task: Any = SimpleNamespace(output_dir=tmp_path, date=datetime.date(2026, 11, 2))
+    assert nightly._report_result(task, 1) == nightly.REJECTED
+    assert promotion.ADVICE in capsys.readouterr().err
+    promotion.promote_named(tmp_path, "m2")
+    assert nightly._report_result(task, 1) == nightly.DONE
+    assert promotion.ADVICE not in capsys.readouterr().err

@@ -43,3 +43,16 @@ def test_luigi_cfg_shows_every_option_in_its_section() -> None:
     for section, names in configuration._options.items():
         for name in names:
             assert shown[name] == section, name
+
+
+def test_luigi_cfg_shows_luigis_options_with_the_defaults_of_this_pipeline() -> None:
+    text = (Path(__file__).parents[2] / "luigi.cfg").read_text()
+    for section, values in configuration.LUIGI_DEFAULTS.items():
+        shown = text.partition(f"\n[{section}]\n")[2].partition("\n[")[0]
+        for name, value in values.items():
+            assert f"#{name} = {value}\n" in f"{shown}\n", name
+
+
+def test_type_checkers_use_the_types_of_the_packages() -> None:
+    for package in ("pipeline", "tasks"):
+        assert (Path(__file__).parents[2] / package / "py.typed").is_file()

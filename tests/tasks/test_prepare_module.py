@@ -11,7 +11,7 @@ import luigi
 import numpy as np
 import pytest
 
-from pipeline.modules import handles
+from pipeline.modules import efficientnet_lite, handles, preparation
 from tasks import ComputeBottlenecks, ExportModel, PrepareModule
 from tasks.messages import logger
 from tests.support.saved_modules import packed, tf1_module
@@ -59,7 +59,7 @@ def test_a_module_from_a_hub_is_fetched_in_its_step_and_written_down(
     (beside,) = tmp_path.glob("cache/*.json")
     (written,) = tmp_path.glob("out/modules/quarters-*.json")
     known = json.loads(written.read_text())
-    frozen = {name: known[name] for name in ("frozen", "frozen_digest")}
+    frozen = {name: known[name] for name in ("frozen", "frozen_digest", "engine")}
     assert json.loads(beside.read_text()) | frozen == known
     assert known["frozen"] == str(written.with_suffix(".pb"))
     assert (known["handle"], known["height"], known["features"]) == (handle, 8, 12)
@@ -152,3 +152,31 @@ def test_a_module_of_tensorflow_1_is_trained_on_and_exported(
     np.testing.assert_allclose(frozen, expected, rtol=1e-4, atol=1e-5)
     assert set(served["classes"].numpy()[:, 0]) <= {b"red_rose", b"green leaf"}
     assert len(served["classes"]) == 24
+
+
+@pytest.mark.slow
+def test_a_built_in_module_is_built_once_for_all_output_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    steps = [PrepareModule(output_dir=tmp_path / name) for name in ("first", "second", "third")]
+    steps[0].run()
+    monkeypatch.setattr(efficientnet_lite, "save", None)
+    steps[1].run()
+    assert steps[1].module() == steps[0].module()
+    (frozen,) = tmp_path.glob("cache/*.pb")
+    frozen.unlink()
+    assert not any(step.complete() for step in steps)
+    monkeypatch.undo()
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    steps[2].run()
+    assert all(step.complete() for step in steps)
+
+
+def test_only_built_in_modules_are_shared_and_only_if_the_cache_is_writable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert preparation.folder("efficientnet-lite0", tmp_path) == handles.cache()
+    assert preparation.folder(str(tmp_path), tmp_path) == tmp_path / "modules"
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert preparation.folder("efficientnet-lite0", tmp_path) == tmp_path / "modules"

@@ -25,7 +25,7 @@ from pipeline.evaluation.data_checks import (
 from pipeline.evaluation.data_checks.context import CheckContext
 from pipeline.files import atomic
 
-FORMAT_VERSION = 2  # raise it when the findings of a check change
+FORMAT_VERSION = 3  # raise it when the findings of a check change
 CHECKS = (
     duplicates.find,
     labels.find,
@@ -48,8 +48,9 @@ class Kind:
 KINDS = {  # most severe first
     duplicates.LEAK: Kind(
         "One photo in two splits",
-        "The model was trained or selected on a test photo, so its accuracy is overestimated. Keep "
-        "one of the photos, or set group_duplicates for identical files.",
+        "If one of them is a test photo, the accuracy is overestimated. Otherwise, a validation "
+        "photo that the model was trained on decides between heads. Keep one of the photos, or set "
+        "group_duplicates for identical files.",
     ),
     duplicates.CONFLICT: Kind(
         "One photo in two classes",
@@ -57,8 +58,10 @@ KINDS = {  # most severe first
         "the time. Keep the photo in one class.",
     ),
     pixel_range.PIXEL_RANGE: Kind(
-        "Wrong pixel range of the module",
-        "Another image_range separates the classes clearly better. Set it, and train again.",
+        "Pixel range that may be wrong for the module",
+        "A hint from a sample of the photos. The module's documentation states the range that it "
+        "expects: set image_range to it, and train again. Without documentation, train with both "
+        "ranges, and compare the accuracies.",
     ),
     labels.LABEL: Kind(
         "Labels that may be wrong",
@@ -207,4 +210,7 @@ def summary_lines(findings: pd.DataFrame) -> Iterator[str]:
     ].values:
         yield f"Class {label!r} {detail} of their photos; merge_labels can merge them"
     for detail in findings["detail"][findings["kind"] == pixel_range.PIXEL_RANGE]:
-        yield f"tfhub_module: {detail}; set image_range, and train again"
+        yield (
+            f"tfhub_module: {detail}. If the module's documentation agrees, set image_range, and "
+            "train again"
+        )

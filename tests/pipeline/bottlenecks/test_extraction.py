@@ -15,6 +15,7 @@ from pipeline.errors import UserError
 from pipeline.modules.loading import Module
 from pipeline.pixels import decoding
 from pipeline.pixels.decoding import InputSpec
+from tests.support.saved_modules import refusing_module
 
 SIZE = 8
 SAMPLES = Path(skimage.__file__).parent / "data"
@@ -141,45 +142,24 @@ def test_a_photo_that_disappears_is_named(mean_colour: Module, tmp_path: Path, g
     assert str(caught.value).endswith("run again")
 
 
+def test_a_photo_for_which_the_module_fails_is_named(tmp_path: Path) -> None:
+    directory = str(refusing_module(tmp_path / "module"))
+    paths = shades(tmp_path, 70)
+    Image.new("RGB", (8, 8), "white").save(paths[40])
+    module = Module(directory, directory, "", 8, 8, 3)
+    kept = []
+    with pytest.raises(UserError, match=rf"{directory} raises an error for {paths[40]}: .*bright"):
+        for batch in extraction.extract(paths, module, "float32"):
+            kept.append(batch)  # noqa: PERF402 (a list would be lost)
+    assert 0 in reds(kept)
+
+
 def test_a_module_that_is_gone_is_reported(mean_colour: Module, tmp_path: Path) -> None:
     copy = shutil.copytree(mean_colour.directory, tmp_path / "copy")
     (copy / "saved_model.pb").unlink()
     module = Module(str(copy), str(copy), "0" * 64, SIZE, SIZE, 3)
     with pytest.raises(UserError, match="does not load as a SavedModel"):
         next(extraction.extract(shades(tmp_path, 1), module, "float32"))
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_precision_that_is_given_is_used(precision: str) -> None:
-    assert extraction.resolve_precision(precision) == precision
-
-
-@pytest.mark.parametrize(
-    ("flags", "gpu", "hidden", "precision"),
-    [
-        ("sse avx512_bf16", False, "", "bfloat16"),
-        ("sse amx_bf16", False, "0", "bfloat16"),
-        ("sse avx2", False, "0", "float32"),
-        ("sse avx2", True, "0", "float16"),
-        ("sse avx2", True, "-1", "float32"),
-    ],
-)
-def test_auto_is_what_the_machine_is_good_at(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    flags: str,
-    gpu: bool,
-    hidden: str,
-    precision: str,
-) -> None:
-    (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
-    if gpu:
-        (tmp_path / "gpus").mkdir()
-    monkeypatch.setattr(extraction, "_CPU_FLAGS", tmp_path / "cpuinfo")
-    monkeypatch.setattr(extraction, "_GPUS", tmp_path / "gpus")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "nvidia")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    assert extraction.resolve_precision.__wrapped__("auto") == precision
 
 
 @pytest.mark.slow

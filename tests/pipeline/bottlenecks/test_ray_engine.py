@@ -8,15 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from pipeline.bottlenecks import ray_engine
 from pipeline.bottlenecks.writer import Counts
 from pipeline.errors import UserError
+from pipeline.modules.loading import Module
 from pipeline.pixels.augmentation import Augmentation
 from tests.support import ray_cluster
 from tests.support.photos import PhotoMaker, spoil
+from tests.support.saved_modules import refusing_module
 from tests.support.store import Store
 
 
@@ -24,6 +27,17 @@ def test_without_ray_it_says_what_to_install(store: Store, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install 'retrain\[ray\]'"):
         list(ray_engine.extract([], store.recipe.module, "float32"))
+
+
+def test_a_photo_for_which_the_module_fails_is_named(tmp_path: Path) -> None:
+    directory = str(refusing_module(tmp_path / "module"))
+    extractor = ray_engine._Extractor(Module(directory, directory, "", 8, 8, 3), "float32")
+    pixels = np.zeros((2, 8, 8, 3), np.float32)
+    pixels[1] = 1
+    texts = {name: np.array(["", ""]) for name in ("reason", "mistake")}
+    rows = {"index": np.arange(2), "path": np.array(["a.png", "b.png"]), "pixels": pixels, **texts}
+    with pytest.raises(UserError, match=r"raises an error for b\.png: .*too bright"):
+        ray_engine._batch(extractor(rows))
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The exported files, used as a stranger would use them."""
 
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.bottlenecks import extraction, recipe
 from pipeline.errors import UserError
@@ -55,6 +57,12 @@ def photos(tmp_path: Path, make_photo: PhotoMaker) -> list[Path]:
 def expected(photos: list[Path], module: Module, head: Head) -> np.ndarray:
     (batch,) = extraction.extract(photos, module, "float32")
     return head.probabilities(batch.vectors)
+
+
+def encoded(photo: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    photo.save(file, kind, **options)
+    return file.getvalue()
 
 
 def signature(exported: Path, name: str) -> Any:
@@ -134,6 +142,23 @@ def test_the_other_class_is_never_an_answer(
     assert answers["probabilities"].shape == (len(photos), 3)
     known = answers["known"].numpy()[np.array(best) == best[0]]
     assert (known == 0).all()
+
+
+def test_kinds_that_training_refuses_have_no_prediction(exported: Path) -> None:
+    import tensorflow as tf
+
+    noise = Image.effect_noise((64, 64), 50)
+    options: dict[str, Any] = {"save_all": True, "append_images": [noise.rotate(90)]}
+    files = [
+        encoded(noise.convert("RGB"), "WEBP", **options),
+        encoded(noise.convert("RGB").quantize(256), "BMP"),
+        encoded(noise.convert("RGB").quantize(16), "BMP"),
+        encoded(noise, "BMP"),  # a palette of all greys in order
+        encoded(noise.convert("RGB"), "BMP"),
+        encoded(noise.convert("RGB"), "WEBP"),
+    ]
+    answers = signature(exported, "serving_default")(image_bytes=tf.constant(files))
+    assert [bool(row[0]) for row in answers["classes"].numpy()] == [False] * 3 + [True] * 3
 
 
 def test_pixels_in_give_the_same(

@@ -186,3 +186,30 @@ def test_another_digest_is_refused_and_nothing_is_kept(web: Web, tmp_path: Path)
     message = refusal(web.put("/x", CONTENT), tmp_path / "file", "0" * 64)
     assert f"has the SHA-256 {hashlib.sha256(CONTENT).hexdigest()} instead of 000" in message
     assert not (tmp_path / ".file.part").exists()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_dead_proxy_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setenv(f"{scheme}_proxy", "http://user:secret@127.0.0.1:9")
+    message = refusal(f"{scheme}://example.invalid/x", tmp_path / "file")
+    assert "the proxy does not answer; correct http_proxy and https_proxy, or unset" in message
+    assert "secret" not in message
+
+
+def test_a_proxy_that_refuses_is_reported(
+    web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", web.url)  # a web server is no proxy
+    message = refusal("https://example.invalid/x", tmp_path / "file")
+    assert "the proxy refused to connect (501 Unsupported method" in message
+
+
+def test_certificates_that_are_missing_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere.pem")
+    message = refusal("https://127.0.0.1:9/x", tmp_path / "file")
+    assert "REQUESTS_CA_BUNDLE names /nowhere.pem, which does not exist; correct it" in message

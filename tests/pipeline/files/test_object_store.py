@@ -193,3 +193,18 @@ def test_a_listing_that_fails_for_ever_is_given_up(objects: Objects) -> None:
     with pytest.raises(UserError, match=r"cannot be listed: .*at fault; check the address and"):
         list(object_store.list_files(object_store.parse("s3://bucket/photos")))
     assert len(objects.requests) == 3
+
+
+def test_a_certificate_that_is_not_trusted_names_the_variables() -> None:
+    error = Exception("SSL validation failed for https://x certificate verify failed: expired (_s")
+    reason = object_store.error_reason(error)
+    assert reason.startswith("its certificate is not trusted (expired); if a private authority")
+    assert "set AWS_CA_BUNDLE (s3://) or SSL_CERT_FILE (gs://) to the file" in reason
+
+
+def test_a_missing_file_of_certificates_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = Exception("An HTTP Client raised an unhandled exception: No such file or directory")
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/nowhere.pem")
+    assert object_store.error_reason(error) == (
+        "AWS_CA_BUNDLE names /nowhere.pem, which does not exist; correct it or unset it"
+    )

@@ -1,5 +1,6 @@
 """Paths and URLs, and output folders that must exist."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,14 @@ def test_a_folder_is_inside_another_whatever_links_lead_there(tmp_path: Path) ->
     assert places.is_inside(places.parse("s3://bucket/photos/out"), bucket)
     assert not places.is_inside(places.parse("s3://bucket/photos2"), bucket)
     assert not places.is_inside(tmp_path, bucket)
+
+
+@pytest.mark.parametrize(("stored", "typed"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_accents_are_as_on_the_disk_however_they_are_typed(
+    tmp_path: Path, stored: str, typed: str
+) -> None:
+    folder = tmp_path / unicodedata.normalize(stored, "Stra\u00dfe \u00e9t\u00e9")
+    folder.mkdir()
+    text = f"{tmp_path}/{unicodedata.normalize(typed, folder.name)}"
+    assert places.parse(text) == folder
+    assert places.parse(f"{text}/new/caf\u00e9") == folder / "new/caf\u00e9"

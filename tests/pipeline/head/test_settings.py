@@ -86,3 +86,7 @@ def test_class_weights_that_are_no_table_of_positive_numbers_are_refused(text: s
 def test_class_weights_that_are_no_table_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="it must map labels to positive numbers"):
         parse_class_weights(text)
+
+
+def test_labels_with_weights_may_have_decomposed_accents() -> None:
+    assert parse_class_weights('{"cafe\u0301": 2}') == (("caf\u00e9", 2.0),)

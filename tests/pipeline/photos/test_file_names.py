@@ -53,3 +53,14 @@ def test_skipped_files_are_counted_by_name_and_by_suffix() -> None:
 )
 def test_a_name_with_the_suffix_of_a_photo_names_one(name: str, named: bool) -> None:
     assert file_names.names_photo(name) == named
+
+
+@pytest.mark.parametrize(
+    ("path", "without"),
+    [
+        *(("a/1.jpg", "a/1"), ("a/1.JPEG", "a/1"), ("a/shot00.2.png", "a/shot00.2")),
+        *(("a/shot00.2", "a/shot00.2"), ("st. john/1", "st. john/1"), ("a/.jpg", "a/.jpg")),
+    ],
+)
+def test_only_the_suffix_of_an_image_format_is_removed(path: str, without: str) -> None:
+    assert file_names.without_photo_suffix(path) == without

@@ -23,6 +23,7 @@ def keys(*paths: str, meaning: Layout = PLAIN) -> list[str]:
         ("train/rose/1.jpg", SPLIT, "rose"),
         ("train/rose/2019/1.jpg", SPLIT, "rose"),
         ("train/1.jpg", SPLIT, ""),
+        ("cafe\u0301/1.jpg", PLAIN, "caf\u00e9"),
         ("Rose/1.jpg", Layout(merge_labels=(("Rose", "rose"),)), "rose"),
         ("train/Rose/1.jpg", Layout(True, (("Rose", "rose"),)), "rose"),
     ],
@@ -39,12 +40,27 @@ def test_labels_to_merge_are_json() -> None:
     assert parsed == (("a", "c"), ("b", "c"))
 
 
+@pytest.mark.parametrize("old", ["caf\u00e9", "cafe\u0301", r"cafe\u0301"])
+def test_labels_to_merge_may_have_composed_or_decomposed_accents(old: str) -> None:
+    parsed = layout.parse_merge_labels(f'{{"{old}": "coffee"}}')
+    assert parsed == (("caf\u00e9", "coffee"),)
+    assert Layout(merge_labels=parsed).merged("cafe\u0301") == "coffee"
+
+
 @pytest.mark.parametrize(
     "text", ["{", "[]", "1", '{"a": 1}', '{"a": ""}', '{"a": "two\\nlines"}', "a=b", "[" * 100_000]
 )
 def test_what_is_no_table_of_labels_is_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"merge_labels is .* it must map labels"):
         layout.parse_merge_labels(text)
+
+
+def test_lost_quotes_are_named() -> None:
+    with pytest.raises(UserError, match=r"livingRoom\"}\. The shell removed the double quotes"):
+        layout.parse_merge_labels("{apple: Apple}")
+    with pytest.raises(UserError) as error:
+        layout.parse_merge_labels('{"apple": 1}')
+    assert "removed" not in str(error.value)
 
 
 def test_a_label_that_is_replaced_replaces_no_other() -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -441,3 +442,27 @@ def test_a_split_inside_tar_files_is_read_or_refused(photo_dir: Path, tmp_path: 
     rows = manifest.build(listing, packed, SplitRule(0, 0)).to_pandas()
     assert set(rows["label"]) == {"green leaf", "red_rose"}
     assert rows["split"].value_counts().to_dict() == {TRAINING: 48, TESTING: 48}
+
+
+def test_labels_and_splits_are_the_same_where_accents_are_stored_decomposed(
+    tmp_path: Path, make_photo: PhotoMaker
+) -> None:
+    """As on macOS. The last photos are a copy, so that the order of names decides as well."""
+    names = [f"\u00e9t\u00e9 {number}.png" for number in range(40)]
+    tested = [name for name in names if assign(RULE, f"x/{name}") == TESTING]
+    assert tested
+    copies = ("f.png", tested[0])
+    rows = []
+    for form in ("NFC", "NFD"):
+        folder = tmp_path / form
+        for hue, label in enumerate(["caf\u00e9", "rose"]):
+            for seed, name in enumerate(names):
+                seed = 99 if (hue, name) == (0, tested[0]) else seed
+                make_photo(folder / unicodedata.normalize(form, f"{label}/{name}"), hue, seed)
+        make_photo(folder / unicodedata.normalize(form, f"caf\u00e9/{copies[0]}"), 0, 99)
+        table = build(folder, SplitRule(group_duplicates=True)).to_pandas()
+        assert set(table["label"]) == {"caf\u00e9", "rose"}
+        assert all((folder / path).is_file() for path in table["path"])
+        table["path"] = [unicodedata.normalize("NFC", path) for path in table["path"]]
+        rows.append(table[["label", "path", "split"]].sort_values("path", ignore_index=True))
+    pd.testing.assert_frame_equal(*rows)

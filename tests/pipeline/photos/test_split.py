@@ -358,3 +358,30 @@ def test_all_photos_of_an_object_go_where_a_copy_of_one_of_them_goes() -> None:
         *(TRAINING, TRAINING, TESTING, TESTING, TRAINING)
     ]
     assert split.assign_all(GROUPED, paths, [*"12145"], keys) == [TRAINING] * 5
+
+
+@pytest.mark.parametrize(("suffix", "listed_suffix"), [("", ""), (".jpg", ""), (".jpg", ".jpg")])
+def test_a_number_after_a_dot_makes_another_photo(
+    tmp_path: Path, suffix: str, listed_suffix: str
+) -> None:
+    names = ("cup/shot00", "cup/shot00.2", "cup/shot00.3")
+    one, two, _ = (f"{name}{listed_suffix}\n" for name in names)
+    rule = rule_of(write_lists(tmp_path, train=one, test=two))
+    photos = [f"{name}{suffix}" for name in names]
+    assert [assign(rule, photo) for photo in photos] == [TRAINING, TESTING, None]
+    assert rule.predefined
+    assert list(split.summary_lines(rule.predefined, photos)) == [
+        "1 photos are on no list of split_file and are set aside"
+    ]
+
+
+def test_a_list_may_have_decomposed_accents(tmp_path: Path) -> None:
+    lists = write_lists(tmp_path, train="cafe\u0301/e\u0301 1\n", test="b/2\n")
+    assert assign(rule_of(lists), "caf\u00e9/\u00e9 1.jpg") == TRAINING
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_list_that_is_not_utf_8_names_the_remedy(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "train.txt").write_text("café/1\n", encoding=encoding)
+    with pytest.raises(UserError, match=r"train\.txt is not UTF-8 text; save it as UTF-8"):
+        split.read_predefined(str(tmp_path))

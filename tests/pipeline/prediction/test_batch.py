@@ -14,9 +14,9 @@ from pipeline.errors import UserError
 from pipeline.export import model_json, runtimes, saved_model
 from pipeline.head.softmax_head import Head
 from pipeline.modules import preparation
-from pipeline.prediction import batch, single
+from pipeline.prediction import batch, demo, single
 from tests.support.photos import PhotoMaker
-from tests.support.saved_modules import normalizing_module
+from tests.support.saved_modules import normalizing_module, refusing_module
 
 LABELS = ("red", "green", "blue")
 
@@ -85,21 +85,43 @@ def test_bad_photos_have_no_labels_but_a_reason(
     assert first.startswith(f"No prediction: {photos}/cut.png: truncated PNG")
 
 
-def test_a_photo_without_a_finite_vector_has_no_label(tmp_path: Path) -> None:
-    module = preparation.prepare(str(normalizing_module(tmp_path / "normalizing")), tmp_path)
+def exported(handle: Path, directory: Path) -> Path:
+    """Export a model on a module of three features."""
+    module = preparation.prepare(str(handle), directory)
     head = Head(LABELS, np.eye(3, dtype=np.float32), np.zeros(3, np.float32))
-    model = tmp_path / "model"
+    model = directory / "model"
     model.mkdir()
     saved_model.write(head, module, model, "answer")
     recipe = Recipe(module, "float32", "float16")
     model_json.write(model, recipe, head.labels, ("Placeholder", "answer"), {})
+    return model
+
+
+def test_a_photo_for_which_the_module_fails_is_named(tmp_path: Path) -> None:
+    model = exported(refusing_module(tmp_path / "refusing"), tmp_path)
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (20, 20)).save(tmp_path / "photos/black.png")
+    white = tmp_path / "photos/white.png"
+    Image.new("RGB", (20, 20), "white").save(white)
+    expected = rf"the model's module, .*/refusing, raises an error for {white}: .*too bright .*"
+    with pytest.raises(UserError, match=expected + "remove the photo, or predict with another"):
+        write(model, tmp_path / "photos", tmp_path / "out")
+    with pytest.raises(UserError, match=r"refusing, raises an error: .*too bright .*; try another"):
+        single.predict(white, model)
+    answered = demo.application(model).test_client().post("/classify", data=white.read_bytes())
+    assert answered.status_code == 422
+    assert "too bright" in answered.json["error"]
+
+
+def test_a_photo_without_a_finite_vector_has_no_label(tmp_path: Path) -> None:
+    model = exported(normalizing_module(tmp_path / "normalizing"), tmp_path)
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (20, 20)).save(tmp_path / "photos/black.png")
     Image.effect_noise((20, 20), 50).save(tmp_path / "photos/grey.png")
     parquet, _ = write(model, tmp_path / "photos", tmp_path / "out")
     assert parquet["problem"].tolist() == [writer.NOT_FINITE, ""]
     assert [len(labels) for labels in parquet["labels"]] == [0, 3]
-    with pytest.raises(UserError, match=r"black\.png .* or the module returns NaN"):
+    with pytest.raises(UserError, match=r"black\.png: the module returns NaN"):
         single.predict(tmp_path / "photos/black.png", model)
     assert len(single.predict(tmp_path / "photos/grey.png", model).answers) == 3
 
@@ -173,3 +195,17 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     whole = pd.read_parquet(tmp_path / "out/whole/predictions.parquet")
     pd.testing.assert_frame_equal(resumed, whole)
     assert list((tmp_path / "out/partial").iterdir()) == []
+
+
+def test_a_folder_before_a_pattern_may_have_brackets_in_its_name(
+    photos: Path, make_photo: PhotoMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trip = photos.rename(photos.with_name("trip [2019]"))
+    make_photo(photos.with_name("trip 2") / "other.png")  # matches, if [2019] is a pattern
+    found = [photo.path for photo in batch.find(f"{trip}/**/*-1.png")]
+    assert found == [f"{trip}/deep/{label}-1.png" for label in sorted(LABELS)]
+    monkeypatch.chdir(trip.parent)
+    assert [photo.path for photo in batch.find("trip [2019]/*/r*-[12].png")] == [
+        "trip [2019]/deep/red-1.png",
+        "trip [2019]/deep/red-2.png",
+    ]

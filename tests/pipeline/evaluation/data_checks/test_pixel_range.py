@@ -11,9 +11,11 @@ from PIL import Image
 from pipeline import tensorflow_import
 from pipeline.evaluation.data_checks import pixel_range
 from pipeline.evaluation.data_checks.context import CheckContext
+from pipeline.evaluation.data_checks.pixel_range import Response
 from pipeline.modules import preparation
 from pipeline.modules.loading import Module
 from pipeline.modules.signatures import BYTE, SIGNED, UNIT
+from tests.support.saved_modules import refusing_module
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +55,9 @@ def test_a_range_that_separates_the_classes_clearly_better_is_named(
 ) -> None:
     wrong = replace(context, module=replace(signed, image_range=image_range))
     (finding,) = pixel_range.find(wrong)
-    assert finding.detail.startswith(
-        "with image_range signed, the module separates 100% of 20 photos of 2 classes"
-    )
+    assert finding.detail.startswith(f"image_range is {image_range}, but signed seems to suit")
+    assert "20 photos" in finding.detail
+    assert "signed 100%" in finding.detail
 
 
 def test_the_right_range_is_not_reported(context: CheckContext, signed: Module) -> None:
@@ -63,9 +65,57 @@ def test_the_right_range_is_not_reported(context: CheckContext, signed: Module) 
     assert not list(pixel_range.find(right))
 
 
-def test_a_small_advantage_may_be_chance(context: CheckContext) -> None:
-    few = context.photos.groupby("label").head(4)
-    assert not list(pixel_range.find(replace(context, photos=few)))
+def test_an_advantage_on_a_few_photos_may_be_chance() -> None:
+    responses = {UNIT: response(0.5, 1.0, 8), SIGNED: response(1.0, 1.0, 8)}
+    assert pixel_range._better(responses, UNIT, are_photographs=True) == ""
+
+
+def test_a_range_that_the_module_refuses_is_not_considered(
+    context: CheckContext, tmp_path: Path
+) -> None:
+    module = preparation.prepare(str(refusing_module(tmp_path / "refusing")), tmp_path)
+    _, vectors, _ = pixel_range._extract([tmp_path / "dark/0.png"], module)
+    assert vectors.keys() == {UNIT, SIGNED}
+    assert not list(pixel_range.find(replace(context, module=module)))
+
+
+def response(share_correct: float, spread: float, photos: int = 100) -> Response:
+    correct = np.arange(photos) < photos * share_correct
+    return Response(correct, np.where(correct, 0.1, 2.0), spread)
+
+
+@pytest.mark.parametrize(
+    ("are_photographs", "better", "spreads", "expected"),
+    [
+        (True, 0.9, (1.0, 0.6), BYTE),
+        (False, 0.9, (1.0, 0.6), ""),  # drawings may be separated best with a wrong range
+        (True, 0.72, (1.0, 0.6), ""),
+        (True, 0.5, (1.0, 0.6), ""),
+        (True, 0.7, (0.1, 0.4), BYTE),  # the vectors of the configured range are nearly equal
+        (False, 0.5, (0.1, 0.4), BYTE),
+        (False, 0.5, (0.1, 0.2), ""),  # those of every range are
+        (False, 0.5, (0.5, 4.0), ""),  # a mean near 0 makes those of the other range look far apart
+        (False, 0.5, (0.0, 0.0), ""),
+    ],
+)
+def test_photographs_are_compared_by_accuracy_and_all_images_by_spread(
+    are_photographs: bool, better: float, spreads: tuple[float, float], expected: str
+) -> None:
+    responses = {UNIT: response(0.7, spreads[0]), SIGNED: response(0.6, spreads[0])}
+    responses[BYTE] = response(better, spreads[1])
+    assert pixel_range._better(responses, UNIT, are_photographs) == expected
+
+
+def test_drawings_consist_of_equal_pixels_and_photographs_do_not(
+    signed: Module, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).normal(128, 5, (40, 40, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photograph.png")
+    drawing = Image.new("L", (40, 40), "white")
+    drawing.paste("black", (10, 10, 20, 40))
+    drawing.save(tmp_path / "drawing.png")
+    assert pixel_range._extract([tmp_path / "photograph.png"], signed)[2] < 0.3
+    assert pixel_range._extract([tmp_path / "drawing.png"], signed)[2] > 0.6
 
 
 def test_built_in_modules_and_missing_modules_are_not_checked(
