@@ -13,7 +13,7 @@ SCHEDULER ?=
 OPTIONS ?=
 
 VARIABLES := IMAGE_DIR DATASET OUTPUT_DIR SPLIT_FILE TFHUB_MODULE SUMMARIES_DIR SCHEDULER OPTIONS \
-	MODEL IMAGE IMAGES TASK DELETE PYTHON BIN
+	MODEL IMAGE IMAGES IMAGE_DIRS TASK DELETE PYTHON BIN
 # Make ignores mistyped variables, and would train on the sample photos without IMAGE_DIR.
 UNKNOWN := $(firstword $(filter-out $(VARIABLES),$(foreach V,$(.VARIABLES),$(if \
 	$(filter command,$(origin $V)),$V))))
@@ -184,7 +184,7 @@ bench-export: setup-dev ## measure the size, accuracy and speed of each exported
 bench-quality: setup-dev ## insert known problems into the photos of IMAGE_DIR, and measure how many are found
 	$(BIN)/python -m benchmarks.quality --image-dir "$(or $(IMAGE_DIR),$(error set the photos: make bench-quality IMAGE_DIR=folder))"
 
-bench-unknown: setup ## measure how well unknown photos are recognized, with the sample digits and IMAGE_DIRS="folder ..."
+bench-unknown: setup-dev ## measure how well unknown photos are recognized, with the sample digits and IMAGE_DIRS="folder ..."
 	$(BIN)/python -m benchmarks.unknown --image-dirs $(IMAGE_DIRS)
 
 clean: ## delete sample photos, all results in data/output and caches; keep .venv and downloads

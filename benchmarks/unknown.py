@@ -24,7 +24,7 @@ from pipeline.bottlenecks import extraction
 from pipeline.head import familiarity, training
 from pipeline.head.dataset import Examples, in_memory
 from pipeline.head.softmax_head import Head
-from pipeline.modules import preparation
+from pipeline.modules import engines, preparation
 from pipeline.modules.loading import Module
 from pipeline.photos.listing import list_photos
 
@@ -46,7 +46,7 @@ class Photos:
 
 def read(image_dir: Path, module: Module) -> Photos:
     listed = list_photos(image_dir).photos
-    precision = extraction.resolve_precision(extraction.AUTO)
+    precision = engines.resolve_precision(engines.AUTO)
     paths = [image_dir / path for path in listed["path"]]
     batches = list(extraction.extract(paths, module, precision))
     rows = np.concatenate([batch.indices for batch in batches])
@@ -173,12 +173,14 @@ def measure(
     results[name].setdefault("rejected", []).append(float(rejected))
 
 
-def interval(values: list[float]) -> float:
-    """Return half the width of the 95% interval of the mean."""
+def mean_of(values: list[list[float]]) -> str:
+    """Return the mean over pairs, [pair][draw], with half the 95% interval of its draws."""
     from scipy.stats import t
 
-    n = len(values)
-    return float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5) if n > 1 else 0.0
+    draws = np.mean(values, axis=0)
+    n = len(draws)
+    half = t.ppf(0.975, n - 1) * np.std(draws, ddof=1) / n**0.5 if n > 1 else 0
+    return f"{draws.mean():.3f} ± {half:.3f}"
 
 
 def show(title: str, results: dict[str, dict[str, list[float]]], near: bool) -> None:
@@ -194,16 +196,16 @@ def show(title: str, results: dict[str, dict[str, list[float]]], near: bool) -> 
             continue
         cells = []
         for method in methods:
-            areas = np.mean([results[pair][method] for pair in members], axis=0).tolist()
-            passed = np.mean([results[pair][f"{method}, passed"] for pair in members])
-            cells.append(f"{np.mean(areas):.3f} ± {interval(areas):.3f} ({passed:.3f})")
+            area, passed = (
+                mean_of([results[pair][name] for pair in members])
+                for name in (method, f"{method}, passed")
+            )
+            cells.append(f"{area} ({passed})")
         print(f"| {group} | {' | '.join(cells)} |")
     for name, figures in results.items():
         for what in ("rejected", "passed"):
             if what in figures:
-                values = figures[what]
-                share = f"{np.mean(values):.3f} ± {interval(values):.3f}"
-                print(f"{name}: {what} at unknown_rate = {RATE}: {share}")
+                print(f"{name}: {what} at unknown_rate = {RATE}: {mean_of([figures[what]])}")
 
 
 def fitting_seconds(count: int = 100_000, features: int = 1280) -> float:

@@ -39,5 +39,8 @@ class ComputeUnknown(UnknownOptions, BottleneckOptions, Step):
     def work(self) -> None:
         photos, plan = _find(self.unknown_dir), self.clone(PlanShards)
         recipe = plan.ready(self.reporter)
-        count = unlabelled.compute(photos, recipe, local_path(self.output()), self.reporter)
-        logger.info("Unknown photos: %s of %s files have vectors", f"{count:,}", f"{len(photos):,}")
+        unusable = unlabelled.compute(photos, recipe, local_path(self.output()), self.reporter)
+        for path, problem in list(unusable.items())[: batch.MAX_NAMED]:
+            logger.warning("Unknown photos: %s is not used: %s", path, problem)
+        used = len(photos) - len(unusable)
+        logger.info("Unknown photos: %s of %s are usable", f"{used:,}", f"{len(photos):,}")

@@ -132,7 +132,7 @@ def choosy(tiny_module: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         logit_units=np.array([0, 1], np.float32),
         cap=np.array(0, np.float32),
         other=np.array(-1),
-        levels=np.full(99, 0.6, np.float32),
+        levels=np.linspace(0.6, 0.99, 99, dtype=np.float32),
     )
     directory = tmp_path_factory.mktemp("choosy")
     facts = {"unknown_rate": 0.05, "lowest": 0.01, "other_class": ""}

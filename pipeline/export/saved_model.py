@@ -55,26 +55,29 @@ def write(head: Head, module: Module, directory: Path, final_tensor_name: str) -
     answers = [i for i in range(len(head.labels)) if i != other]
     size = [None, module.height, module.width, 3]
 
-    def logits(pixels: Any) -> Any:
-        return tf.matmul(features(pixels), model.weights) + model.bias
+    pixels = tf.TensorSpec(size, tf.float32, name="image")
 
-    @tf.function(input_signature=[tf.TensorSpec(size, tf.float32, name="image")], autograph=False)
+    def logits(vectors: Any) -> Any:
+        return tf.matmul(vectors, model.weights) + model.bias
+
+    # A function of its own, so that the SavedModel contains the module once.
+    vectors = tf.function(features, input_signature=[pixels], autograph=False)
+
+    @tf.function(input_signature=[pixels], autograph=False)
     def from_pixels(image: Any) -> dict[str, Any]:
         """Classify pixels, [batch, height, width, 3] in [0, 1]: probabilities [batch, classes]."""
-        return {"prediction": tf.nn.softmax(logits(image))}
+        return {"prediction": tf.nn.softmax(logits(vectors(image)))}
 
-    @tf.function(input_signature=[tf.TensorSpec(size, tf.float32, name="image")], autograph=False)
+    @tf.function(input_signature=[pixels], autograph=False)
     def with_known(image: Any) -> dict[str, Any]:
         """Classify pixels as `from_pixels` does, and return how familiar they are: known [batch].
 
         TFLite files are made from `from_pixels`, and stay small without the training photos.
         """
-        vectors = features(image)
-        logits = tf.matmul(vectors, model.weights) + model.bias
-        return {
-            "prediction": tf.nn.softmax(logits),
-            "known": _known(model.familiarity, vectors, logits),
-        }
+        computed = vectors(image)
+        outputs = logits(computed)
+        known = _known(model.familiarity, computed, outputs)
+        return {"prediction": tf.nn.softmax(outputs), "known": known}
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False
@@ -84,29 +87,27 @@ def write(head: Head, module: Module, directory: Path, final_tensor_name: str) -
 
         For a photo without a prediction, all classes are empty and all numbers are 0.
         """
-        pixels, readable = decoding.decode_batch(image_bytes, module.input)
-        outputs = with_known(pixels)
+        images, readable = decoding.decode_batch(image_bytes, module.input)
+        outputs = with_known(images)
         predicted = outputs["prediction"]
         # A module may return NaN for some photos, such as black ones.
         finite = tf.reduce_all(tf.math.is_finite(predicted), axis=1)
         readable = tf.logical_and(readable, finite)
         probabilities = tf.where(readable[:, None], predicted, 0.0)
         scores, best = tf.math.top_k(tf.gather(probabilities, answers, axis=1), len(answers))
-        labels = tf.gather(model.labels, answers)
-        classes = tf.where(readable[:, None], tf.gather(labels, best), "")
-        known = tf.where(readable, outputs["known"], 0.0)
+        labels = tf.gather(tf.gather(model.labels, answers), best)
         return {
-            "classes": classes,
+            "classes": tf.where(readable[:, None], labels, ""),
             "scores": scores,
             "probabilities": probabilities,
-            "known": known,
+            "known": tf.where(readable, outputs["known"], 0.0),
         }
 
     model.from_pixels, model.with_known, model.from_bytes = from_pixels, with_known, from_bytes
     signatures = {"serving_default": from_bytes, "pixels": from_pixels, "known": with_known}
     tf.saved_model.save(model, str(directory / "saved_model"), signatures=signatures)
     (directory / "output_labels.txt").write_text("\n".join(head.labels) + "\n", encoding="utf-8")
-    graph = _frozen(logits, size, final_tensor_name)
+    graph = _frozen(lambda images: logits(features(images)), size, final_tensor_name)
     (directory / "output_graph.pb").write_bytes(graph.SerializeToString())
 
 

@@ -11,7 +11,6 @@ During a run, `partial/<name of that folder>/<first row>.parquet` contains the c
 import glob
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,9 @@ from pipeline.bottlenecks import extraction, writer
 from pipeline.errors import UserError
 from pipeline.export import model_json, runtimes
 from pipeline.files import atomic, naming, places
-from pipeline.files.object_store import READERS, RemotePath
+from pipeline.files.object_store import RemotePath
 from pipeline.modules import failures
-from pipeline.photos import discovery, inspection, sources
+from pipeline.photos import discovery, sources
 from pipeline.photos.discovery import Found
 from pipeline.progress import Progress, silent
 
@@ -175,9 +174,8 @@ def _predict(
     labels = np.array(description["labels"], object)
     other = (description.get("known") or {}).get("other_class")
     is_answer = labels != other
-    with ThreadPoolExecutor(READERS) as threads:
-        # Photos that training would set aside are unusable here, too, even if they can be decoded.
-        problems = list(threads.map(_problem, photos))
+    # Photos that training would set aside are unusable here, too, even if they can be decoded.
+    problems = sources.problems(photos)
     rows: list[dict[str, Any]] = [
         {"path": photo.path, "labels": [], "scores": [], "known": None, "problem": problem}
         for photo, problem in zip(photos, problems, strict=True)
@@ -196,18 +194,13 @@ def _predict(
         answers = zip(batch.indices, labels[is_answer][best], scores, known, strict=True)
         for index, names, each, fit in answers:
             if np.isfinite(each).all():
-                usable[index] |= {"labels": names.tolist(), "scores": each, "known": fit}
+                share = None if np.isnan(fit) else fit  # a model of an earlier version
+                usable[index] |= {"labels": names.tolist(), "scores": each, "known": share}
             else:
                 usable[index]["problem"] = writer.NOT_FINITE
         for index, reason in batch.rejected.items():
             usable[index]["problem"] = reason
     return rows
-
-
-def _problem(photo: Found) -> str:
-    """Return the problem of a photo, as far as it shows before decoding."""
-    status = sources.inspect(places.parse(photo.path), photo.size, photo.unusable).status
-    return "" if status == inspection.OK else status
 
 
 def _join(files: list[Path], directory: Path) -> dict[str, str]:

@@ -57,7 +57,7 @@ def load(model: Path, top: int = TOP) -> Classify:
     description = model_json.read(model)
     handle, spec = description["module"]["handle"], model_json.input_spec(description)
     facts = description.get("known") or {"unknown_rate": 0, "other_class": ""}
-    classes = len(description["labels"]) - bool(facts["other_class"])
+    warning = _warning([label for label in description["labels"] if label != facts["other_class"]])
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
@@ -80,12 +80,16 @@ def load(model: Path, top: int = TOP) -> Classify:
         answers = list(zip(labels, outputs["scores"].numpy()[0, :top].tolist(), strict=True))
         if "known" not in outputs:
             return Prediction(answers, None, "")
-        known = outputs["known"].numpy()[0]
+        known = outputs["known"].numpy()[0]  # compared in float32, where 1 / 20 is at most 0.05
         is_unknown = known <= facts["unknown_rate"]
-        warning = f"This does not look like any of the {classes} classes." if is_unknown else ""
-        return Prediction(answers, float(known), warning)
+        return Prediction(answers, float(known), warning if is_unknown else "")
 
     return classify
+
+
+def _warning(classes: list[str]) -> str:
+    what = f"any of the {len(classes)} classes" if len(classes) > 1 else classes[0]
+    return f"This does not look like {what}."
 
 
 def predict(image: Place, model: Path, top: int = TOP) -> Prediction:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import UserError
 from tasks import ComputeUnknown, EvaluateModel, TrainHead
-from tasks.step import Pending, fetch
+from tasks.step import fetch
 from tests.support.commands import run
 from tests.support.photos import PhotoMaker
 
@@ -45,15 +45,29 @@ def test_another_rate_evaluates_again_and_trains_nothing(options: dict[str, Any]
     assert not TrainHead(**options, other_class="red_rose").complete()
 
 
-def test_impossible_options_are_refused(options: dict[str, Any], tmp_path: Path) -> None:
+def test_an_impossible_rate_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="unknown_rate is 1; it must be at least 0 and below 1"):
         EvaluateModel(**options, unknown_rate=1.0)
-    task = ComputeUnknown(
-        image_dir=options["image_dir"],
-        output_dir=options["output_dir"],
-        tfhub_module=options["tfhub_module"],
-        unknown_dir=str(tmp_path / "nowhere"),
-    )
-    assert isinstance(task.output(), Pending)
-    with pytest.raises(UserError, match=r"unknown_dir: no photos at .*nowhere"):
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("nowhere", r"^unknown_dir: no photos at .*nowhere; pass a folder"),
+        ("empty", r"^unknown_dir: no photos at .*empty; pass a folder"),
+        ("text", r"^unknown_dir: none of 1 photos is usable; .*note\.jpg: not a readable image$"),
+    ],
+)
+def test_a_folder_without_unknown_photos_is_one_clear_error(
+    options: dict[str, Any], tmp_path: Path, folder: str, message: str
+) -> None:
+    for name in ("empty", "text"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "text/note.jpg").write_text("no photo")
+    names = ("image_dir", "output_dir", "tfhub_module")
+    task = ComputeUnknown(**{n: options[n] for n in names}, unknown_dir=str(tmp_path / folder))
+    run(task.requires())
+    assert not task.complete()
+    task.reporter = lambda *_: None
+    with pytest.raises(UserError, match=message):
         task.work()

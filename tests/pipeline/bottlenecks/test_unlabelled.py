@@ -26,14 +26,18 @@ def test_all_photos_in_all_folders_get_their_vectors(
     ]
     (tmp_path / "photos/c.jpg").write_text("no photo")
     found = list(discovery.list_folder(tmp_path / "photos"))
-    assert unlabelled.compute(found, recipe, tmp_path / "vectors.parquet") == 2
+    unusable = unlabelled.compute(found, recipe, tmp_path / "vectors.parquet")
+    assert unusable == {str(tmp_path / "photos/c.jpg"): "not a readable image"}
     (batch,) = extraction.extract(files, recipe.module, "float32")
     expected = batch.vectors.astype(np.float16)
     assert np.array_equal(unlabelled.read(tmp_path / "vectors.parquet"), expected)
 
 
-def test_without_any_it_fails(recipe: Recipe, tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_text("no photo")
-    with pytest.raises(UserError, match="unknown_dir: none of 1 photos can be decoded"):
-        unlabelled.compute([discovery.describe(tmp_path / "a.jpg")], recipe, tmp_path / "v.parquet")
-    assert not (tmp_path / "v.parquet").exists()
+def test_unusable_photos_alone_are_an_error_with_a_reason(recipe: Recipe, tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_text("no photo")
+    found = list(discovery.list_folder(tmp_path))
+    reason = r"unknown_dir: none of 2 photos is usable; .*a\.jpg: not a readable image"
+    with pytest.raises(UserError, match=reason):
+        unlabelled.compute(found, recipe, tmp_path / "vectors.parquet")
+    assert not (tmp_path / "vectors.parquet").exists()

@@ -74,6 +74,15 @@ def test_the_other_class_is_unknown_and_no_reference() -> None:
         trained(training_, validation, other_class="rose")
 
 
+@pytest.mark.parametrize("other_class", ["", "class 1"])
+def test_two_classes_are_enough(other_class: str) -> None:
+    training_, validation, test = split(points(900, 2, 8, noise=0.5), 300, 600)
+    head, _ = trained(training_, validation, other_class=other_class)
+    shares, is_other = known(head, test[0]), test[1] == other_class
+    assert 0.01 < (shares[~is_other] <= 0.05).mean() < 0.11  # 150 photos at least
+    assert (shares[is_other] == 0).all()
+
+
 def test_memory_is_bounded_and_every_class_has_references(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(familiarity, "MAX_REFERENCES", 30)
     monkeypatch.setattr(familiarity, "MAX_DIRECTIONS", 8)

@@ -1,5 +1,6 @@
 """Predictions for many photos: the tables, bad photos, and going on after an interruption."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -64,6 +65,39 @@ def test_unknown_photos_are_known_by_their_column(
     low = dict(zip(names, parquet["known"] <= 0.05, strict=True))
     assert [name for name, is_low in low.items() if is_low] == ["white.png"]
     assert dict(zip(names, csv["known"], strict=True))["note.jpg"] == ""
+    usable = parquet[parquet["problem"] == ""]
+    classify = single.load(choosy)
+    alone = [classify(Path(path).read_bytes()).known for path in usable["path"]]
+    assert usable["known"].tolist() == alone
+    assert len(set(alone)) > 2
+
+
+def test_a_model_of_an_earlier_version_predicts_without_known(
+    choosy: Path, photos: Path, tmp_path: Path
+) -> None:
+    import tensorflow as tf
+
+    model = tmp_path / "model"
+    shutil.copytree(choosy, model, ignore=shutil.ignore_patterns("saved_model"))
+    description = json.loads((model / "model.json").read_text())
+    del description["known"]
+    (model / "model.json").write_text(json.dumps(description))
+    later = tf.saved_model.load(str(choosy / "saved_model"))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        answers = later.signatures["serving_default"](image_bytes=image_bytes)
+        return {name: answers[name] for name in ("classes", "scores", "probabilities")}
+
+    later.from_bytes = from_bytes
+    signatures = {"serving_default": from_bytes, "pixels": later.signatures["pixels"]}
+    tf.saved_model.save(later, str(model / "saved_model"), signatures=signatures)
+    parquet, csv = write(model, photos, tmp_path / "out")
+    assert parquet["known"].isna().all()
+    assert set(csv["known"]) == {""}
+    assert set(csv["problem"]) == {""}
+    alone = single.predict(photos / "red-0.png", model)
+    assert (alone.answers[0][0], alone.known, alone.warning) == ("red", None, "")
 
 
 def test_bad_photos_have_no_labels_but_a_reason(

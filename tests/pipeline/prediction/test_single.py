@@ -1,6 +1,7 @@
 """Prediction for one photo, from the command line too."""
 
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -73,6 +74,15 @@ def test_an_unknown_photo_gets_a_warning(
     assert familiar.warning == ""
     assert unknown.known == pytest.approx(1 / 100)
     assert unknown.warning == "This does not look like any of the 3 classes."
+
+
+def test_beside_the_other_class_the_only_class_is_named(choosy: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(choosy, tmp_path / "model")
+    description = json.loads((model / "model.json").read_text())
+    description["labels"], description["known"]["other_class"] = ["other", "rose"], "other"
+    (model / "model.json").write_text(json.dumps(description))
+    Image.new("RGB", (20, 20), (255, 255, 255)).save(tmp_path / "white.png")
+    assert single.predict(tmp_path / "white.png", model).warning == "This does not look like rose."
 
 
 def test_no_model_says_how_to_make_one(tmp_path: Path) -> None:
