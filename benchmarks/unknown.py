@@ -2,9 +2,9 @@
 
 Leaves out a third of the classes, trains a head on 70% of the other photos (with 10% for
 validation), and compares scores for the remaining 20% with those for photos of the classes left out
-(near) and of the other data sets (far), for several draws of classes. The far photos are compared a
-second time after all photos, known ones too, were saved again at one size and quality. The sample
-digits are a data set as well, and photographs of scikit-image are far photos.
+(near) and of the other data sets (far), for several draws of classes. All of it is measured again
+after all photos, known ones too, were saved at one size and quality. The sample digits are a data
+set as well, and photographs of scikit-image are far photos.
 """
 
 import argparse
@@ -183,29 +183,23 @@ def mean_of(values: list[list[float]]) -> str:
     return f"{draws.mean():.3f} ± {half:.3f}"
 
 
-def show(title: str, results: dict[str, dict[str, list[float]]], near: bool) -> None:
-    pairs = [pair for pair in results if "/" in pair or (near and "left out" in pair)]
-    methods = [m for m in results[pairs[0]] if not m.endswith("passed")]
-    print(f"\n{title}\n\n| known, asked about | {' | '.join(methods)} |")
-    print("|---" * (len(methods) + 1) + "|")
+def show(title: str, results: dict[str, dict[str, list[float]]]) -> None:
+    """Print one table of AUROCs, one of the unknown photos that pass, and shares at RATE."""
+    pairs = [pair for pair in results if "passed" in results[pair]]
+    methods = [name for name in results[pairs[0]] if not name.endswith("passed")]
     groups = {pair: [pair] for pair in pairs}
     groups["mean, classes left out"] = [pair for pair in pairs if "left out" in pair]
     groups["mean, other data sets"] = [pair for pair in pairs if "/" in pair]
-    for group, members in groups.items():
-        if not members:
-            continue
-        cells = []
-        for method in methods:
-            area, passed = (
-                mean_of([results[pair][name] for pair in members])
-                for name in (method, f"{method}, passed")
-            )
-            cells.append(f"{area} ({passed})")
-        print(f"| {group} | {' | '.join(cells)} |")
+    for what, suffix in {"AUROC": "", f"passed at {KEPT:.0%} kept": ", passed"}.items():
+        print(f"\n{title}: {what}\n\n| known, asked about | {' | '.join(methods)} |")
+        print("|---" * (len(methods) + 1) + "|")
+        for group, members in groups.items():
+            cells = [mean_of([results[pair][m + suffix] for pair in members]) for m in methods]
+            print(f"| {group} | {' | '.join(cells)} |")
     for name, figures in results.items():
-        for what in ("rejected", "passed"):
-            if what in figures:
-                print(f"{name}: {what} at unknown_rate = {RATE}: {mean_of([figures[what]])}")
+        for share in ("rejected", "passed"):
+            if share in figures:
+                print(f"{name}: {share} at unknown_rate {RATE}: {mean_of([figures[share]])}")
 
 
 def fitting_seconds(count: int = 100_000, features: int = 1280) -> float:
@@ -241,13 +235,13 @@ def main() -> None:
         again = {name: save_again(f, scratch / "again" / name) for name, f in folders.items()}
         module = preparation.prepare("efficientnet-lite0", scratch / "modules")
         titles = {"Photos as they are": folders, "All photos at one size and quality": again}
-        for number, (title, directories) in enumerate(titles.items()):
+        for title, directories in titles.items():
             sets = {name: read(folder, module) for name, folder in directories.items()}
             results: dict[str, dict[str, list[float]]] = defaultdict(dict)
             for name in known:
                 for draw in range(FIRST_DRAW, FIRST_DRAW + arguments.draws):
                     measure(name, sets, draw, results)
-            show(title, results, near=number == 0)
+            show(title, results)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,8 @@ class UnknownPhotos:
         unknown_rate: value of `known` up to which a photo counts as unknown.
         other_class: class that stands for unknown photos; empty if there is none.
         validation: number of steps of `known`: validation photos of known classes, up to 1,000.
-        lowest: lowest possible value of `known`; above `unknown_rate`, nothing is rejected.
+        lowest: lowest possible value of `known`, but for photos that are classified as
+            `other_class`; if it is above `unknown_rate`, only those are rejected.
         known_count: number of test photos of known classes.
         unknown_count: number of unknown photos: those of unknown_dir, and the test photos of
             `other_class`.
@@ -126,10 +127,10 @@ def measure(
 def summary_lines(unknown: UnknownPhotos) -> Iterator[str]:
     """Yield what users should know, one line each."""
     rate = unknown.unknown_rate
-    if unknown.lowest > rate:
+    if 0 < rate < unknown.lowest:
         yield (
-            f"Unknown photos: none is rejected, since {unknown.validation} validation photos are "
-            f"too few for unknown_rate {rate:g}; add photos or raise validation_percentage"
+            f"Unknown photos: {unknown.validation} validation photos are too few for unknown_rate "
+            f"{rate:g}; add photos or raise validation_percentage"
         )
         return
     (at_rate,) = (row for row in unknown.rates if row.rate == rate)

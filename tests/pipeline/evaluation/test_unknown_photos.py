@@ -67,6 +67,9 @@ def test_too_few_validation_photos_are_reported(validation: int, rejects: bool) 
     assert result.passed < 0.1 if rejects else result.passed == 1
     lines = list(unknown_photos.summary_lines(result))
     assert ("are too few for unknown_rate 0.05" in lines[0]) is not rejects
+    nothing_wanted = unknown_photos.measure(head, predictions, test.vectors[:0], 0)
+    assert nothing_wanted
+    assert "too few" not in " ".join(unknown_photos.summary_lines(nothing_wanted))
 
 
 def test_without_test_photos_there_are_no_shares() -> None:
