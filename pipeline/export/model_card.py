@@ -176,7 +176,7 @@ def _known(known: dict[str, Any] | None) -> list[str]:
         f"with at most {rate} are unlikely to show any of the classes; {rate} of the photos of "
         "these classes are rejected as well."
     )
-    if known["lowest"] > known["unknown_rate"]:
+    if 0 < known["unknown_rate"] < known["lowest"]:
         text += f" With so few validation photos, it is never below {_percent(known['lowest'])}."
     if known["passed"] is not None:
         text += (
