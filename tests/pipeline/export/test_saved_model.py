@@ -257,7 +257,7 @@ def test_a_published_model_has_all_its_files(source: Source, tmp_path: Path) -> 
     assert names == {
         *("saved_model", "output_graph.pb", "output_labels.txt", "model.onnx", "model.json"),
         *("model-float32.tflite", "model-int8.tflite", "model_card.md", "model_card.json"),
-        *("head.npz", "training.json", "calibration.json", "recipe.json"),
+        *("head.npz", "familiarity.npz", "training.json", "calibration.json", "recipe.json"),
         *("evaluation.json", "predictions.parquet"),
     }
     assert softmax_head.read(model).labels == ("green leaf", "red_rose")

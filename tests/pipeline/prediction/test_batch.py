@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -213,13 +215,13 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
         batch.write(colours, found, tmp_path / "out/key", stop, 2)
     assert not (tmp_path / "out/key").exists()
     asked = []
-    load = runtimes.saved_model
+    load = runtimes.known
 
-    def counting(directory: Path) -> runtimes.Classifier:
+    def counting(directory: Path) -> Callable[[Any], tuple[np.ndarray, np.ndarray]]:
         answer = load(directory)
         return lambda pixels: (asked.append(len(pixels)), answer(pixels))[1]
 
-    monkeypatch.setattr(runtimes, "saved_model", counting)
+    monkeypatch.setattr(runtimes, "known", counting)
     seen: list[int] = []
     batch.write(colours, found, tmp_path / "out/key", lambda done, *_: seen.append(done), 2)
     assert seen == [6, 8, 9]

@@ -53,7 +53,8 @@ def test_labels_are_printed_where_letters_are_missing(
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii"))
     monkeypatch.setattr(sys, "argv", ["single", "photo.png", "--model", str(colours)])
-    monkeypatch.setattr(single, "predict", lambda *_: [("caf\u00e9", 1.0)])
+    answer = single.Prediction([("caf\u00e9", 1.0)], None, "")
+    monkeypatch.setattr(single, "predict", lambda *_: answer)
     single.main()
     sys.stdout.flush()
     assert written.getvalue() == b"100.00%  caf\\xe9\n"
