@@ -13,7 +13,7 @@ SCHEDULER ?=
 OPTIONS ?=
 
 VARIABLES := IMAGE_DIR DATASET OUTPUT_DIR SPLIT_FILE TFHUB_MODULE SUMMARIES_DIR SCHEDULER OPTIONS \
-	MODEL IMAGE IMAGES TASK DELETE PYTHON BIN
+	MODEL IMAGE IMAGES IMAGE_DIRS TASK DELETE PYTHON BIN
 # Make ignores mistyped variables, and would train on the sample photos without IMAGE_DIR.
 UNKNOWN := $(firstword $(filter-out $(VARIABLES),$(foreach V,$(.VARIABLES),$(if \
 	$(filter command,$(origin $V)),$V))))
@@ -186,6 +186,9 @@ bench-neighbours: setup-dev ## measure the search for similar photos, among up t
 
 bench-quality: setup-dev ## insert known problems into the photos of IMAGE_DIR, and measure how many are found
 	$(BIN)/python -m benchmarks.quality --image-dir "$(or $(IMAGE_DIR),$(error set the photos: make bench-quality IMAGE_DIR=folder))"
+
+bench-unknown: setup-dev ## measure how well unknown photos are recognized, with the sample digits and IMAGE_DIRS="folder ..."
+	$(BIN)/python -m benchmarks.unknown --image-dirs $(IMAGE_DIRS)
 
 pictures: setup-dev ## take the pictures of the README, from a training on the sample photos
 	@$(LUIGI) ExportModel --output-dir data/pictures --testing-percentage 30
