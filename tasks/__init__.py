@@ -26,6 +26,7 @@ try:
     from tasks.sample_photos import SamplePhotos
     from tasks.search_head import SearchHead
     from tasks.split_dataset import SplitDataset
+    from tasks.suggest_photos import SuggestPhotos
     from tasks.train_head import TrainHead
 
     for warning in configuration.check_names():
@@ -50,6 +51,7 @@ __all__ = [
     "SamplePhotos",
     "SearchHead",
     "SplitDataset",
+    "SuggestPhotos",
     "TrainHead",
 ]
 

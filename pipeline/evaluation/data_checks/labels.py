@@ -30,18 +30,13 @@ _TEMPERATURES = np.geomspace(0.1, 1000, 80)
 
 def find(context: CheckContext) -> Iterator[Finding]:
     """Yield photos whose label is probably wrong, most confident first, and indistinct classes."""
-    photos = context.photos
-    # Folds alternate within each class, by digest, so that identical photos share a fold.
-    folds = context.rank % _FOLDS
-    is_usable = (photos.groupby("label")["digest"].transform("nunique") > 1).to_numpy()
-    labels, numbers = np.unique(photos["label"][is_usable].to_numpy(str), return_inverse=True)
-    if len(labels) < 2:
+    fitted = fit(context)
+    if fitted is None:
         return
-    classes = np.full(len(photos), -1)
-    classes[is_usable] = numbers
+    lda, labels, classes, folds = fitted.lda, fitted.labels, fitted.classes, fitted.folds
+    photos, is_usable = context.photos, classes >= 0
     sample = context.sample[is_usable[context.sample]]
     vectors_of_sample = context.vectors[is_usable[context.sample]]
-    lda = CrossValidatedLDA.fit(vectors_of_sample, classes[sample], folds[sample])
     probabilities = lda.predict_proba(vectors_of_sample, folds[sample])
     joint = ConfidentJoint.empty(probabilities, classes[sample], len(photos))
     confusion = np.zeros((len(labels), len(labels)), np.int64)
@@ -56,6 +51,40 @@ def find(context: CheckContext) -> Iterator[Finding]:
         detail = f"looks like {suggestion} ({joint.probability[i]:.0%})"
         yield Finding(LABEL, detail, (paths[i],), score=float(joint.margin[i]))
     yield from _indistinct(confusion, labels)
+
+
+@dataclass(frozen=True)
+class FittedLabels:
+    """A classifier that predicts the label of each photo without having seen it.
+
+    Attributes:
+        labels: the classes with at least two different photos, sorted.
+        classes: index of each photo's label, int64 [n]; -1 for other classes.
+        folds: number of each photo's fold, int64 [n].
+        lda: the classifier.
+    """
+
+    labels: np.ndarray
+    classes: np.ndarray
+    folds: np.ndarray
+    lda: "CrossValidatedLDA"
+
+
+def fit(context: CheckContext) -> FittedLabels | None:
+    """Fit the classifier on the sample; None if there are fewer than two classes."""
+    photos = context.photos
+    # Folds alternate within each class, by digest, so that identical photos share a fold.
+    folds = context.rank % _FOLDS
+    is_usable = (photos.groupby("label")["digest"].transform("nunique") > 1).to_numpy()
+    labels, numbers = np.unique(photos["label"][is_usable].to_numpy(str), return_inverse=True)
+    if len(labels) < 2:
+        return None
+    classes = np.full(len(photos), -1)
+    classes[is_usable] = numbers
+    sample = context.sample[is_usable[context.sample]]
+    vectors = context.vectors[is_usable[context.sample]]
+    lda = CrossValidatedLDA.fit(vectors, classes[sample], folds[sample])
+    return FittedLabels(labels, classes, folds, lda)
 
 
 def _indistinct(confusion: np.ndarray, labels: np.ndarray) -> Iterator[Finding]:
