@@ -20,11 +20,13 @@ from pipeline.review.queue import Entry, Photo
 FORMAT_VERSION = 1  # raise it when the ranking or the columns change
 FOLDER = "suggestions"  # in the output folder
 KIND = "unlabelled"  # of entries in the review
-ABOUT = Kind(
-    "Photos to label next",
-    "The model would learn most from their labels. The labels count once the photos are in "
-    "image_dir: make apply-corrections IMAGES=folder copies them there.",
-)
+KINDS = {
+    KIND: Kind(
+        "Photos to label next",
+        "The model would learn most from their labels. The labels count once the photos are in "
+        "image_dir: make apply-corrections APPLY=1 copies them there.",
+    )
+}
 _CANDIDATES = 5000  # most uncertain photos that are grouped; more would take minutes
 _GUESSES = [(f"label_{i}", f"score_{i}") for i in range(1, TOP + 1)]
 COLUMNS = ["path", "digest", "uncertainty", *(name for pair in _GUESSES for name in pair)]

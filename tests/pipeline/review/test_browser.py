@@ -17,9 +17,10 @@ import pytest
 from pipeline.files import local_server
 from pipeline.photos import corrections
 from pipeline.review import page
+from pipeline.review import subject as subjects
 from pipeline.review.evidence import Guess
-from pipeline.review.page import Subject
 from pipeline.review.queue import Entry, Queue
+from pipeline.review.subject import Subject
 from tests.support.browser import chromium
 
 pytestmark = pytest.mark.slow
@@ -47,7 +48,7 @@ def serve(subject: Subject) -> Iterator[str]:
 
 @pytest.fixture
 def subject(checked: Path) -> Subject:
-    opened = page.open_subject(checked, checked.parent / corrections.FILE, "Ann")
+    opened = subjects.read(checked, checked.parent / corrections.FILE, "Ann")
     guesses = [Guess("red_rose", 0.1, []), Guess("green leaf", 0.9, [])]
     guessed = {entry.photos[0].digest: guesses for entry in opened.queue.entries}
     return replace(opened, guessed=guessed)
@@ -91,9 +92,9 @@ def test_all_findings_are_decided_with_keys(browser: Any, subject: Subject) -> N
         press(browser, "k")
         press(browser, "x")
         wait(lambda: len(lines(subject)) == 5)
+        wait(lambda: "2 kept" in text(browser, "totals"))
         assert text(browser, "count") == "4 of 4"
         assert "make train IMAGE_DIR=" in text(browser, "command")
-        assert "2 kept" in text(browser, "totals")
     assert lines(subject) == [
         ("red_rose/0.jpg", "exclude", ""),
         ("red_rose/1.jpg", "keep", ""),
@@ -126,9 +127,9 @@ def test_another_tab_is_not_overwritten(browser: Any, subject: Subject) -> None:
         open_page(browser, address, "0 of 4")
         press(browser, "1")
         wait(lambda: text(browser, "count") == "1 of 4")
-        browser.execute_script("document.dispatchEvent = () => {}")
         browser.close()
         browser.switch_to.window(first)
+        browser.execute_script("document.dispatchEvent(new Event('visibilitychange'))")
         wait(lambda: text(browser, "count") == "1 of 4")  # the tab catches up when it is shown
         written = lines(subject)
         browser.execute_script("states[0] = {settled: false, photos: ['', '']}; filter(0)")

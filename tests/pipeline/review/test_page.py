@@ -8,14 +8,15 @@ import pytest
 
 from pipeline.photos import corrections
 from pipeline.review import page
-from pipeline.review.page import Subject
+from pipeline.review import subject as subjects
+from pipeline.review.subject import Subject
 
 LABEL = {"entry": 1, "action": "keep", "seen": {"settled": False, "photos": [""]}}
 
 
 @pytest.fixture
 def subject(checked: Path) -> Subject:
-    return page.open_subject(checked, checked.parent / corrections.FILE, "Ann")
+    return subjects.read(checked, checked.parent / corrections.FILE, "Ann")
 
 
 def client_of(subject: Subject, read_only: bool = False) -> Any:
