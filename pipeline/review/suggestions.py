@@ -1,9 +1,9 @@
 """What to label next: the photos without a label from which a model would learn most.
 
-A photo teaches much if the model is uncertain about it, and if it does not look like others that
-are labelled anyway. So the photos are grouped by their vectors, weighted by the uncertainty, and
-the photo closest to the centre of each group is suggested (Prabhu et al., "Active domain adaptation
-via clustering uncertainty-weighted embeddings", ICCV 2021).
+A photo teaches much if the model hesitates between two classes, and if it does not look like others
+that are labelled anyway. So the photos are grouped by their vectors, weighted by the uncertainty,
+and the one nearest to the centre of each group is suggested (Zhdanov, "Diverse mini-batch active
+learning", arXiv 1901.05954, 2019).
 """
 
 from collections.abc import Iterator
@@ -27,24 +27,23 @@ KINDS = {
         "image_dir: make apply-corrections APPLY=1 copies them there.",
     )
 }
-_CANDIDATES = 5000  # most uncertain photos that are grouped; more would take minutes
+_CANDIDATES = 10  # photos that are grouped, the most uncertain ones, per photo wanted
 _GUESSES = [(f"label_{i}", f"score_{i}") for i in range(1, TOP + 1)]
 COLUMNS = ["path", "digest", "uncertainty", *(name for pair in _GUESSES for name in pair)]
 
 
 def uncertainty(probabilities: np.ndarray) -> np.ndarray:
-    """Return the entropy of each photo's probabilities, relative to the highest possible one.
+    """Return how close the two best classes of each photo are.
 
     Args:
-        probabilities: float32 [n, classes].
+        probabilities: float32 [n, classes], at least two classes.
 
     Returns:
-        float64 [n], from 0 (certain) to 1.
+        float32 [n], from 0 (certain) to 1 (equally probable).
     """
-    logarithms = np.log(np.maximum(probabilities, 1e-12), dtype=np.float64)
-    highest = np.log(max(2, probabilities.shape[1]))
-    share: np.ndarray = -(probabilities * logarithms).sum(1) / highest
-    return share
+    best = np.sort(probabilities, axis=1)[:, -2:]
+    closeness: np.ndarray = 1 - (best[:, 1] - best[:, 0])
+    return closeness
 
 
 def rank(probabilities: np.ndarray, vectors: np.ndarray, count: int) -> np.ndarray:
@@ -61,7 +60,7 @@ def rank(probabilities: np.ndarray, vectors: np.ndarray, count: int) -> np.ndarr
     from sklearn.cluster import KMeans
 
     weight = uncertainty(probabilities)
-    order = np.argsort(-weight, kind="stable")[: max(_CANDIDATES, count)]
+    order = np.argsort(-weight, kind="stable")[: _CANDIDATES * count]
     unit = vectors[order] / np.maximum(np.linalg.norm(vectors[order], axis=1, keepdims=True), 1e-6)
     different = np.sort(np.unique(unit, axis=0, return_index=True)[1])
     order, unit = order[different], unit[different]
