@@ -36,22 +36,12 @@ class Evidence:
     Attributes:
         photos: digest, path and label of the photos that have vectors.
         vectors: float32 [n, features].
+        fitted: predicts the label of each photo without having seen it; None if it cannot.
     """
 
     photos: pd.DataFrame
     vectors: np.ndarray
-
-    @cached_property
-    def _fitted(self) -> FittedLabels | None:
-        # Only the vectors matter to the classifier.
-        every = CheckContext(
-            listed=self.photos,
-            photos=self.photos,
-            read=lambda: iter([self.vectors]),
-            image_dir=Path(),
-            input=InputSpec(1, 1),
-        )
-        return labels.fit(every)
+    fitted: FittedLabels | None
 
     @cached_property
     def _unit(self) -> np.ndarray:
@@ -74,11 +64,11 @@ class Evidence:
         The classifier has not seen the photo. Without its vector, there are none.
         """
         row = self._rows.get(digest)
-        if row is None or self._fitted is None:
+        if row is None or self.fitted is None:
             return []
-        folds = self._fitted.folds[[row]]
-        (probabilities,) = self._fitted.lda.predict_proba(self.vectors[[row]], folds)
-        scores = dict(zip(self._fitted.labels.tolist(), probabilities.tolist(), strict=True))
+        folds = self.fitted.folds[[row]]
+        (probabilities,) = self.fitted.lda.predict_proba(self.vectors[[row]], folds)
+        scores = dict(zip(self.fitted.labels.tolist(), probabilities.tolist(), strict=True))
         own = [label] if label else []
         others = [name for name in sorted(scores, key=lambda n: -scores[n]) if name != label]
         return [
@@ -92,6 +82,19 @@ class Evidence:
         ordered = self.photos["digest"].to_numpy()[members[np.argsort(-similarity, kind="stable")]]
         own = self.photos["digest"].iat[row]
         return list(dict.fromkeys(digest for digest in ordered if digest != own))[:NEAREST]
+
+
+def fit(photos: pd.DataFrame, vectors: np.ndarray) -> Evidence:
+    """Fit a classifier on photos with their vectors."""
+    # Only the vectors and labels matter to the classifier.
+    every = CheckContext(
+        listed=photos,
+        photos=photos,
+        read=lambda: iter([vectors]),
+        image_dir=Path(),
+        input=InputSpec(1, 1),
+    )
+    return Evidence(photos, vectors, labels.fit(every))
 
 
 def read(bottlenecks: Path, photos: pd.DataFrame, important: set[str]) -> Evidence:
@@ -111,8 +114,8 @@ def read(bottlenecks: Path, photos: pd.DataFrame, important: set[str]) -> Eviden
             row = found.file[needed.get_indexer(photos["digest"])] >= 0
             kept = photos[row].reset_index(drop=True)
             vectors = _take(found)[needed.get_indexer(kept["digest"])]
-            return Evidence(kept, vectors)
-    return Evidence(photos.head(0), np.empty((0, 0), np.float32))
+            return fit(kept, vectors)
+    return Evidence(photos.head(0), np.empty((0, 0), np.float32), None)
 
 
 def _recipes(bottlenecks: Path) -> list[Path]:

@@ -10,7 +10,6 @@ from pipeline.bottlenecks import cache
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.modules.loading import Module
 from pipeline.review import evidence
-from pipeline.review.evidence import Evidence
 
 LABELS = ["apple", "kiwi", "lime"]
 
@@ -35,7 +34,7 @@ def vectors() -> np.ndarray:
 def test_the_label_comes_first_and_then_the_most_probable_ones(
     photos: pd.DataFrame, vectors: np.ndarray
 ) -> None:
-    own, first, second = Evidence(photos, vectors).guesses(photos["digest"][40], "kiwi")
+    own, first, second = evidence.fit(photos, vectors).guesses(photos["digest"][40], "kiwi")
     assert (own.label, first.label, second.label) == ("kiwi", "lime", "apple")
     assert first.probability > 0.9 > own.probability
     labels = dict(zip(photos["digest"], photos["label"], strict=True))
@@ -46,7 +45,7 @@ def test_similar_photos_are_sorted_and_different(photos: pd.DataFrame, vectors: 
     vectors, photos = vectors.copy(), photos.copy()
     vectors[3] = vectors[0] * 2  # the same direction
     photos.loc[4, "digest"] = photos["digest"][0]  # the same photo
-    own = Evidence(photos, vectors).guesses(photos["digest"][0], "apple")[0]
+    own = evidence.fit(photos, vectors).guesses(photos["digest"][0], "apple")[0]
     assert own.digests[0] == photos["digest"][3]
     assert photos["digest"][0] not in own.digests
 
