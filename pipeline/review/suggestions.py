@@ -55,9 +55,9 @@ def rank(probabilities: np.ndarray, vectors: np.ndarray, count: int) -> np.ndarr
         count: number of photos wanted.
 
     Returns:
-        int64 [count], or fewer if there are fewer different photos.
+        int64 [count], or fewer if there are fewer different photos, or if groups share one.
     """
-    from sklearn.cluster import KMeans
+    import faiss
 
     weight = uncertainty(probabilities)
     order = np.argsort(-weight, kind="stable")[: _CANDIDATES * count]
@@ -66,12 +66,14 @@ def rank(probabilities: np.ndarray, vectors: np.ndarray, count: int) -> np.ndarr
     order, unit = order[different], unit[different]
     if len(order) <= count:
         return order
-    grouped = KMeans(count, n_init=1, random_state=0)
-    groups = grouped.fit_predict(unit, sample_weight=weight[order] + 1e-6)
-    distance = np.linalg.norm(unit - grouped.cluster_centers_[groups], axis=1)
-    closest = np.lexsort((distance, groups))
-    firsts = closest[np.unique(groups[closest], return_index=True)[1]]
-    chosen: np.ndarray = order[np.sort(firsts)]
+    distance, first = np.full(len(unit), 4, np.float32), list[int]()  # unit vectors are closer
+    for _ in range(count):
+        first.append(int((weight[order] * distance).argmax()))
+        distance = np.minimum(distance, ((unit - unit[first[-1]]) ** 2).sum(1))
+    grouped = faiss.Kmeans(unit.shape[1], count, min_points_per_centroid=1)
+    grouped.train(unit, weights=weight[order], init_centroids=unit[first])
+    _, nearest = faiss.knn(grouped.centroids, unit, 1)  # the photo nearest to each centre
+    chosen: np.ndarray = order[np.unique(nearest)]
     return chosen
 
 

@@ -180,11 +180,12 @@ def test_a_killed_server_loses_no_decision(browser: Any, checked: Path) -> None:
     with running("0") as (address, process):
         open_page(browser, address, "0 of 4")
         press(browser, "1")
-        wait(lambda: file.exists() and len(corrections.read(file)) == 2)
+        wait(lambda: browser.execute_script("return states[0].settled"))
+        assert len(corrections.read(file)) == 2
         process.send_signal(signal.SIGKILL)
         process.wait()
         press(browser, "x")
-        wait(lambda: "Not saved: No answer" in text(browser, "message"))
+        wait(lambda: "may not be saved: No answer" in text(browser, "message"))
         assert text(browser, "count") == "1 of 4"  # what is not saved does not count
     with running(address.rpartition(":")[2]):
         open_page(browser, address, "1 of 4")
