@@ -38,10 +38,11 @@ def application(model: Path) -> Any:
     @app.post("/classify")
     def answer() -> Any:
         try:
-            answers = classify(flask.request.get_data())
+            prediction = classify(flask.request.get_data())
         except UserError as error:
             return flask.jsonify(error=str(error)), 422
-        return flask.jsonify(answers=[{"label": label, "score": score} for label, score in answers])
+        answers = [{"label": label, "score": score} for label, score in prediction.answers]
+        return flask.jsonify(answers=answers, known=prediction.known, warning=prediction.warning)
 
     @app.after_request
     def only_from_here(response: Any) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from pipeline.evaluation.data_checks.context import CheckContext, Finding
 
@@ -35,8 +36,7 @@ def find(context: CheckContext) -> Iterator[Finding]:
         return
     lda, labels, classes, folds = fitted.lda, fitted.labels, fitted.classes, fitted.folds
     photos, is_usable = context.photos, classes >= 0
-    sample = context.sample[is_usable[context.sample]]
-    vectors_of_sample = context.vectors[is_usable[context.sample]]
+    sample, vectors_of_sample = _sampled(context, is_usable)
     probabilities = lda.predict_proba(vectors_of_sample, folds[sample])
     joint = ConfidentJoint.empty(probabilities, classes[sample], len(photos))
     confusion = np.zeros((len(labels), len(labels)), np.int64)
@@ -76,15 +76,21 @@ def fit(context: CheckContext) -> FittedLabels | None:
     # Folds alternate within each class, by digest, so that identical photos share a fold.
     folds = context.rank % _FOLDS
     is_usable = (photos.groupby("label")["digest"].transform("nunique") > 1).to_numpy()
-    labels, numbers = np.unique(photos["label"][is_usable].to_numpy(str), return_inverse=True)
+    numbers, names = pd.factorize(photos["label"][is_usable], sort=True)
+    labels = names.to_numpy(object)
     if len(labels) < 2:
         return None
     classes = np.full(len(photos), -1)
     classes[is_usable] = numbers
-    sample = context.sample[is_usable[context.sample]]
-    vectors = context.vectors[is_usable[context.sample]]
+    sample, vectors = _sampled(context, is_usable)
     lda = CrossValidatedLDA.fit(vectors, classes[sample], folds[sample])
     return FittedLabels(labels, classes, folds, lda)
+
+
+def _sampled(context: CheckContext, is_usable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of the usable photos of the sample, and their vectors."""
+    in_use = is_usable[context.sample]
+    return context.sample[in_use], context.vectors if in_use.all() else context.vectors[in_use]
 
 
 def _indistinct(confusion: np.ndarray, labels: np.ndarray) -> Iterator[Finding]:
