@@ -167,15 +167,12 @@ def test_a_damaged_description_is_written_again(
     assert path.read_bytes() == whole
 
 
-def test_an_empty_corrections_file_changes_nothing(pipeline: Pipeline, tmp_path: Path) -> None:
-    (tmp_path / corrections.FILE).write_text(",".join(corrections.COLUMNS) + "\n")
-    assert pipeline.run() == []
-
-
 def test_corrections_compute_no_vector_and_can_be_taken_back(
     pipeline: Pipeline, photo_dir: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / corrections.FILE
+    file.write_text(",".join(corrections.COLUMNS) + "\n")
+    assert pipeline.run() == []  # without lines, nothing changes
     photos = sorted((photo_dir / "red_rose").iterdir())[:12]
     digests = [hashlib.sha256(photo.read_bytes()).hexdigest() for photo in photos]
     corrections.append(file, [Correction(digest, "", "relabel", "tulip") for digest in digests])
@@ -205,10 +202,10 @@ def test_a_kept_photo_changes_the_findings_and_trains_nothing(
     assert not set(findings["kind"]) & {"duplicate", "leak"}
 
 
-def test_an_invalid_corrections_file_is_one_message(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_an_invalid_corrections_file_is_one_message(photo_dir: Path, tmp_path: Path) -> None:
     (tmp_path / corrections.FILE).write_text("digest;path;action\n")
+    pipeline = Pipeline(image_dir=photo_dir, output_dir=tmp_path / "out")
     pipeline.task_class = SplitDataset
-    pipeline.options = {n: pipeline.options[n] for n in ("image_dir", "output_dir")}
     with pytest.raises(AssertionError):
         pipeline.run()
     assert any("separate the columns by commas" in line for line in pipeline.lines)
