@@ -47,7 +47,7 @@ class SplitDataset(DataOptions, Step):
         return Result(self.output_dir, "manifests", name)
 
     def work(self) -> None:
-        listing, rule = self._listing(), self._rule()
+        listing, rule, corrected = self._listing(), self._rule(), self.corrected()
         if listing.tar_files.empty:  # the content of tar files is not known yet
             self._compare(rule, listing.photos["path"])
             self._warn(remarks.label_lines(listing.labels))
@@ -62,7 +62,7 @@ class SplitDataset(DataOptions, Step):
             previous,
             self.reporter,
             unfinished,
-            self.corrected(),
+            corrected,
         )
         if not listing.tar_files.empty:
             self._compare(rule, table["path"].to_pandas())
