@@ -50,7 +50,8 @@ class ModelPhotos:
 
     def with_labels(self, labels: Mapping[str, str]) -> "ModelPhotos":
         """Return the photos with other labels for some digests."""
-        replaced = self.rows["digest"].map(labels).fillna(self.rows["label"])
+        pairs = self.rows[["digest", "label"]].itertuples(index=False)
+        replaced = [labels.get(digest, label) for digest, label in pairs]
         return replace(self, rows=self.rows.assign(label=replaced))
 
     @property
