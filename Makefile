@@ -187,7 +187,7 @@ bench-neighbours: setup-dev ## measure the search for similar photos, among up t
 bench-quality: setup-dev ## insert known problems into the photos of IMAGE_DIR, and measure how many are found
 	$(BIN)/python -m benchmarks.quality --image-dir "$(or $(IMAGE_DIR),$(error set the photos: make bench-quality IMAGE_DIR=folder))"
 
-bench-unknown: setup-dev ## measure how well unknown photos are recognized, with the sample digits and IMAGE_DIRS="folder ..."
+bench-unknown: setup-dev ## measure how well unknown photos are recognized, with scanned digits and IMAGE_DIRS="folder ..."
 	$(BIN)/python -m benchmarks.unknown --image-dirs $(IMAGE_DIRS)
 
 pictures: setup-dev ## take the pictures of the README, from a training on the sample photos
