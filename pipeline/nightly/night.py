@@ -16,7 +16,8 @@ from pipeline.files.places import Place
 from pipeline.nightly import current_model, drift, history, promotion, promotion_gate, shared_state
 from pipeline.nightly.history import Night
 from pipeline.nightly.promotion_gate import Gate
-from pipeline.photos import changes, manifest, split
+from pipeline.photos import changes, decisions, manifest, split
+from pipeline.photos.corrections import Correction
 
 DRIFT_DAYS = 7  # photos added within this period are compared with earlier ones
 
@@ -31,6 +32,7 @@ class Results:
         classes: folders of all classes' bottlenecks.
         recipe: recipe of the bottlenecks.
         head, evaluation, model: folders of these results.
+        corrected: the corrections in force.
     """
 
     image_dir: Place
@@ -41,6 +43,7 @@ class Results:
     head: Path
     evaluation: Path
     model: Path
+    corrected: tuple[Correction, ...] = ()
 
 
 def key(date: datetime.date, model: Path, gate: Gate) -> str:
@@ -72,6 +75,7 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
     earlier = history.nights(out)
     manifests = [out / "manifests" / n.manifest for n in earlier[-2 * DRIFT_DAYS :] if n.manifest]
     output_store.open_store(out).fetch(manifests)
+    table = manifest.read(results.manifest)
     current, recorded = current_model.get(out), promotion.recorded_model(out)
     is_current = current == results.model.resolve()
     move = None
@@ -89,6 +93,7 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
             results.image_dir,
             results.recipe,
             gate,
+            decisions.given_labels(results.corrected, table),
         )
         reasons, notes, measured = verdict.reasons, verdict.notes, verdict.comparison
         if promotion.was_rolled_back(out, results.model):
@@ -100,9 +105,10 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
         else:
             move = promotion.promote(out, results.model, promotion.NIGHTLY)
             outcome, reason = history.PROMOTED, history.SEPARATOR.join(notes)
-    table = manifest.read(results.manifest)
     last = _latest(out, earlier)
     previous = manifest.read(out / "manifests" / last.manifest) if last else None
+    corrected = changes.correction_lines(previous, table, results.corrected)
+    reason = history.SEPARATOR.join([reason, *corrected])
     change = changes.compare(previous, table)
     evaluation = json.loads((results.model / "evaluation.json").read_text(encoding="utf-8"))
     count = evaluation["count"]
