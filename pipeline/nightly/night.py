@@ -13,7 +13,15 @@ from pipeline.bottlenecks.reader import Bottlenecks, SplitReader
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.files import disk_usage, locks, naming, output_store, timings
 from pipeline.files.places import Place
-from pipeline.nightly import current_model, drift, history, promotion, promotion_gate, shared_state
+from pipeline.nightly import (
+    current_model,
+    drift,
+    history,
+    promotion,
+    promotion_gate,
+    shared_state,
+    tuning_plan,
+)
 from pipeline.nightly.history import Night
 from pipeline.nightly.promotion_gate import Gate
 from pipeline.photos import changes, manifest, split
@@ -31,6 +39,7 @@ class Results:
         classes: folders of all classes' bottlenecks.
         recipe: recipe of the bottlenecks.
         head, evaluation, model: folders of these results.
+        tuned: whether the module was fine-tuned tonight.
     """
 
     image_dir: Place
@@ -41,6 +50,7 @@ class Results:
     head: Path
     evaluation: Path
     model: Path
+    tuned: bool = False
 
 
 def key(date: datetime.date, model: Path, gate: Gate) -> str:
@@ -100,6 +110,9 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
         else:
             move = promotion.promote(out, results.model, promotion.NIGHTLY)
             outcome, reason = history.PROMOTED, history.SEPARATOR.join(notes)
+    module = results.recipe.module
+    note = tuning_plan.describe(out, module, results.tuned)
+    reason = history.SEPARATOR.join(filter(None, (reason, note)))
     table = manifest.read(results.manifest)
     last = _latest(out, earlier)
     previous = manifest.read(out / "manifests" / last.manifest) if last else None
@@ -130,6 +143,8 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
         evaluation=results.evaluation.name,
         head=results.head.name,
         manifest=results.manifest.name,
+        module=module.directory if module.tuned_from else module.handle,
+        tuned=results.tuned,
     )
     history.add(out, night, move)
     return night
@@ -188,7 +203,7 @@ def _seconds(results: Results, since: str) -> dict[str, float]:
     }
     seconds: dict[str, float] = {}
     for timing in timings.read(results.output_dir):
-        is_ours = timing.target in targets or timing.target.startswith("modules/")
+        is_ours = timing.target in targets or timing.target.startswith(("modules/", "tuned/"))
         if is_ours and datetime.datetime.fromisoformat(timing.finished) >= begin:
             seconds[timing.step] = round(seconds.get(timing.step, 0) + timing.seconds, 2)
     return seconds
