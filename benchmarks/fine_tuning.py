@@ -97,7 +97,7 @@ def plain_fit(image_dir: Path, scratch: Path, precision: str, batch: int) -> flo
     model.compile(tf_keras.optimizers.AdamW(1e-4), loss)
     ends = []
 
-    class Clock(tf_keras.callbacks.Callback):  # type: ignore[misc]
+    class Clock(tf_keras.callbacks.Callback):
         def on_train_batch_end(self, *_: Any) -> None:
             ends.append(time.perf_counter())
             if ends[-1] - ends[0] > SECONDS:

@@ -26,7 +26,7 @@ _CPU_FLAGS, _GPUS = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
 _MIXED = {BFLOAT16: "auto_mixed_precision_onednn_bfloat16", FLOAT16: "auto_mixed_precision"}
 # Gradients of depthwise convolutions take up to five times as long in bfloat16 as in float32.
 _KEPT = "DepthwiseConv2dNativeBackpropFilter,DepthwiseConv2dNativeBackpropInput"
-_KEPT_VARIABLE = "TF_AUTO_MIXED_PRECISION_GRAPHREWRITE_ALLOWLIST_REMOVE"
+_KEPT_VARIABLE = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE"
 _COMPARED = 4  # images whose vectors from both engines are compared
 _LEAST_COSINE = 0.9999  # between the vectors of both engines in float32; it is above 0.999999
 
