@@ -13,7 +13,7 @@ SCHEDULER ?=
 OPTIONS ?=
 
 VARIABLES := IMAGE_DIR DATASET OUTPUT_DIR SPLIT_FILE TFHUB_MODULE SUMMARIES_DIR SCHEDULER OPTIONS \
-	MODEL IMAGE IMAGES TASK DELETE PYTHON BIN
+	MODEL IMAGE IMAGES IMAGE_DIRS TASK DELETE PYTHON BIN
 # Make ignores mistyped variables, and would train on the sample photos without IMAGE_DIR.
 UNKNOWN := $(firstword $(filter-out $(VARIABLES),$(foreach V,$(.VARIABLES),$(if \
 	$(filter command,$(origin $V)),$V))))
@@ -49,7 +49,7 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(INSTALL) '.[demo,luigid,openvino,tensorboard]'
+	$(INSTALL) '.[demo,luigid,openvino,samples,tensorboard]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed
@@ -163,7 +163,7 @@ fortnight: setup-dev ## simulate fourteen nights with failures, and print the hi
 bench: setup-dev bench-head ## measure the bottleneck stage and the head, on IMAGE_DIR or on generated photos
 	$(BIN)/python -m benchmarks.bottlenecks $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
-bench-augmentation: setup-dev ## measure what augmented copies gain and cost, on IMAGE_DIR or the sample photos
+bench-augmentation: setup-dev ## measure what augmented copies gain and cost, on IMAGE_DIR or on scanned digits
 	$(BIN)/python -m benchmarks.augmentation $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
 bench-fine-tuning: setup-dev ## measure the speed of fine-tuning, on IMAGE_DIR or on generated photos
@@ -184,9 +184,19 @@ bench-source: setup-dev ## measure photos on disk, on a local S3 server and in t
 bench-export: setup-dev ## measure the size, accuracy and speed of each exported file
 	$(BIN)/python -m benchmarks.export $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
+bench-neighbours: setup-dev ## measure the search for similar photos, among up to a million
+	$(BIN)/python -m benchmarks.neighbours
+
 bench-quality: setup-dev ## insert known problems into the photos of IMAGE_DIR, and measure how many are found
 	$(BIN)/python -m benchmarks.quality --image-dir "$(or $(IMAGE_DIR),$(error set the photos: make bench-quality IMAGE_DIR=folder))"
 
+bench-unknown: setup-dev ## measure how well unknown photos are recognized, with scanned digits and IMAGE_DIRS="folder ..."
+	$(BIN)/python -m benchmarks.unknown --image-dirs $(IMAGE_DIRS)
+
+pictures: setup-dev ## take the pictures of the README, from a training on the sample photos
+	@$(LUIGI) ExportModel --output-dir data/pictures --testing-percentage 30
+	$(BIN)/python -m tests.support.pictures data/pictures/current
+
 clean: ## delete sample photos, all results in data/output and caches; keep .venv and downloads
-	rm -rf data/output data/digits data/summaries .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf data/output data/pictures data/samples data/summaries .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find pipeline tasks tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -53,7 +53,7 @@ def measure(image_dir: Path, name: str, copies: int, scratch: Path) -> dict[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure augmentation.")
-    parser.add_argument("--image-dir", type=Path, help="photos (default: the sample digits)")
+    parser.add_argument("--image-dir", type=Path, help="photos (default: scanned digits)")
     parser.add_argument("--copies", type=int, nargs="*", default=[0, 1, 4])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.photos import samples
 from pipeline.photos.listing import list_photos
+from tests.support.digits import write_digits
 
 
 def crops(directory: Path, count: int = 400) -> Path:
@@ -30,8 +30,8 @@ def crops(directory: Path, count: int = 400) -> Path:
 
 
 def tiny(directory: Path) -> Path:
-    """Write the sample digits, 64 x 64 pixels."""
-    samples.write_digits(directory)
+    """Write scanned digits, 64 x 64 pixels."""
+    write_digits(directory)
     return directory
 
 

@@ -181,7 +181,7 @@ def from_parquet(directory: Path, with_checks: bool = True) -> dict[str, Any]:
     if with_checks:
         listed = pd.concat([part.texts() for part in parts], ignore_index=True)
         facts = {"width": 500, "height": 500, "format": "JPEG", "grey": False, "split": ""}
-        listed = listed.assign(**facts, status=inspection.OK)
+        listed = listed.assign(**facts, status=inspection.OK, problem="")
         module = Module("", "", "", 224, 224, FEATURES)
         checks.run(context.build_context(listed, parts, directory, module))
         figures["checks, s"] = time.perf_counter() - at_tested

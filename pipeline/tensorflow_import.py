@@ -77,8 +77,8 @@ def _without_garbage_collection() -> Iterator[None]:
 def _without_keras() -> Iterator[None]:
     """Hide Keras during the import, which TensorFlow permits; `tf.keras` loads it on first use.
 
-    TensorFlow imports Keras, which imports scikit-learn, in case a Keras optimizer is restored:
-    that takes a third of the import time.
+    TensorFlow imports Keras, which imports scikit-learn if it is installed, in case a Keras
+    optimizer is restored: that takes a third of the import time.
     """
     if "keras.src" in sys.modules:
         yield

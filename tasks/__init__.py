@@ -14,6 +14,7 @@ try:
     from tasks.compute_bottlenecks import ComputeBottlenecks
     from tasks.compute_shard import ComputeShard
     from tasks.compute_shards import ComputeShards
+    from tasks.compute_unknown import ComputeUnknown
     from tasks.evaluate_model import EvaluateModel
     from tasks.export_model import ExportModel
     from tasks.fetch_dataset import FetchDataset
@@ -40,6 +41,7 @@ __all__ = [
     "ComputeBottlenecks",
     "ComputeShard",
     "ComputeShards",
+    "ComputeUnknown",
     "EvaluateModel",
     "ExportModel",
     "FetchDataset",

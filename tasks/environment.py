@@ -22,8 +22,11 @@ def prepare() -> None:
     """Check the encoding and luigi.cfg, and make all requests to this machine without a proxy.
 
     Raises:
-        UserError: if file names and texts are not UTF-8, or a luigi.cfg cannot be read.
+        UserError: on Windows, if file names and texts are not UTF-8, or if a luigi.cfg cannot
+            be read.
     """
+    if os.name == "nt":
+        raise UserError("this pipeline needs Linux or macOS; on Windows, run it in WSL")
     _check_encoding()
     for path in luigi_cfgs():
         _check_luigi_cfg(path)

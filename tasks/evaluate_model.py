@@ -1,8 +1,10 @@
 """Evaluate the head on the test split, and write the page."""
 
 import luigi
+import numpy as np
 
-from pipeline.evaluation import comparison, metrics, model_photos, report
+from pipeline.bottlenecks import unlabelled
+from pipeline.evaluation import comparison, metrics, model_photos, report, unknown_photos
 from pipeline.evaluation.data_checks import checks
 from pipeline.evaluation.report import Run
 from pipeline.files import naming, timings
@@ -12,6 +14,7 @@ from pipeline.nightly import shared_state
 from pipeline.photos import manifest, split
 from tasks.check_data import CheckData
 from tasks.compute_bottlenecks import ComputeBottlenecks
+from tasks.compute_unknown import ComputeUnknown
 from tasks.fine_tune_module import FineTuneModule
 from tasks.messages import logger
 from tasks.options import EvaluationOptions
@@ -25,13 +28,15 @@ class EvaluateModel(EvaluationOptions, Step):
     """Write the metrics on the test photos, the prediction for each of them, and the page."""
 
     def requires(self) -> dict[str, luigi.Task]:
-        return {"head": self.clone(TrainHead), "findings": self.clone(CheckData)}
+        steps = {"head": self.clone(TrainHead), "findings": self.clone(CheckData)}
+        return steps | ({"unknown": self.clone(ComputeUnknown)} if self.unknown_dir else {})
 
     def output(self) -> luigi.Target:
-        head, findings = (self.clone(step).output() for step in (TrainHead, CheckData))
-        if isinstance(head, Pending) or isinstance(findings, Pending):
+        inputs = [step.output() for step in self.requires().values()]
+        if any(isinstance(target, Pending) for target in inputs):
             return Pending()
-        made_of = (local_path(head).name, local_path(findings).name, metrics.FORMAT_VERSION)
+        names = [local_path(target).name for target in inputs]
+        made_of = (names, self.unknown_rate, metrics.FORMAT_VERSION)
         # An evaluation under a weaker fail_on must not satisfy a stricter one.
         key = naming.digest(*made_of, checks.parse_kinds(self.fail_on))
         return Result(self.output_dir, "evaluations", key)
@@ -43,19 +48,30 @@ class EvaluateModel(EvaluationOptions, Step):
         assert recipe is not None
         assert summary is not None
         head_dir, test = fetch(inputs["head"]), bottlenecks.read_split(split.TESTING)
-        result, predictions = metrics.evaluate(softmax_head.read(head_dir), test)
+        head = softmax_head.read(head_dir)
+        result, predictions = metrics.evaluate(head, test)
+        strangers = self._unknown_vectors(recipe.module.features)
+        unknown = unknown_photos.measure(head, predictions, strangers, self.unknown_rate)
         photos = model_photos.of_manifest(manifest.read(fetch(dataset.output())))
         current = shared_state.current_link(self.output_dir)
         compared = comparison.with_model(current, predictions, photos, test, self.image_dir, recipe)
         findings = checks.read(fetch(inputs["findings"]))
         settings = {name: str(getattr(self, name)) for name, _ in self.get_params()}
         timed = self._timings()
-        run = Run(recipe, summary, photos, settings, timed, head_dir, compared, current)
+        run = Run(recipe, summary, photos, settings, timed, head_dir, compared, current, unknown)
         report.write(run, result, predictions, findings, self.image_dir, target)
         most_named = None if self.print_misclassified_test_images else metrics.TOP
         for line in metrics.summary_lines(result, most_named):
             logger.info(line)
+        for line in unknown_photos.summary_lines(unknown) if unknown else ():
+            logger.info(line)
         logger.info("Report: %s", target / report.FILE)
+
+    def _unknown_vectors(self, features: int) -> np.ndarray:
+        """Return the vectors of the photos in unknown_dir, [n, features]."""
+        if not self.unknown_dir:
+            return np.empty((0, features), np.float32)
+        return unlabelled.read(fetch(self.input()["unknown"]))
 
     def _timings(self) -> list[Timing]:
         """Return when the steps that led here ran, and how long they took."""

@@ -37,7 +37,7 @@ from tasks.parameters import (
 )
 
 DATA_DIR = Path("data")
-SAMPLE_DIR = DATA_DIR / "digits"
+SAMPLE_DIR = DATA_DIR / "samples"
 
 
 def _values_for(options: object, kind: type) -> dict[str, Any]:
@@ -381,6 +381,11 @@ class HeadOptions(BottleneckOptions):
     class_weights = option(
         "head.class_weights", "", 'weights of classes as JSON, such as {"rose": 2}; default 1'
     )
+    other_class = option(
+        "head.other_class",
+        "",
+        "class of unknown photos, which is trained but never returned as an answer; empty: none",
+    )
     label_smoothing = option(
         "head.label_smoothing",
         0.0,
@@ -423,6 +428,7 @@ class HeadOptions(BottleneckOptions):
             label_smoothing=self.label_smoothing,
             calibrate=self.calibrate,
             sgd=sgd if self.optimizer == SGD else None,
+            other_class=self.other_class,
         )
 
 
@@ -437,15 +443,38 @@ class CheckOptions(BottleneckOptions):
     )
 
 
-class EvaluationOptions(HeadOptions, CheckOptions):
+class UnknownOptions:
+    """Section [evaluation]: photos that belong to no class."""
+
+    unknown_dir = option(
+        "evaluation.unknown_dir",
+        "",
+        "folder of photos that belong to no class, or its URL; the evaluation measures how many "
+        "would pass as known; empty: none",
+    )
+
+
+class EvaluationOptions(UnknownOptions, HeadOptions, CheckOptions):
     """Section [evaluation]: the output of the evaluation."""
 
+    unknown_rate = option(
+        "evaluation.unknown_rate",
+        0.05,
+        "share of the photos of known classes that may be rejected as unknown, from 0 to below 1",
+    )
     print_misclassified_test_images = option(
         "evaluation.print_misclassified_test_images",
         False,
         "print every misclassified test photo",
         significant=False,
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not 0 <= self.unknown_rate < 1:
+            raise UserError(
+                f"unknown_rate is {self.unknown_rate:g}; it must be at least 0 and below 1"
+            )
 
 
 class ExportOptions(EvaluationOptions):

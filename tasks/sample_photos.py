@@ -9,11 +9,12 @@ from tasks.step import Step, fetch
 
 
 class SamplePhotos(Step):
-    """Write scikit-learn's 1,797 scanned digits as image files."""
+    """Write parts of photographs that scikit-image includes."""
 
     def output(self) -> luigi.Target:
         return luigi.LocalTarget(SAMPLE_DIR.absolute())
 
     def work(self) -> None:
-        samples.write_digits(fetch(self.output()))
-        logger.info("Wrote %s scanned digits to %s", f"{samples.COUNT:,}", SAMPLE_DIR)
+        samples.write_parts(fetch(self.output()))
+        count = len(samples.PHOTOGRAPHS)
+        logger.info("Wrote parts of %s photographs to %s: a class for each", count, SAMPLE_DIR)

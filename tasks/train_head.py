@@ -24,7 +24,8 @@ class TrainHead(HeadOptions, Step):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.settings.class_weights and (labels := self.clone(SplitDataset).labels()):
+        named = self.settings.class_weights or self.settings.other_class
+        if named and (labels := self.clone(SplitDataset).labels()):
             self.settings.refuse_unknown(labels)  # now rather than hours later
 
     def requires(self) -> list[luigi.Task]:

@@ -1,5 +1,6 @@
 """Fixtures shared by tests: photos, modules, bottlenecks, servers, options."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.export import model_json, saved_model
+from pipeline.head.familiarity import Familiarity
 from pipeline.head.softmax_head import Head
 from pipeline.modules import preparation
 from pipeline.modules.loading import Module
@@ -117,9 +119,31 @@ def finished_run(
 @pytest.fixture(scope="session")
 def colours(tiny_module: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Export a model that classifies photos by their mean red, green and blue."""
-    directory = tmp_path_factory.mktemp("colours")
+    return _colours(tiny_module, tmp_path_factory.mktemp("colours"), None)
+
+
+@pytest.fixture(scope="session")
+def choosy(tiny_module: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Export a model that classifies like `colours`, but does not know grey photos."""
+    familiarity = Familiarity(
+        directions=np.eye(12, dtype=np.float32),
+        references=np.tile(np.eye(3, dtype=np.float32) / 2, (4, 1)),
+        similarity_units=np.array([0, 1], np.float32),
+        logit_units=np.array([0, 1], np.float32),
+        cap=np.array(0, np.float32),
+        other=np.array(-1),
+        levels=np.linspace(0.6, 0.99, 99, dtype=np.float32),
+    )
+    directory = tmp_path_factory.mktemp("choosy")
+    facts = {"unknown_rate": 0.05, "lowest": 0.01, "other_class": ""}
+    facts |= {"passed": None, "unknown_count": 0}
+    (directory / "evaluation.json").write_text(json.dumps({"unknown": facts}))
+    return _colours(tiny_module, directory, familiarity)
+
+
+def _colours(tiny_module: Path, directory: Path, familiarity: Familiarity | None) -> Path:
     weights = np.tile(np.eye(3, dtype=np.float32) * 9, (4, 1))
-    head = Head(("red", "green", "blue"), weights, np.zeros(3, np.float32))
+    head = Head(("red", "green", "blue"), weights, np.zeros(3, np.float32), familiarity)
     module = preparation.prepare(str(tiny_module), directory)
     saved_model.write(head, module, directory, "final_result")
     recipe = Recipe(module, "float32", "float16")

@@ -22,6 +22,8 @@ from tests.support.web import Web
 
 pytestmark = pytest.mark.slow  # every test starts processes
 
+GUIDE = ROOT / "docs/training.md"
+
 
 def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
     return re.findall(r"^ERROR: (.*)", done.stderr, re.MULTILINE)
@@ -426,6 +428,35 @@ def test_training_works_without_the_packages_of_the_extras(
     assert (tmp_path / "out/current/model.json").exists()
 
 
+def test_training_works_without_what_only_linux_has(
+    photo_dir: Path, tiny_module: Path, tmp_path: Path
+) -> None:
+    words = ["--module", "tasks", "ExportModel", "--image-dir", str(photo_dir)]
+    words += ["--tfhub-module", str(tiny_module), "--output-dir", str(tmp_path / "out")]
+    program = (
+        "import fcntl, multiprocessing, os, sys\n"
+        "def no_proc(path, *rest, real=os.readlink, **options):\n"
+        "    refuse('open', (path,))\n"
+        "    return real(path, *rest, **options)\n"
+        "def refuse(event, values):\n"
+        "    if event == 'open' and str(values[0]).startswith('/proc/'):\n"
+        "        raise FileNotFoundError(values[0])\n"
+        "if __name__ == '__main__':\n"
+        "    for name in ('copy_file_range', 'posix_fadvise', 'posix_fallocate',\n"
+        "                 'sched_getaffinity', 'sched_setaffinity'):\n"
+        "        delattr(os, name)\n"
+        "    os.readlink = no_proc\n"
+        "    sys.addaudithook(refuse)\n"
+        "    multiprocessing.set_start_method('spawn')\n"
+        f"    import luigi.cmdline\n    luigi.cmdline.luigi_run({words})\n"
+    )
+    (tmp_path / "macos.py").write_text(program)
+    command = [sys.executable, str(tmp_path / "macos.py")]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/current/model.json").exists()
+
+
 def test_a_mistyped_make_variable_stops_with_the_nearest_one() -> None:
     command = ["make", "--no-print-directory", "--assume-old=setup", "train", "IMAGEDIR=my photos"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -433,8 +464,8 @@ def test_a_mistyped_make_variable_stops_with_the_nearest_one() -> None:
     assert "there is no variable IMAGEDIR; did you mean IMAGE_DIR?" in ended.stderr
 
 
-def test_an_option_is_quoted_as_the_readme_says() -> None:
-    (words,) = re.findall(r"    make (train .*--merge-labels.*)", (ROOT / "README.md").read_text())
+def test_an_option_is_quoted_as_the_guide_says() -> None:
+    (words,) = re.findall(r"make (train .*--merge-labels.*)", GUIDE.read_text())
     shell = f"make --no-print-directory --dry-run --assume-old=setup {words} OUTPUT_DIR=out"
     shown = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True)
     assert '{"apple": "Apple"}' in shlex.split(shown.stdout)

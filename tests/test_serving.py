@@ -38,14 +38,15 @@ def test_saved_model_cli_shows_the_signatures(colours: Path) -> None:
     shown = done.stdout
     assert "signature_def['serving_default']" in shown
     assert "signature_def['pixels']" in shown
+    assert "signature_def['known']" in shown
     for line in (
         *("inputs['image_bytes'] tensor_info:", "dtype: DT_STRING", "shape: (-1)"),
         *("inputs['image'] tensor_info:", "shape: (-1, 8, 8, 3)", "outputs['prediction']"),
         *("outputs['classes'] tensor_info:", "shape: (-1, 3)", "outputs['scores'] tensor_info:"),
-        "outputs['probabilities'] tensor_info:",
+        *("outputs['probabilities'] tensor_info:", "outputs['known'] tensor_info:"),
     ):
         assert line in shown
-    assert shown.count("Method name is: tensorflow/serving/predict") == 2
+    assert shown.count("Method name is: tensorflow/serving/predict") == 3
 
 
 def test_a_rest_request_is_answered(colours: Path, photos: list[bytes]) -> None:
@@ -88,7 +89,7 @@ def test_a_grpc_request_is_answered(colours: Path, photos: list[bytes]) -> None:
         response.outputs[name].CopyFrom(tf.make_tensor_proto(values.numpy()))
 
     answered = predict_pb2.PredictResponse.FromString(response.SerializeToString())
-    assert set(answered.outputs) == {"classes", "scores", "probabilities"}
+    assert set(answered.outputs) == {"classes", "scores", "probabilities", "known"}
     classes = tf.make_ndarray(answered.outputs["classes"])
     assert [row[0].decode() for row in classes] == ["red", "", "blue"]
     scores = tf.make_ndarray(answered.outputs["scores"])

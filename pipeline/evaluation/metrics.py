@@ -11,7 +11,7 @@ from pipeline.evaluation.statistics import wilson_interval
 from pipeline.head.calibration import BINS, expected_error
 from pipeline.head.softmax_head import Head
 
-FORMAT_VERSION = 5  # raise it when a metric changes its meaning, or the page its content
+FORMAT_VERSION = 6  # raise it when a metric changes its meaning, or the page its content
 TOP = 5  # labels per photo
 _MAX_PAIRS = 20  # confused pairs of classes that are listed
 
@@ -146,7 +146,8 @@ def predict(head: Head, photos: BottleneckSource) -> pd.DataFrame:
 
     Returns:
         One row per photo: path, digest, label, the five best labels and their probabilities, best
-        first, and whether the first one is correct.
+        first, whether the first one is correct, and the photo's `familiarity` (its score) and
+        `known`, which are NaN for a head without familiarity.
     """
     names = np.array(head.labels, dtype=object)
     paths: list[str] = []
@@ -154,6 +155,7 @@ def predict(head: Head, photos: BottleneckSource) -> pd.DataFrame:
     labels: list[str] = []
     answers: list[np.ndarray] = []
     scores: list[np.ndarray] = []
+    familiar = [np.empty(0, np.float32)]
     for batch in photos.batches():
         probabilities = head.probabilities(batch.vectors)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
@@ -162,6 +164,8 @@ def predict(head: Head, photos: BottleneckSource) -> pd.DataFrame:
         labels += list(batch.labels)
         answers += list(names[best])
         scores += list(np.take_along_axis(probabilities, best, axis=1))
+        familiar.append(_familiarity(head, batch.vectors))
+    familiarity = np.concatenate(familiar)
     return pd.DataFrame(
         {
             "path": pd.Series(paths, dtype=str),
@@ -172,8 +176,16 @@ def predict(head: Head, photos: BottleneckSource) -> pd.DataFrame:
             "correct": np.array(
                 [best[0] == label for best, label in zip(answers, labels, strict=True)], bool
             ),
+            "familiarity": familiarity,
+            "known": head.familiarity.known(familiarity) if head.familiarity else familiarity,
         }
     )
+
+
+def _familiarity(head: Head, vectors: np.ndarray) -> np.ndarray:
+    if head.familiarity is None:
+        return np.full(len(vectors), np.nan, np.float32)
+    return head.familiarity.score(vectors, head.logits(vectors))
 
 
 def summary_lines(evaluation: Evaluation, max_named: int | None = TOP) -> Iterator[str]:
@@ -222,9 +234,10 @@ def _pairs(labels: tuple[str, ...], confusion: np.ndarray) -> list[Pair]:
 
 def _misclassified(predictions: pd.DataFrame) -> list[dict[str, object]]:
     wrong = predictions[~predictions["correct"]]
+    columns = (wrong[name] for name in ("path", "label", "labels", "probabilities"))
     rows = [
         (path, label, answers[0], float(scores[0]))
-        for path, _, label, answers, scores, _ in wrong.itertuples(index=False)
+        for path, label, answers, scores in zip(*columns, strict=True)
     ]
     rows.sort(key=lambda row: -row[3])
     names = ("path", "label", "predicted", "probability")

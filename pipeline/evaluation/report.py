@@ -27,6 +27,7 @@ from pipeline.evaluation.comparison import Comparison
 from pipeline.evaluation.data_checks import checks, duplicates
 from pipeline.evaluation.metrics import Evaluation
 from pipeline.evaluation.model_photos import ModelPhotos
+from pipeline.evaluation.unknown_photos import UnknownPhotos
 from pipeline.files import atomic, html
 from pipeline.files.places import Place
 from pipeline.files.timings import Timing
@@ -55,6 +56,7 @@ class Run:
         head: folder of the head, whose `calibration.json`, if any, is read.
         compared: comparison with the current model, if any.
         earlier: folder of that model.
+        unknown: what the head's familiarity rejects; None for a head without it.
     """
 
     recipe: Recipe
@@ -65,6 +67,7 @@ class Run:
     head: Path
     compared: Comparison | None
     earlier: Path
+    unknown: UnknownPhotos | None = None
 
 
 def write(
@@ -120,6 +123,7 @@ def _figures(
     return {
         **asdict(evaluation),
         "thresholds": [asdict(row) for row in thresholds.measure(run.head, predictions)],
+        "unknown": run.unknown and asdict(run.unknown),
         "comparison": run.compared and _comparison(run, run.compared),
         "data": {
             **{part: sum(getattr(c, part) for c in classes) for part in split.SPLITS},
@@ -195,6 +199,8 @@ def _pictures(
     paths = [str(row["path"]) for row in figures["misclassified"][:MAX_PICTURES]]
     if figures["comparison"]:
         paths += figures["comparison"]["broken_photos"][:MAX_FINDINGS]
+    if figures["unknown"]:
+        paths += [str(row["path"]) for row in figures["unknown"]["strangest"]]
     for groups in _findings(findings).values():
         paths += [path for group in groups for path in group["path"].head(MAX_PER_FINDING) if path]
     unique = list(dict.fromkeys(paths))
@@ -210,5 +216,7 @@ _PREDICTIONS = pa.schema(
         ("labels", pa.list_(pa.string())),
         ("probabilities", pa.list_(pa.float32())),
         ("correct", pa.bool_()),
+        ("familiarity", pa.float32()),
+        ("known", pa.float32()),
     ]
 )

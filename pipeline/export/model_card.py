@@ -12,7 +12,8 @@ from pipeline.export.parity import Parity
 from pipeline.photos.manifest import Summary
 
 LIMITS = (
-    "It knows only the classes listed here: it assigns one of them to any photo.",
+    "It knows only the classes listed here: it assigns one of them to any photo. `known` tells how "
+    "well a photo fits them.",
     "It resizes the entire photo to the module's input, without keeping the aspect ratio.",
     "Programs that pass pixels instead of files must prepare them as model.json says, in the steps "
     "of the input.",
@@ -61,6 +62,7 @@ def write(directory: Path, recipe: Recipe, summary: Summary, results: dict[str, 
         "accuracy": {name: evaluation[name] for name in ("count", "top1", "top5")},
         "answers": {name: asdict(result) for name, result in results.items()},
         "calibration": model_json.calibration(directory),
+        "known": model_json.known_facts(directory),
         "limits": LIMITS,
         "versions": model_json.versions(),
         "files": model_json.files(directory),
@@ -93,6 +95,7 @@ def markdown(card: dict[str, Any]) -> str:
             ],
         ),
         *_calibration(card["calibration"]),
+        *_known(card["known"]),
         "## Classes",
         "Precision is the share of the test photos predicted as a class that belong to it; recall "
         "is the share of the test photos of a class that are predicted as such.",
@@ -177,6 +180,27 @@ def _calibration(calibration: dict[str, Any] | None) -> list[str]:
         "photos:"
     )
     return [*lines, _table(["precision", "score", "coverage"], rows)]
+
+
+def _known(known: dict[str, Any] | None) -> list[str]:
+    if not known:
+        return []
+    rate = _percent(known["unknown_rate"])
+    text = (
+        "`known` is the share of the known photos that fit the training photos no better. Photos "
+        f"with at most {rate} are unlikely to show any of the classes; {rate} of the photos of "
+        "these classes are rejected as well."
+    )
+    if 0 < known["unknown_rate"] < known["lowest"]:
+        text += f" With so few validation photos, it is never below {_percent(known['lowest'])}."
+    if known["passed"] is not None:
+        text += (
+            f" Of {known['unknown_count']:,} photos of something else, "
+            f"{_percent(known['passed'])} have more."
+        )
+    if known["other_class"]:
+        text += f" The class {known['other_class']} stands for other photos, and is no answer."
+    return ["## Unknown photos", text]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -8,6 +8,7 @@ model.onnx              for other runtimes, optional: `onnx.py`
 model.json              inputs and outputs of these files, for programs: `model_json.py`
 model_card.md, .json    the model card, for people: `model_card.py`
 head.npz, recipe.json   the head, and how its input vectors are made
+familiarity.npz         the parameters of `known`
 photos.parquet, ...     the files of the evaluation, such as the photos that the head was trained on
 """
 
@@ -23,7 +24,7 @@ from pipeline.files.places import Place
 from pipeline.head import softmax_head
 from pipeline.photos import manifest
 
-FORMAT_VERSION = 5  # raise it when the exported files change
+FORMAT_VERSION = 6  # raise it when the exported files change
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,13 @@ def write(
     height, width = recipe.module.height, recipe.module.width
     pixels = {"dtype": "float32", "shape": [None, height, width, 3]}
     probabilities = {"dtype": "float32", "shape": [None, len(labels)]}
-    ranked = {"classes": {"dtype": "string", "shape": [None, len(labels)]}, "scores": probabilities}
+    known = known_facts(directory)
+    answers = len(labels) - bool(known and known["other_class"])
+    ranked = {
+        "classes": {"dtype": "string", "shape": [None, answers]},
+        "scores": {"dtype": "float32", "shape": [None, answers]},
+    }
+    familiar = {"known": {"dtype": "float32", "shape": [None]}}
     description = {
         "format_version": FORMAT_VERSION,
         "labels": labels,
@@ -71,9 +77,13 @@ def write(
         "signatures": {
             "serving_default": {
                 "inputs": {"image_bytes": {"dtype": "string", "shape": [None]}},
-                "outputs": {**ranked, "probabilities": probabilities},
+                "outputs": {**ranked, "probabilities": probabilities, **familiar},
             },
             "pixels": {"inputs": {"image": pixels}, "outputs": {"prediction": probabilities}},
+            "known": {
+                "inputs": {"image": pixels},
+                "outputs": {"prediction": probabilities, **familiar},
+            },
         },
         "frozen_graph": {
             "inputs": {tensors[0]: pixels},
@@ -81,6 +91,7 @@ def write(
         },
         "answers": {name: asdict(result) for name, result in results.items()},
         "calibration": calibration(directory),
+        "known": known,
         "recipe": recipe.facts(),
         "module": module_facts(recipe),
         "versions": versions(),
@@ -127,6 +138,18 @@ def calibration(directory: Path) -> dict[str, Any] | None:
     path = directory / "calibration.json"
     content: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
     return content
+
+
+def known_facts(directory: Path) -> dict[str, Any] | None:
+    """Return how to read `known`, from `evaluation.json`; None for a head without familiarity.
+
+    A photo is unknown if its `known` is at most `unknown_rate`. `lowest` is the lowest possible
+    value, which depends on the number of validation photos.
+    """
+    path = directory / "evaluation.json"
+    unknown = json.loads(path.read_text(encoding="utf-8")).get("unknown") if path.exists() else None
+    names = ("unknown_rate", "lowest", "other_class", "passed", "unknown_count")
+    return unknown and {name: unknown[name] for name in names}
 
 
 def module_facts(recipe: Recipe) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pipeline.pixels.decoding import InputSpec
 
 MAX_PHOTOS = 500  # shows differences of one or two points, in two or three seconds per file
 MIN_AGREEMENT = 0.98
+_AT_ONCE = 8  # photos; 32 would be a tenth faster, but take 0.25 GB more
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,10 @@ def measure(
         indices.append(batch.indices)
         files = [paths[i] for i in batch.indices]
         for name, classify in classifiers.items():
-            probabilities = failures.call(classify, pixels, f"the exported {name}", files)
-            answers[name].append(probabilities.argmax(1))
+            for start in range(0, len(files), _AT_ONCE):
+                part = slice(start, start + _AT_ONCE)
+                outputs = failures.call(classify, pixels[part], f"the exported {name}", files[part])
+                answers[name].append(outputs.argmax(1))
     decoded = rows.iloc[np.concatenate(indices)] if indices else rows
     evaluated = decoded["labels"].str[0].to_numpy()
     return {

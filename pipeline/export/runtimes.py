@@ -28,6 +28,26 @@ def saved_model(directory: Path) -> Classifier:
     return classify
 
 
+def known(directory: Path) -> Callable[[Any], tuple[np.ndarray, np.ndarray]]:
+    """Load the `known` signature of a SavedModel: from pixels to probabilities and `known`, [n].
+
+    A model of an earlier version has no such signature; `known` is then NaN.
+    """
+    tensorflow_import.import_tensorflow()
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(tensorflow_import.literal_path(directory))
+    call = loaded.signatures.get("known") or loaded.signatures["pixels"]
+
+    def classify(pixels: Any, _kept: Any = loaded) -> tuple[np.ndarray, np.ndarray]:
+        outputs = call(image=tf.convert_to_tensor(pixels))
+        probabilities = outputs["prediction"].numpy()
+        without = np.full(len(probabilities), np.nan, np.float32)
+        return probabilities, outputs["known"].numpy() if "known" in outputs else without
+
+    return classify
+
+
 def frozen_graph(path: Path, input_tensor: str, output_tensor: str) -> Classifier:
     """Load a frozen graph."""
     tensorflow_import.import_tensorflow()

@@ -1,6 +1,7 @@
 """Atomic writes: a file, folder or link appears complete, or not at all."""
 
 import errno
+import fcntl
 import functools
 import os
 import platform
@@ -18,6 +19,8 @@ _TEMPORARY = re.compile(
     r"\..*\.(?P<machine>[0-9a-f]{12})\.(?P<pid>\d{1,9})\.[0-9a-f]{8}\.tmp", re.S
 )
 _ABANDONED_S = 7 * 24 * 60 * 60.0
+# On macOS, fsync leaves the data in the drive's cache; this makes the drive write it.
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 
 
 @contextmanager
@@ -122,6 +125,10 @@ def _fsync_tree(path: Path) -> None:
 def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        if _FULL_SYNC is not None:
+            with suppress(OSError):  # not all file systems support it
+                fcntl.fcntl(descriptor, _FULL_SYNC)
+                return
         os.fsync(descriptor)
     except OSError as error:
         if (

@@ -7,7 +7,7 @@ stored, so that sums over them are bit-identical.
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -30,12 +30,13 @@ class Blocking:
     Attributes:
         rows: photos per block; 2,048 of 1,280 features are 10 MB, which fit into the processor's
             cache.
-        cached_bytes: size of the float32 vectors up to which all of them are cached; the default
-            is about 200,000 photos of 1,280 features.
+        cached_bytes: size of the float32 vectors up to which all training photos are cached, and
+            four times the size up to which all validation photos are; the default is about 100,000
+            photos of 1,280 features.
     """
 
     rows: int = 2048
-    cached_bytes: int = 1 << 30
+    cached_bytes: int = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ class Examples:
             blocking: size of the blocks and of the cache; ignored with `like`.
         """
         allowed = pd.Index(like.labels) if like else None
-        blocking = like.blocking if like else blocking
+        if like:  # the validation photos
+            limit = like.blocking.cached_bytes // 4
+            blocking = replace(like.blocking, cached_bytes=limit)
         moments = _Moments()
         cached: list[np.ndarray] | None = []
         block_labels = [np.empty(0, dtype=object)]

@@ -57,6 +57,7 @@ class Settings:
         label_smoothing: share of each target that is spread evenly over all classes.
         calibrate: whether the fitted temperature is folded into the head.
         sgd: stochastic gradient descent instead of L-BFGS.
+        other_class: label of the class that stands for unknown photos; empty if there is none.
     """
 
     l2: float = 0
@@ -65,6 +66,7 @@ class Settings:
     label_smoothing: float = 0
     calibrate: bool = False
     sgd: Sgd | None = None
+    other_class: str = ""
 
     def __post_init__(self) -> None:
         valid = 0 <= self.l2 < math.inf
@@ -73,17 +75,33 @@ class Settings:
         _check("label_smoothing", self.label_smoothing, valid, "at least 0 and below 1")
 
     def refuse_unknown(self, labels: Sequence[str]) -> None:
-        """Check that `class_weights` names only existing classes.
+        """Check that `class_weights` and `other_class` name only existing classes.
 
         Raises:
             UserError: if there is no such class.
         """
+        self.other_index(labels)
         for label, _ in self.class_weights:
             if label not in labels:
                 raise UserError(
                     f"class_weights names {label!r}, which is not a class with training photos; "
                     "use the folder name"
                 )
+
+    def other_index(self, labels: Sequence[str]) -> int:
+        """Return the index of `other_class`; -1 if it is empty.
+
+        Raises:
+            UserError: if there is no such class.
+        """
+        if not self.other_class:
+            return -1
+        if self.other_class not in labels:
+            raise UserError(
+                f"other_class is {self.other_class!r}, which is not a class with training photos; "
+                "use the folder name"
+            )
+        return labels.index(self.other_class)
 
     def photo_weights(self, examples: Examples) -> np.ndarray:
         """Return the weight of each photo in the loss, float32 [n], with the sum 1.

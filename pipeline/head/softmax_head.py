@@ -9,11 +9,12 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.files import atomic
-from pipeline.head import calibration, softmax
+from pipeline.head import calibration, familiarity, softmax
 from pipeline.head.calibration import Calibration
+from pipeline.head.familiarity import Familiarity
 from pipeline.head.trial import Trial
 
-FORMAT_VERSION = 4  # raise it when training changes, so that heads are trained again
+FORMAT_VERSION = 5  # raise it when training changes, so that heads are trained again
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,23 @@ class Head:
         labels: the classes, in the order of the outputs.
         weights: float32 [features, classes].
         bias: float32 [classes].
+        familiarity: the score of how well a photo fits the training photos; None for a head of an
+            earlier version.
     """
 
     labels: tuple[str, ...]
     weights: np.ndarray
     bias: np.ndarray
+    familiarity: Familiarity | None = None
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Return logits, float32 [n, classes], for features, float32 [n, features]."""
+        logits: np.ndarray = features @ self.weights + self.bias
+        return logits
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Return probabilities, float32 [n, classes], for features, float32 [n, features]."""
-        logits = features @ self.weights + self.bias
-        probabilities: np.ndarray = np.exp(softmax.log_softmax(logits))
+        probabilities: np.ndarray = np.exp(softmax.log_softmax(self.logits(features)))
         return probabilities
 
 
@@ -56,7 +64,7 @@ class TrainingRecord:
 
 
 def write(head: Head, record: TrainingRecord, directory: Path) -> None:
-    """Write a head (`head.npz`), how it was trained (`training.json`) and `calibration.json`."""
+    """Write `head.npz`, `familiarity.npz`, `training.json` (the record) and `calibration.json`."""
     with atomic.write(directory) as temporary:
         temporary.mkdir()
         np.savez(
@@ -69,6 +77,8 @@ def write(head: Head, record: TrainingRecord, directory: Path) -> None:
         del facts["calibration"]
         (temporary / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
         calibration.write(record.calibration, temporary)
+        if head.familiarity:
+            familiarity.write(head.familiarity, temporary)
 
 
 def read(directory: Path) -> Head:
@@ -81,6 +91,6 @@ def read(directory: Path) -> Head:
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             labels = tuple(str(label) for label in arrays["labels"])
-            return Head(labels, arrays["weights"], arrays["bias"])
+            return Head(labels, arrays["weights"], arrays["bias"], familiarity.read(directory))
     except (BadZipFile, ValueError, LookupError, EOFError) as error:
         raise UserError(f"{path} is damaged ({error}); delete {directory}, and run again") from None

@@ -1,12 +1,13 @@
 """Training the head, the softmax layer on top of the module."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.head import calibration, l2_path, sgd, softmax
+from pipeline.head import calibration, familiarity, l2_path, sgd, softmax
 from pipeline.head.checkpoints import Checkpoints
 from pipeline.head.dataset import BatchIterator, Blocking, Examples
 from pipeline.head.settings import Settings
@@ -48,7 +49,10 @@ def train(
     solution = result.final
     if calibrated.folded_in and calibrated.temperature:
         solution = solution / np.float32(calibrated.temperature)
-    return _unscaled(photos, solution), TrainingRecord(
+        logits = logits / np.float32(calibrated.temperature)
+    other = settings.other_index(photos.labels)
+    fitted = familiarity.fit(photos, validation_photos, logits, other)
+    return replace(_unscaled(photos, solution), familiarity=fitted), TrainingRecord(
         l2=result.l2,
         training=len(photos),
         validation=len(validation_photos),

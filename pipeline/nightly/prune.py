@@ -1,7 +1,8 @@
 """Pruning: find and delete the results of earlier runs that nothing needs any more.
 
 Kept are the results of the last runs, every promoted model, and all bottlenecks of a manifest that
-is kept: those of these runs and the newest of each image folder. Anything younger than three days
+is kept: those of these runs and the newest of each image folder. Of the vectors of unknown photos,
+the last are kept. Anything younger than three days
 stays: a run in progress may have made it, or a killed one may need it. Files that this project did
 not write are left alone.
 """
@@ -119,6 +120,7 @@ def _unneeded(
         "heads": {night.head for night in kept},
         "manifests": manifests,
         tuning_plan.FOLDER: tuned,
+        "unknown": _last(output_dir / "unknown", store),
     }
     for folder, names in needed.items():
         for path, modified in _contents(output_dir / folder, store):
@@ -178,6 +180,13 @@ def _contents(folder: Path, store: OutputStore) -> Iterator[tuple[Path, float]]:
     for path in (folder / name for name in store.incomplete(folder)):
         found[path] = store.modified(path)
     yield from found.items()
+
+
+def _last(folder: Path, store: OutputStore) -> set[str]:
+    """Return the name of the last result in a folder; empty if there is none."""
+    modified = {path.name: at for path, at in _contents(folder, store)}
+    results = [name for name in modified if _RESULT_NAME.fullmatch(name)]
+    return set(sorted(results, key=modified.__getitem__)[-1:])
 
 
 def _newest(manifests: Path, before: float) -> set[str]:

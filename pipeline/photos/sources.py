@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from pipeline.errors import UserError
-from pipeline.files import object_store
+from pipeline.files import object_store, places
 from pipeline.files.object_store import BLOCK, READERS, ListedFile, RemotePath
 from pipeline.files.places import Place
 from pipeline.photos import discovery, inspection, tars
@@ -152,6 +152,23 @@ def inspect(place: Place, size: int, problem: str = "") -> Inspection:
         return inspection.inspect_bytes(read(place) if size else b"")
     except FileNotFoundError as error:
         return inspection.set_aside(f"cannot be read: {error.strerror}")
+
+
+def problems(photos: Iterable[Found]) -> list[str]:
+    """Return why training would set each photo aside, as far as it shows before decoding.
+
+    Paths are complete, not relative to a folder. For a usable photo, the reason is empty.
+
+    Raises:
+        UserError: if an object store fails.
+    """
+
+    def problem(photo: Found) -> str:
+        status = inspect(places.parse(photo.path), photo.size, photo.unusable).status
+        return "" if status == inspection.OK else status
+
+    with ThreadPoolExecutor(READERS) as threads:
+        return list(threads.map(problem, photos))
 
 
 def reader_threads(place: Place) -> int | None:

@@ -2,7 +2,7 @@
 
 The folder of the results contains
 
-    predictions.parquet     one row per photo: path, labels and scores (best first), problem
+    predictions.parquet     one row per photo: path, labels and scores (best first), known, problem
     predictions.csv         the same, with one column for each of the five labels and scores
 
 During a run, `partial/<name of that folder>/<first row>.parquet` contains the completed rows.
@@ -10,8 +10,7 @@ During a run, `partial/<name of that folder>/<first row>.parquet` contains the c
 
 import glob
 import shutil
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,13 @@ from pipeline.bottlenecks import extraction, writer
 from pipeline.errors import UserError
 from pipeline.export import model_json, runtimes
 from pipeline.files import atomic, naming, places
-from pipeline.files.object_store import READERS, RemotePath
+from pipeline.files.object_store import RemotePath
 from pipeline.modules import failures
-from pipeline.photos import discovery, inspection, sources
+from pipeline.photos import discovery, sources
 from pipeline.photos.discovery import Found
 from pipeline.progress import Progress, silent
 
-FORMAT_VERSION = 1  # raise it when the files change
+FORMAT_VERSION = 2  # raise it when the files change
 TOP = 5  # labels per photo
 JOURNAL_ROWS = 512
 MAX_NAMED = 20  # unusable photos that the log lists individually
@@ -41,6 +40,7 @@ SCHEMA = pa.schema(
         ("path", pa.string()),  # as listed: absolute, or relative to the working directory
         ("labels", pa.list_(pa.string())),  # best first; empty for an unusable photo
         ("scores", pa.list_(pa.float32())),  # their probabilities
+        ("known", pa.float32()),  # share of the known photos that fit no better; empty like labels
         ("problem", pa.string()),  # why the photo has no labels; else empty
     ]
 )
@@ -59,10 +59,11 @@ class PredictionCounts:
     unusable: dict[str, str]
 
 
-def find(images: str) -> list[Found]:
+def find(images: str, option: str = "images") -> list[Found]:
     """Find the photos of a folder and its subfolders, a file or a glob pattern, sorted.
 
-    A folder may be on an object store; a file or pattern must be local.
+    A folder may be on an object store; a file or pattern must be local. `option` is the name that
+    an error message gives to `images`.
 
     Raises:
         UserError: if there are no photos, or the object store cannot be read.
@@ -78,8 +79,8 @@ def find(images: str) -> list[Found]:
         photos = [discovery.describe(match) for match in _matches(path) if not match.is_dir()]
     if not photos:
         raise UserError(
-            f"images: no photos at {images or 'an empty path'}; pass a folder, or a quoted pattern "
-            "such as 'photos/**/*.jpg'"
+            f"{option}: no photos at {images or 'an empty path'}; pass a folder, or a quoted "
+            "pattern such as 'photos/**/*.jpg'"
         )
     return photos
 
@@ -136,7 +137,7 @@ def write(
     done = sum(len(chunk) for file, chunk in chunks.items() if file.exists())
     progress(done, total, "photos")
     if done < total:
-        description, classify = model_json.read(model), runtimes.saved_model(model / "saved_model")
+        description, classify = model_json.read(model), runtimes.known(model / "saved_model")
     for file, chunk in chunks.items():
         if file.exists():
             continue
@@ -165,15 +166,18 @@ def summary_lines(counts: PredictionCounts) -> Iterator[str]:
 
 
 def _predict(
-    photos: Sequence[Found], classify: runtimes.Classifier, description: dict[str, Any]
+    photos: Sequence[Found],
+    classify: Callable[[Any], tuple[np.ndarray, np.ndarray]],
+    description: dict[str, Any],
 ) -> list[dict[str, Any]]:
     """Return one row per photo, in order."""
     labels = np.array(description["labels"], object)
-    with ThreadPoolExecutor(READERS) as threads:
-        # Photos that training would set aside are unusable here, too, even if they can be decoded.
-        problems = list(threads.map(_problem, photos))
+    other = (description.get("known") or {}).get("other_class")
+    is_answer = labels != other
+    # Photos that training would set aside are unusable here, too, even if they can be decoded.
+    problems = sources.problems(photos)
     rows: list[dict[str, Any]] = [
-        {"path": photo.path, "labels": [], "scores": [], "problem": problem}
+        {"path": photo.path, "labels": [], "scores": [], "known": None, "problem": problem}
         for photo, problem in zip(photos, problems, strict=True)
     ]
     usable = [row for row in rows if not row["problem"]]
@@ -182,23 +186,21 @@ def _predict(
         paths = [usable[i]["path"] for i in batch.indices]
         name = f"images: the model's module, {description['module']['handle']},"
         remedy = "or predict with another model"
-        probabilities = failures.call(classify, batch.pixels, name, paths, remedy)[: len(paths)]
+        outputs = failures.call(classify, batch.pixels, name, paths, remedy)
+        probabilities, known = (output[: len(paths)] for output in outputs)
+        probabilities = probabilities[:, is_answer]
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
         scores = np.take_along_axis(probabilities, best, axis=1)
-        for index, names, each in zip(batch.indices, labels[best], scores, strict=True):
+        answers = zip(batch.indices, labels[is_answer][best], scores, known, strict=True)
+        for index, names, each, fit in answers:
             if np.isfinite(each).all():
-                usable[index] |= {"labels": names.tolist(), "scores": each}
+                share = None if np.isnan(fit) else fit  # a model of an earlier version
+                usable[index] |= {"labels": names.tolist(), "scores": each, "known": share}
             else:
                 usable[index]["problem"] = writer.NOT_FINITE
         for index, reason in batch.rejected.items():
             usable[index]["problem"] = reason
     return rows
-
-
-def _problem(photo: Found) -> str:
-    """Return the problem of a photo, as far as it shows before decoding."""
-    status = sources.inspect(places.parse(photo.path), photo.size, photo.unusable).status
-    return "" if status == inspection.OK else status
 
 
 def _join(files: list[Path], directory: Path) -> dict[str, str]:
@@ -215,6 +217,7 @@ def _join(files: list[Path], directory: Path) -> dict[str, str]:
             for i in range(TOP):
                 wide[f"label_{i + 1}"] = rows["labels"].str.get(i)
                 wide[f"score_{i + 1}"] = rows["scores"].str.get(i)
+            wide["known"] = rows["known"]
             wide["problem"] = rows["problem"]
             pd.DataFrame(wide).to_csv(
                 directory / "predictions.csv", mode="a", header=number == 0, index=False

@@ -43,10 +43,11 @@ def application(model: Path) -> Any:
     @app.post("/classify")
     def answer() -> Any:
         try:
-            answers = classify(request.get_data())
+            prediction = classify(request.get_data())
         except UserError as error:
             return jsonify(error=str(error)), 422
-        return jsonify(answers=[{"label": label, "score": score} for label, score in answers])
+        answers = [{"label": label, "score": score} for label, score in prediction.answers]
+        return jsonify(answers=answers, known=prediction.known, warning=prediction.warning)
 
     @app.after_request
     def only_from_here(response: Any) -> Any:

@@ -6,6 +6,7 @@ python -m pipeline.prediction.single PHOTO
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import tensorflow_import
@@ -20,8 +21,24 @@ from pipeline.photos import discovery, inspection, sources
 
 TOP = 5  # labels
 
-# From a photo's bytes to labels and probabilities, best first. A UserError says why there are none.
-Classify = Callable[[bytes], list[tuple[str, float]]]
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer of a model to one photo.
+
+    Attributes:
+        answers: labels and probabilities, best first.
+        known: share of the known photos that fit no better; None for a model of an earlier version.
+        warning: a sentence that says so if the photo is unknown; else empty.
+    """
+
+    answers: list[tuple[str, float]]
+    known: float | None
+    warning: str
+
+
+# From a photo's bytes. A UserError says why there is no prediction.
+Classify = Callable[[bytes], Prediction]
 
 
 def load(model: Path, top: int = TOP) -> Classify:
@@ -39,13 +56,15 @@ def load(model: Path, top: int = TOP) -> Classify:
     """
     description = model_json.read(model)
     handle, spec = description["module"]["handle"], model_json.input_spec(description)
+    facts = description.get("known") or {"unknown_rate": 0, "other_class": ""}
+    warning = _warning([label for label in description["labels"] if label != facts["other_class"]])
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
     loaded = tf.saved_model.load(tensorflow_import.literal_path(model / "saved_model"))
     signature = loaded.signatures["serving_default"]
 
-    def classify(encoded: bytes, _kept: object = loaded) -> list[tuple[str, float]]:
+    def classify(encoded: bytes, _kept: object = loaded) -> Prediction:
         status = inspection.inspect_bytes(encoded).status
         if status != inspection.OK:
             raise UserError(status)
@@ -58,13 +77,23 @@ def load(model: Path, top: int = TOP) -> Classify:
         labels = [label.decode() for label in outputs["classes"].numpy()[0, :top]]
         if not labels[0]:
             raise UserError(extraction.decode_problem(encoded, spec) or writer.NOT_FINITE)
-        return list(zip(labels, outputs["scores"].numpy()[0, :top].tolist(), strict=True))
+        answers = list(zip(labels, outputs["scores"].numpy()[0, :top].tolist(), strict=True))
+        if "known" not in outputs:
+            return Prediction(answers, None, "")
+        known = outputs["known"].numpy()[0]  # compared in float32, where 1 / 20 is at most 0.05
+        is_unknown = known <= facts["unknown_rate"]
+        return Prediction(answers, float(known), warning if is_unknown else "")
 
     return classify
 
 
-def predict(image: Place, model: Path, top: int = TOP) -> list[tuple[str, float]]:
-    """Return the best labels of a photo and their probabilities, best first.
+def _warning(classes: list[str]) -> str:
+    what = f"any of the {len(classes)} classes" if len(classes) > 1 else classes[0]
+    return f"This does not look like {what}."
+
+
+def predict(image: Place, model: Path, top: int = TOP) -> Prediction:
+    """Return the best labels of a photo and their probabilities, and how well it fits.
 
     Args:
         image: path or URL of the photo.
@@ -94,7 +123,7 @@ def predict(image: Place, model: Path, top: int = TOP) -> list[tuple[str, float]
 
 
 def main() -> None:
-    """Print the best labels, one per line, with their probabilities."""
+    """Print the best labels with their probabilities, one per line, and how well the photo fits."""
     parser = argparse.ArgumentParser(description="Print the five best labels of a photo.")
     parser.add_argument("image", help="a JPEG, PNG, GIF, BMP or WebP file, or its URL")
     parser.add_argument(
@@ -105,13 +134,16 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         model = shared_state.resolve_model(arguments.model)
-        answers = predict(places.parse(arguments.image), model)
+        prediction = predict(places.parse(arguments.image), model)
     except UserError as error:
         sys.exit(str(error))
     # A terminal or pipe may lack letters of the labels.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    for label, probability in answers:
+    for label, probability in prediction.answers:
         print(f"{probability:7.2%}  {label}")
+    if prediction.known is not None:
+        text = f"{prediction.known:7.2%} of the known photos fit no better. {prediction.warning}"
+        print(text.rstrip())
 
 
 if __name__ == "__main__":

@@ -96,3 +96,9 @@ def test_without_need_no_proxy_stays_as_it_is(
     monkeypatch.setenv("no_proxy", exempt)
     environment.prepare()
     assert os.environ["no_proxy"] == exempt
+
+
+def test_windows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as windows, pytest.raises(UserError, match="run it in WSL"):
+        windows.setattr(os, "name", "nt")
+        environment.prepare()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.photos import samples
+from tests.support.digits import write_digits
 from tests.support.processes import Pipeline
 
 # Files with dates, durations or random identifiers, and files with digests of these.
@@ -66,6 +66,6 @@ def test_copies_steps_and_files_of_all_kinds_are_the_same_bytes(
 def test_the_built_in_module_gives_the_same_bytes(
     pipeline: Pipeline, tmp_path: Path, precision: str
 ) -> None:
-    samples.write_digits(tmp_path / "digits")
+    write_digits(tmp_path / "digits")
     of_digits = replace(pipeline, image_dir=tmp_path / "digits", module=Path("efficientnet-lite0"))
     twice(of_digits, tmp_path, "--precision", precision)

@@ -133,7 +133,9 @@ def run(context: CheckContext) -> pd.DataFrame:
     findings = [finding for find in CHECKS for finding in find(context)]
     rank = {kind: number for number, kind in enumerate(KINDS)}
     findings.sort(key=lambda finding: (rank[finding.kind], -finding.score))
-    columns = (context.listed[name] for name in ("path", "label", "split"))
+    paths = {path for finding in findings for path in finding.paths}
+    named = context.listed[context.listed["path"].isin(paths)]
+    columns = (named[name] for name in ("path", "label", "split"))
     rows_by_path = {path: (label, name) for path, label, name in zip(*columns, strict=True)}
     rows = [
         (f.kind, number, path, *rows_by_path.get(path, (f.label, "")), f.score, f.detail)

@@ -15,7 +15,9 @@ from pipeline.modules.loading import Module
 from pipeline.pixels.decoding import InputSpec
 from pipeline.progress import Progress, silent
 
-MAX_SAMPLE = 200_000  # photos whose vectors are in memory: 1 GB of 1,280 features
+MAX_SAMPLE = 50_000  # photos whose vectors are in memory: 256 MB of 1,280 features
+MAX_EXACT = 40_000  # photos of which all pairs are compared: half a minute of processor time
+_ROWS = 1024
 _GROUP = 8  # photos of a class that are sampled together
 
 
@@ -79,16 +81,27 @@ class CheckContext:
             yield slice(start, start + len(vectors)), vectors if complete else to_float32(vectors)
             start += len(vectors)
 
+    def unique_blocks(self) -> Iterator[np.ndarray]:
+        """Yield the vectors of the unique photos, float32 [rows, features], up to 1,024 at once."""
+        is_unique = np.zeros(len(self.photos), bool)
+        is_unique[self.unique] = True
+        for rows, vectors in self.blocks():
+            for start in range(0, len(vectors), _ROWS):
+                block = vectors[start : start + _ROWS]
+                yield block[is_unique[rows][start : start + _ROWS]]
+
     @cached_property
     def nearest(self) -> Nearest | None:
-        """The most similar other photo of each unique photo; None if there are too many.
+        """The most similar other photo of each unique photo; None if there are no two.
 
-        The time grows with the square of the photos: more than MAX_SAMPLE would take most of an
-        hour.
+        Above MAX_EXACT photos, it may be another similar photo.
         """
-        if not 2 <= len(self.photos) == len(self.sample):
+        count = len(self.unique)
+        if count < 2:
             return None
-        return neighbours.nearest(self.vectors[self.unique], self.progress)
+        if len(self.photos) <= MAX_EXACT:
+            return neighbours.nearest(self.vectors[self.unique], self.progress)
+        return neighbours.approximate(self.unique_blocks, count, self.vectors, self.progress)
 
 
 def build_context(

@@ -64,8 +64,13 @@ def _near(context: CheckContext) -> np.ndarray:
     similar = similar[np.sort(kept)][:_MAX_PAIRS]
     needed, positions = np.unique(similar, return_inverse=True)
     paths = [context.image_dir / path for path in context.photos["path"].iloc[unique[needed]]]
-    pictures = [_normalized(p) for p in thumbnails.pixels(paths, _SIDE, context.input)]
-    distances = np.array([1 - pictures[a] @ pictures[b] for a, b in positions.reshape(-1, 2)])
+    pictures = thumbnails.pixels(paths, _SIDE, context.input)
+    distances = np.array(
+        [
+            1 - _normalized(pictures[a]) @ _normalized(pictures[b])
+            for a, b in positions.reshape(-1, 2)
+        ]
+    )
     median = float(np.median(distances)) if len(distances) else 0
     duplicates: np.ndarray = unique[
         similar[distances <= np.clip(median / 10, _SAVED_AGAIN, _MOMENT_LATER)]

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from pipeline.evaluation.data_checks.context import CheckContext, Finding
 
@@ -34,13 +35,15 @@ def find(context: CheckContext) -> Iterator[Finding]:
     # Folds alternate within each class, by digest, so that identical photos share a fold.
     folds = context.rank % _FOLDS
     is_usable = (photos.groupby("label")["digest"].transform("nunique") > 1).to_numpy()
-    labels, numbers = np.unique(photos["label"][is_usable].to_numpy(str), return_inverse=True)
+    numbers, names = pd.factorize(photos["label"][is_usable], sort=True)
+    labels = names.to_numpy(object)
     if len(labels) < 2:
         return
     classes = np.full(len(photos), -1)
     classes[is_usable] = numbers
-    sample = context.sample[is_usable[context.sample]]
-    vectors_of_sample = context.vectors[is_usable[context.sample]]
+    in_use = is_usable[context.sample]
+    sample = context.sample[in_use]
+    vectors_of_sample = context.vectors if in_use.all() else context.vectors[in_use]
     lda = CrossValidatedLDA.fit(vectors_of_sample, classes[sample], folds[sample])
     probabilities = lda.predict_proba(vectors_of_sample, folds[sample])
     joint = ConfidentJoint.empty(probabilities, classes[sample], len(photos))

@@ -68,6 +68,24 @@ def test_it_claims_calibration_only_if_the_temperature_is_folded_in(
     assert "are calibrated" not in text
 
 
+def test_it_tells_how_to_read_known(directory: Path, store: Store) -> None:
+    path = directory / "evaluation.json"
+    known = {"unknown_rate": 0.05, "lowest": 0.01, "other_class": "", "passed": None}
+    figures = json.loads(path.read_text()) | {"unknown": known | {"unknown_count": 0}}
+    path.write_text(json.dumps(figures))
+    card, text = write(directory, store)
+    assert card["known"] == figures["unknown"]
+    assert "Photos with at most 5.0% are unlikely to show any of the classes" in text
+    assert "so few validation photos" not in text
+    assert "photos of something else" not in text
+    more = {"lowest": 0.2, "other_class": "sky", "passed": 0.25, "unknown_count": 8}
+    path.write_text(json.dumps(figures | {"unknown": known | more}))
+    _, text = write(directory, store)
+    assert "With so few validation photos, it is never below 20.0%." in text
+    assert "Of 8 photos of something else, 25.0% have more." in text
+    assert "The class sky stands for other photos" in text
+
+
 def test_without_test_photos_it_claims_nothing(directory: Path, store: Store) -> None:
     path = directory / "evaluation.json"
     figures = json.loads(path.read_text())

@@ -33,11 +33,23 @@ def test_it_says_what_the_files_take_and_give(recipe: Recipe, tmp_path: Path) ->
     assert pixels["inputs"]["image"] == {"dtype": "float32", "shape": [None, 8, 8, 3]}
     assert pixels["outputs"]["prediction"] == {"dtype": "float32", "shape": [None, 2]}
     assert set(described["signatures"]["serving_default"]["outputs"]) == {
-        *("classes", "scores", "probabilities")
+        *("classes", "scores", "probabilities", "known")
     }
     assert set(described["frozen_graph"]["outputs"]) == {"answer"}
     assert model_json.parity_results(tmp_path) == answers
     assert described["calibration"] is None
+
+
+def test_the_other_class_is_not_among_the_answers(recipe: Recipe, tmp_path: Path) -> None:
+    facts = {"unknown_rate": 0.1, "lowest": 0.01, "other_class": "b", "passed": 0.2}
+    content = {"unknown": facts | {"unknown_count": 5}}
+    (tmp_path / "evaluation.json").write_text(json.dumps(content))
+    model_json.write(tmp_path, recipe, ("a", "b", "c"), ("Placeholder", "answer"), {})
+    described = model_json.read(tmp_path)
+    assert described["known"] == content["unknown"]
+    outputs = described["signatures"]["serving_default"]["outputs"]
+    assert [outputs[name]["shape"] for name in ("classes", "scores")] == [[None, 2]] * 2
+    assert outputs["probabilities"]["shape"] == [None, 3]
 
 
 def reproduced(photo: bytes, facts: dict[str, Any]) -> np.ndarray:

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.errors import UserError
 from pipeline.export import model_folder, model_json, saved_model
 from pipeline.export.model_folder import Options, Source
 from pipeline.head import softmax_head
+from pipeline.head.familiarity import Familiarity
 from pipeline.head.softmax_head import Head
 from pipeline.modules import preparation
 from pipeline.modules.loading import Module
@@ -82,6 +84,64 @@ def test_files_in_give_what_training_saw(
     assert np.allclose(answers["scores"], -np.sort(-probabilities), atol=1e-6)
     best = [row[0].decode() for row in answers["classes"].numpy()]
     assert best == [LABELS[i] for i in probabilities.argmax(1)]
+
+
+@pytest.fixture(scope="module")
+def choosy_head(head: Head) -> Head:
+    """The same head with a familiarity."""
+    generator = np.random.default_rng(1)
+    directions, _ = np.linalg.qr(generator.normal(size=(12, 8)))
+    fitted = Familiarity(
+        directions=directions.astype(np.float32),
+        references=generator.normal(size=(8, 20)).astype(np.float32),
+        similarity_units=np.array([1, 0.1], np.float32),
+        logit_units=np.array([0.2, 0.3], np.float32),
+        cap=np.array(1, np.float32),
+        other=np.array(-1),
+        levels=np.sort(generator.normal(0, 20, size=300)).astype(np.float32),
+    )
+    return replace(head, familiarity=fitted)
+
+
+def test_known_is_that_of_the_head_and_the_scores_do_not_change(
+    exported: Path, choosy_head: Head, photos: list[Path], module: Module, tmp_path: Path
+) -> None:
+    import tensorflow as tf
+
+    saved_model.write(choosy_head, module, tmp_path, "final_result")
+    files = tf.constant([photo.read_bytes() for photo in photos] + [b"no photo"])
+    before = signature(exported, "serving_default")(image_bytes=files)
+    after = signature(tmp_path, "serving_default")(image_bytes=files)
+    for name in ("classes", "scores", "probabilities"):
+        assert np.array_equal(before[name], after[name])
+    assert before["known"].numpy().tolist() == [1] * len(photos) + [0]
+    (batch,) = extraction.extract(photos, module, "float32")
+    fit = choosy_head.familiarity
+    assert fit
+    known = fit.known(fit.score(batch.vectors, choosy_head.logits(batch.vectors)))
+    assert len(set(known.tolist())) > 1
+    assert np.allclose(after["known"], [*known, 0], atol=1.5 / 300)
+
+
+def test_the_other_class_is_never_an_answer(
+    choosy_head: Head, photos: list[Path], module: Module, tmp_path: Path
+) -> None:
+    import tensorflow as tf
+
+    best = [expected([photo], module, choosy_head).argmax() for photo in photos]
+    assert choosy_head.familiarity
+    familiarity = replace(choosy_head.familiarity, other=np.array(best[0]))
+    saved_model.write(
+        replace(choosy_head, familiarity=familiarity), module, tmp_path, "final_result"
+    )
+    files = tf.constant([photo.read_bytes() for photo in photos])
+    answers = signature(tmp_path, "serving_default")(image_bytes=files)
+    other = LABELS[best[0]].encode()
+    assert answers["classes"].shape == answers["scores"].shape == (len(photos), 2)
+    assert other not in answers["classes"].numpy()
+    assert answers["probabilities"].shape == (len(photos), 3)
+    known = answers["known"].numpy()[np.array(best) == best[0]]
+    assert (known == 0).all()
 
 
 def test_kinds_that_training_refuses_have_no_prediction(exported: Path) -> None:
@@ -197,7 +257,7 @@ def test_a_published_model_has_all_its_files(source: Source, tmp_path: Path) -> 
     assert names == {
         *("saved_model", "output_graph.pb", "output_labels.txt", "model.onnx", "model.json"),
         *("model-float32.tflite", "model-int8.tflite", "model_card.md", "model_card.json"),
-        *("head.npz", "training.json", "calibration.json", "recipe.json"),
+        *("head.npz", "familiarity.npz", "training.json", "calibration.json", "recipe.json"),
         *("evaluation.json", "predictions.parquet"),
     }
     assert softmax_head.read(model).labels == ("green leaf", "red_rose")

@@ -342,3 +342,22 @@ def test_an_error_lets_the_next_one_in(tmp_path: Path) -> None:
         raise ValueError
     with locks.beside(tmp_path / "path"):
         assert [path.name for path in tmp_path.iterdir()] == [".path.lock"]
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_on_macos_the_drive_writes_or_else_the_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, supported: bool
+) -> None:
+    calls = []
+
+    def full_sync(_: int, command: int) -> None:
+        calls.append(command)
+        if not supported:
+            raise OSError(errno.ENOTSUP, "not supported")
+
+    monkeypatch.setattr(atomic, "_FULL_SYNC", 51)
+    monkeypatch.setattr(atomic.fcntl, "fcntl", full_sync)
+    monkeypatch.setattr(atomic.os, "fsync", lambda _: calls.append("fsync"))
+    with atomic.write(tmp_path / "file") as temporary:
+        temporary.touch()
+    assert calls == ([51] * 2 if supported else [51, "fsync"] * 2)  # the file and its folder

@@ -126,3 +126,15 @@ def test_an_error_while_reading_ahead_is_raised() -> None:
     photos = Examples.read(passes, blocking=Blocking(rows=8, cached_bytes=0))
     with pytest.raises(OSError, match="the disk is gone"):
         all_blocks(photos)
+
+
+def test_fewer_validation_photos_are_kept_than_training_photos() -> None:
+    vectors, labels = points(640, 3, 1)
+    blocking = Blocking(rows=64, cached_bytes=vectors.nbytes)
+    training = Examples.read(in_batches(vectors, labels, 100), blocking=blocking)
+    few, many = (
+        Examples.read(in_batches(vectors[:n], labels[:n], 100), like=training) for n in (160, 640)
+    )
+    assert training.cached and few.cached
+    assert many.cached is None
+    assert np.array_equal(np.concatenate(all_blocks(many)), np.concatenate(all_blocks(training)))

@@ -93,6 +93,16 @@ def test_the_newest_manifest_stays_though_no_night_names_it(out: Path) -> None:
     assert f"manifests/{by_hand.name}" not in names(out, keep=3)
 
 
+def test_of_the_unknown_photos_the_last_stay(out: Path) -> None:
+    (out / "unknown").mkdir()
+    for number in (2, 0, 1):
+        path = out / "unknown" / f"{naming.digest(number)}.parquet"
+        path.write_bytes(b"")
+        os.utime(path, (time.time() - 60 + number,) * 2)
+    (out / "unknown/mine.parquet").write_bytes(b"")
+    assert names(out, 3) == sorted(f"unknown/{naming.digest(n)}.parquet" for n in (0, 1))
+
+
 def test_what_is_not_ours_stays_and_what_was_never_finished_goes(out: Path) -> None:
     (out / "models/notes.txt").write_text("mine")
     (out / "models/my model").mkdir()

@@ -1,48 +1,53 @@
-"""The sample photos: handwritten digits."""
+"""The sample photos: parts of photographs."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.datasets import load_digits
+from skimage import data
 
-from pipeline.photos import samples
+from pipeline.errors import UserError
+from pipeline.photos import inspection, samples
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("samples") / "digits"
-    samples.write_digits(directory)
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("samples") / "samples"
+    samples.write_parts(directory)
     return directory
 
 
-def test_each_digit_has_a_folder(digits: Path) -> None:
-    assert sorted(path.name for path in digits.iterdir()) == list("0123456789")
+def test_each_class_has_enough_usable_photos_with_names_of_its_own(photos: Path) -> None:
+    paths = sorted(photos.glob("*/*"))
+    assert len({path.name for path in paths}) == len(paths)
+    for label in samples.PHOTOGRAPHS:
+        assert sum(path.parent.name == label for path in paths) >= 20
+    inspected = [inspection.inspect(path) for path in paths]
+    assert {found.status for found in inspected} == {inspection.OK}
+    assert not any(found.grey for found in inspected)
 
 
-def test_all_scans_are_written(digits: Path) -> None:
-    names = sorted(path.name for path in digits.glob("*/*"))
-    assert names == [f"{number:04}.png" for number in range(1797)]
-    assert samples.COUNT == 1797
+def test_the_parts_form_the_photograph(photos: Path) -> None:
+    parts = [np.asarray(Image.open(path), int) for path in sorted(photos.glob("cat/*"))]
+    rows = [parts[i : i + samples.COLUMNS] for i in range(0, len(parts), samples.COLUMNS)]
+    whole = np.block([[[part] for part in row] for row in rows])
+    original = data.chelsea()[: whole.shape[0], : whole.shape[1]]
+    assert whole.shape[0] > data.chelsea().shape[0] - samples.ROWS
+    assert np.abs(whole - original).mean() < 3  # JPEG's loss
 
 
-def test_each_scan_is_a_small_grey_png(digits: Path) -> None:
-    for path in digits.glob("*/*"):
-        with Image.open(path) as image:
-            assert (image.format, image.size, image.mode) == ("PNG", (64, 64), "L")
+def test_without_scikit_image_the_remedy_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    with pytest.raises(UserError, match=r"set image_dir .* pip install 'retrain\[samples\]'"):
+        samples.write_parts(tmp_path / "samples")
+    assert not (tmp_path / "samples").exists()
 
 
-@pytest.mark.parametrize("number", [0, 1, 900, 1796])
-def test_a_photo_shows_its_scan(digits: Path, number: int) -> None:
-    scans = load_digits()
-    with Image.open(digits / str(scans.target[number]) / f"{number:04}.png") as image:
-        blocks = np.asarray(image).reshape(8, 8, 8, 8).transpose(0, 2, 1, 3).reshape(8, 8, 64)
-    assert (blocks.min(axis=2) == blocks.max(axis=2)).all()
-    assert np.abs(blocks[..., 0] - scans.images[number] / 16 * 255).max() <= 0.5
-
-
-def test_digits_that_are_there_already_are_kept(tmp_path: Path) -> None:
-    (tmp_path / "digits" / "0").mkdir(parents=True)
-    samples.write_digits(tmp_path / "digits")
-    assert [path.name for path in (tmp_path / "digits").iterdir()] == ["0"]
+def test_photos_that_are_there_already_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "samples/cat").mkdir(parents=True)
+    samples.write_parts(tmp_path / "samples")
+    assert [path.name for path in (tmp_path / "samples").iterdir()] == ["cat"]

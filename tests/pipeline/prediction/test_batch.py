@@ -1,7 +1,10 @@
 """Predictions for many photos: the tables, bad photos, and going on after an interruption."""
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,16 +44,62 @@ def write(model: Path, images: Path | str, directory: Path) -> tuple[pd.DataFram
 def test_each_photo_has_its_labels_best_first(colours: Path, photos: Path, tmp_path: Path) -> None:
     parquet, csv = write(colours, photos, tmp_path / "out")
     assert len(parquet) == len(csv) == 9
-    for path, labels, scores, problem in parquet.itertuples(index=False):
+    for path, labels, scores, known, problem in parquet.itertuples(index=False):
         assert labels[0] == Path(path).name.split("-")[0]
         assert sorted(labels) == sorted(LABELS)
         assert scores[0] == max(scores)
         assert scores.sum() == pytest.approx(1)
+        assert known == 1
         assert problem == ""
     assert list(csv["path"]) == list(parquet["path"])
     assert list(csv["label_1"]) == [labels[0] for labels in parquet["labels"]]
     assert csv["score_1"].to_numpy(float) == pytest.approx([s[0] for s in parquet["scores"]])
     assert set(csv["label_4"]) == {""}
+
+
+def test_unknown_photos_are_known_by_their_column(
+    choosy: Path, photos: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (20, 20), (255, 255, 255)).save(photos / "white.png")
+    (photos / "note.jpg").write_text("no photo")
+    parquet, csv = write(choosy, photos, tmp_path / "out")
+    names = [Path(path).name for path in parquet["path"]]
+    low = dict(zip(names, parquet["known"] <= 0.05, strict=True))
+    assert [name for name, is_low in low.items() if is_low] == ["white.png"]
+    assert dict(zip(names, csv["known"], strict=True))["note.jpg"] == ""
+    usable = parquet[parquet["problem"] == ""]
+    classify = single.load(choosy)
+    alone = [classify(Path(path).read_bytes()).known for path in usable["path"]]
+    assert usable["known"].tolist() == alone
+    assert len(set(alone)) > 2
+
+
+def test_a_model_of_an_earlier_version_predicts_without_known(
+    choosy: Path, photos: Path, tmp_path: Path
+) -> None:
+    import tensorflow as tf
+
+    model = tmp_path / "model"
+    shutil.copytree(choosy, model, ignore=shutil.ignore_patterns("saved_model"))
+    description = json.loads((model / "model.json").read_text())
+    del description["known"]
+    (model / "model.json").write_text(json.dumps(description))
+    later = tf.saved_model.load(str(choosy / "saved_model"))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        answers = later.signatures["serving_default"](image_bytes=image_bytes)
+        return {name: answers[name] for name in ("classes", "scores", "probabilities")}
+
+    later.from_bytes = from_bytes
+    signatures = {"serving_default": from_bytes, "pixels": later.signatures["pixels"]}
+    tf.saved_model.save(later, str(model / "saved_model"), signatures=signatures)
+    parquet, csv = write(model, photos, tmp_path / "out")
+    assert parquet["known"].isna().all()
+    assert set(csv["known"]) == {""}
+    assert set(csv["problem"]) == {""}
+    alone = single.predict(photos / "red-0.png", model)
+    assert (alone.answers[0][0], alone.known, alone.warning) == ("red", None, "")
 
 
 def test_bad_photos_have_no_labels_but_a_reason(
@@ -110,7 +159,7 @@ def test_a_photo_without_a_finite_vector_has_no_label(tmp_path: Path) -> None:
     assert [len(labels) for labels in parquet["labels"]] == [0, 3]
     with pytest.raises(UserError, match=r"black\.png: the module returns NaN"):
         single.predict(tmp_path / "photos/black.png", model)
-    assert len(single.predict(tmp_path / "photos/grey.png", model)) == 3
+    assert len(single.predict(tmp_path / "photos/grey.png", model).answers) == 3
 
 
 def test_without_one_usable_photo_it_fails_and_leaves_nothing(
@@ -166,13 +215,13 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
         batch.write(colours, found, tmp_path / "out/key", stop, 2)
     assert not (tmp_path / "out/key").exists()
     asked = []
-    load = runtimes.saved_model
+    load = runtimes.known
 
-    def counting(directory: Path) -> runtimes.Classifier:
+    def counting(directory: Path) -> Callable[[Any], tuple[np.ndarray, np.ndarray]]:
         answer = load(directory)
         return lambda pixels: (asked.append(len(pixels)), answer(pixels))[1]
 
-    monkeypatch.setattr(runtimes, "saved_model", counting)
+    monkeypatch.setattr(runtimes, "known", counting)
     seen: list[int] = []
     batch.write(colours, found, tmp_path / "out/key", lambda done, *_: seen.append(done), 2)
     assert seen == [6, 8, 9]

@@ -39,6 +39,17 @@ def test_a_photo_is_answered_best_class_first(
     assert sum(answer["score"] for answer in answers) == pytest.approx(1)
 
 
+def test_an_unknown_photo_gets_a_warning(
+    choosy: Path, make_photo: PhotoMaker, tmp_path: Path
+) -> None:
+    client = demo.application(choosy).test_client()
+    Image.new("RGB", (20, 20), (255, 255, 255)).save(tmp_path / "white.png")
+    answered = client.post("/classify", data=(tmp_path / "white.png").read_bytes()).json
+    assert answered["warning"] == "This does not look like any of the 3 classes."
+    familiar = make_photo(tmp_path / "photo.png", hue=1).read_bytes()
+    assert client.post("/classify", data=familiar).json["warning"] == ""
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -1,6 +1,7 @@
 """Prediction for one photo, from the command line too."""
 
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_best_label_comes_first(colours: Path, tmp_path: Path, make_photo: PhotoMaker) -> None:
-    answers = single.predict(make_photo(tmp_path / "photo.png", hue=1), colours)
+    answers = single.predict(make_photo(tmp_path / "photo.png", hue=1), colours).answers
     assert answers[0][0] == "green"
     assert sum(probability for _, probability in answers) == pytest.approx(1)
 
@@ -52,14 +53,37 @@ def test_labels_are_printed_where_letters_are_missing(
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii"))
     monkeypatch.setattr(sys, "argv", ["single", "photo.png", "--model", str(colours)])
-    monkeypatch.setattr(single, "predict", lambda *_: [("caf\u00e9", 1.0)])
+    answer = single.Prediction([("caf\u00e9", 1.0)], None, "")
+    monkeypatch.setattr(single, "predict", lambda *_: answer)
     single.main()
     sys.stdout.flush()
     assert written.getvalue() == b"100.00%  caf\\xe9\n"
 
 
 def test_top_limits_the_answers(colours: Path, tmp_path: Path, make_photo: PhotoMaker) -> None:
-    assert len(single.predict(make_photo(tmp_path / "photo.png"), colours, top=2)) == 2
+    assert len(single.predict(make_photo(tmp_path / "photo.png"), colours, top=2).answers) == 2
+
+
+def test_an_unknown_photo_gets_a_warning(
+    choosy: Path, tmp_path: Path, make_photo: PhotoMaker
+) -> None:
+    familiar = single.predict(make_photo(tmp_path / "photo.png", hue=1), choosy)
+    Image.new("RGB", (20, 20), (255, 255, 255)).save(tmp_path / "white.png")
+    unknown = single.predict(tmp_path / "white.png", choosy)
+    assert familiar.known
+    assert familiar.known > 0.05
+    assert familiar.warning == ""
+    assert unknown.known == pytest.approx(1 / 100)
+    assert unknown.warning == "This does not look like any of the 3 classes."
+
+
+def test_beside_the_other_class_the_only_class_is_named(choosy: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(choosy, tmp_path / "model")
+    description = json.loads((model / "model.json").read_text())
+    description["labels"], description["known"]["other_class"] = ["other", "rose"], "other"
+    (model / "model.json").write_text(json.dumps(description))
+    Image.new("RGB", (20, 20), (255, 255, 255)).save(tmp_path / "white.png")
+    assert single.predict(tmp_path / "white.png", model).warning == "This does not look like rose."
 
 
 def test_no_model_says_how_to_make_one(tmp_path: Path) -> None:
@@ -113,7 +137,8 @@ def test_the_command_prints_labels_and_nothing_else(
 ) -> None:
     done = run(make_photo(tmp_path / "photo.jpg", hue=2), "--model", colours)
     assert (done.returncode, done.stderr) == (0, "")
-    first, *_ = done.stdout.splitlines()
+    first, *_, last = done.stdout.splitlines()
+    assert last == "100.00% of the known photos fit no better."
     assert first.split() == [first.split()[0], "blue"]
     assert first.split()[0].endswith("%")
 

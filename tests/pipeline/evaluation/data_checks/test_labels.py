@@ -91,4 +91,3 @@ def test_photos_outside_the_sample_are_judged_as_well(
     numbers = {int(f.paths[0].split("/")[1].split(".")[0]) for f in found}
     assert len(numbers & set(wrong.tolist())) >= 0.9 * len(wrong)
     assert len(numbers - set(wrong.tolist())) <= 0.1 * len(wrong)
-    assert about.nearest is None
