@@ -181,6 +181,9 @@ bench: setup-dev bench-head ## measure the bottleneck stage and the head, on IMA
 bench-augmentation: setup-dev ## measure what augmented copies gain and cost, on IMAGE_DIR or on scanned digits
 	$(BIN)/python -m benchmarks.augmentation $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
+bench-fine-tuning: setup-dev ## measure the speed of fine-tuning, on IMAGE_DIR or on generated photos
+	$(BIN)/python -m benchmarks.fine_tuning $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
+
 bench-head: setup-dev ## measure the head against scikit-learn, and on a million rows
 	$(BIN)/python -m benchmarks.head $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
@@ -202,7 +205,7 @@ bench-neighbours: setup-dev ## measure the search for similar photos, among up t
 bench-quality: setup-dev ## insert known problems into the photos of IMAGE_DIR, and measure how many are found
 	$(BIN)/python -m benchmarks.quality --image-dir "$(or $(IMAGE_DIR),$(error set the photos: make bench-quality IMAGE_DIR=folder))"
 
-bench-unknown: setup-dev ## measure how well unknown photos are recognized, with the sample digits and IMAGE_DIRS="folder ..."
+bench-unknown: setup-dev ## measure how well unknown photos are recognized, with scanned digits and IMAGE_DIRS="folder ..."
 	$(BIN)/python -m benchmarks.unknown --image-dirs $(IMAGE_DIRS)
 
 pictures: setup-dev ## take the pictures of the README, from a training on the sample photos

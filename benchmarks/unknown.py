@@ -3,7 +3,7 @@
 Leaves out a third of the classes, trains a head on 70% of the other photos (with 10% for
 validation), and compares scores for the remaining 20% with those for photos of the classes left out
 (near) and of the other data sets (far), for several draws of classes. All of it is measured again
-after all photos, known ones too, were saved at one size and quality. The sample digits are a data
+after all photos, known ones too, were saved at one size and quality. Scanned digits are a data
 set as well, and photographs of scikit-image are far photos.
 """
 

@@ -18,6 +18,7 @@ try:
     from tasks.evaluate_model import EvaluateModel
     from tasks.export_model import ExportModel
     from tasks.fetch_dataset import FetchDataset
+    from tasks.fine_tune_module import FineTuneModule
     from tasks.messages import log_interrupt, logger, tidy
     from tasks.nightly_retrain import NightlyRetrain
     from tasks.plan_shards import PlanShards
@@ -45,6 +46,7 @@ __all__ = [
     "EvaluateModel",
     "ExportModel",
     "FetchDataset",
+    "FineTuneModule",
     "NightlyRetrain",
     "PlanShards",
     "PredictImages",

@@ -86,6 +86,12 @@ class NightlyOptions(ExportOptions):
         "URL of output_dir for browsers, to which the scheduler's page links",
         significant=False,
     )
+    fine_tune_every = option(
+        "nightly.fine_tune_every",
+        7,
+        "days between two nights that fine-tune the module, if fine_tune_epochs is set; the others "
+        "train a head on the module of the current model",
+    )
     retries = option("nightly.retries", 2, "number of retries of a failed run", significant=False)
     retry_delay = option("nightly.retry_delay", 60.0, "seconds before a retry", significant=False)
 

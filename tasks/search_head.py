@@ -1,7 +1,6 @@
 """Search for the best head."""
 
 from collections.abc import Callable
-from dataclasses import fields
 from itertools import product
 from typing import Any
 
@@ -10,16 +9,11 @@ import luigi
 from pipeline.files import naming
 from pipeline.head import search
 from pipeline.head.search import Candidate
-from pipeline.pixels.augmentation import Augmentation
 from tasks.command_options import SearchOptions
 from tasks.messages import logger
+from tasks.options import NO_DISTORTIONS
 from tasks.step import Pending, Result, Step, fetch, local_path
 from tasks.train_head import TrainHead
-
-# Without augmented copies, the other options of [augmentation] have no effect.
-_NO_AUGMENTATION = {
-    field.name: field.default for field in fields(Augmentation) if field.name != "augmentations"
-}
 
 
 class SearchHead(SearchOptions, Step):
@@ -52,7 +46,9 @@ class SearchHead(SearchOptions, Step):
         logger.info("Ranking of the heads: %s", local_path(self.output()))
 
     def _head(self, options: dict[str, object]) -> TrainHead:
-        without = {} if options["augmentations"] else _NO_AUGMENTATION
+        # Without augmented copies and fine-tuning, the options of [augmentation] have no effect.
+        distorts = options["augmentations"] or self.fine_tune_epochs
+        without = {} if distorts else NO_DISTORTIONS
         head: TrainHead = self.clone(TrainHead, **options, **without)
         return head
 

@@ -78,6 +78,14 @@ def test_pre_commit_runs_what_make_lint_runs() -> None:
     assert hooked == [c.removesuffix(" .") for c in re.findall(r"\$\(BIN\)/(.*)", lint)]
 
 
+def test_the_oldest_versions_are_those_of_pyproject() -> None:
+    declared = (ROOT / "pyproject.toml").read_text()
+    for line in (ROOT / "constraints-oldest.txt").read_text().splitlines():
+        name, _, version = line.partition("==")
+        least = re.search(rf'"{name}(?:\[.*\])?>=([\d.]+)', declared)
+        assert line.startswith("#") or (least and f"{version}.".startswith(f"{least[1]}.")), line
+
+
 @pytest.mark.slow
 def test_the_tutorial_leads_to_a_model_that_answers_curl(tiny_module: Path, tmp_path: Path) -> None:
     """Run its commands, on a free port and with a small module."""

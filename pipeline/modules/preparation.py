@@ -4,12 +4,13 @@ import contextlib
 import hashlib
 import os
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pipeline import tensorflow_import
 from pipeline.errors import UserError
 from pipeline.files import atomic, naming
-from pipeline.modules import efficientnet_lite, failures, handles, loading, signatures
+from pipeline.modules import efficientnet_lite, failures, handles, loading, provenance, signatures
 from pipeline.modules.loading import Module, _UnreadableError
 from pipeline.progress import Progress, silent
 
@@ -160,7 +161,8 @@ def _inspect(
             continue
         shape = tuple(getattr(output, "shape", ()))
         if shape[:-1] in ((2,), (2, 1, 1)) and output.dtype.is_floating:
-            return Module(
+            origin = provenance.read(directory)
+            module = Module(
                 handle=handle,
                 directory=str(directory.absolute()),
                 digest=digest,
@@ -172,6 +174,7 @@ def _inspect(
                 output=module_output,
                 licence=efficientnet_lite.LICENCE if built_in else "",
             )
+            return replace(module, **asdict(origin)) if origin else module
         reasons.append(
             f"for two photos it returns the shape {shape}, not (2, features); use an 'image "
             "feature vector' module, or export it with global pooling as its last layer"

@@ -13,7 +13,15 @@ from pipeline.bottlenecks.reader import Bottlenecks, SplitReader
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.files import disk_usage, locks, naming, output_store, timings
 from pipeline.files.places import Place
-from pipeline.nightly import current_model, drift, history, promotion, promotion_gate, shared_state
+from pipeline.nightly import (
+    current_model,
+    drift,
+    history,
+    promotion,
+    promotion_gate,
+    shared_state,
+    tuning_plan,
+)
 from pipeline.nightly.history import Night
 from pipeline.nightly.promotion_gate import Gate
 from pipeline.photos import changes, decisions, manifest, split
@@ -33,6 +41,7 @@ class Results:
         recipe: recipe of the bottlenecks.
         head, evaluation, model: folders of these results.
         corrected: the corrections in force.
+        tuned: whether the module was fine-tuned tonight.
     """
 
     image_dir: Place
@@ -44,6 +53,7 @@ class Results:
     evaluation: Path
     model: Path
     corrected: tuple[Correction, ...] = ()
+    tuned: bool = False
 
 
 def key(date: datetime.date, model: Path, gate: Gate) -> str:
@@ -108,7 +118,8 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
     last = _latest(out, earlier)
     previous = manifest.read(out / "manifests" / last.manifest) if last else None
     corrected = changes.correction_lines(previous, table, results.corrected)
-    reason = history.SEPARATOR.join([reason, *corrected])
+    note = tuning_plan.describe(out, results.recipe.module, results.tuned)
+    reason = history.SEPARATOR.join(filter(None, (reason, note, *corrected)))
     change = changes.compare(previous, table)
     evaluation = json.loads((results.model / "evaluation.json").read_text(encoding="utf-8"))
     count = evaluation["count"]
@@ -136,6 +147,8 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
         evaluation=results.evaluation.name,
         head=results.head.name,
         manifest=results.manifest.name,
+        module=module.directory if module.tuned_from else module.handle,
+        tuned=results.tuned,
     )
     history.add(out, night, move)
     return night
@@ -194,7 +207,7 @@ def _seconds(results: Results, since: str) -> dict[str, float]:
     }
     seconds: dict[str, float] = {}
     for timing in timings.read(results.output_dir):
-        is_ours = timing.target in targets or timing.target.startswith("modules/")
+        is_ours = timing.target in targets or timing.target.startswith(("modules/", "tuned/"))
         if is_ours and datetime.datetime.fromisoformat(timing.finished) >= begin:
             seconds[timing.step] = round(seconds.get(timing.step, 0) + timing.seconds, 2)
     return seconds

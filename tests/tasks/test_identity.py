@@ -96,6 +96,11 @@ def test_the_way_vectors_are_stored_runs_the_bottlenecks(pipeline: Pipeline) -> 
     assert pipeline.run(vector_type="float32") == STEPS
 
 
+def test_options_of_fine_tuning_change_nothing_without_it(pipeline: Pipeline) -> None:
+    options = {"fine_tune_learning_rate": 0.1, "fine_tune_percentage": 50.0, "fine_tune_seed": 1}
+    assert pipeline.run(**options) == []
+
+
 def test_going_back_only_moves_current(pipeline: Pipeline, tmp_path: Path) -> None:
     first = (tmp_path / "out/current").resolve()
     pipeline.run(l2=0.5)

@@ -36,7 +36,7 @@ def find(context: CheckContext) -> Iterator[Finding]:
         return
     lda, labels, classes, folds = fitted.lda, fitted.labels, fitted.classes, fitted.folds
     photos, is_usable = context.photos, classes >= 0
-    sample, vectors_of_sample = _sampled(context, is_usable)
+    sample, vectors_of_sample = _usable_sample(context, is_usable)
     probabilities = lda.predict_proba(vectors_of_sample, folds[sample])
     joint = ConfidentJoint.empty(probabilities, classes[sample], len(photos))
     confusion = np.zeros((len(labels), len(labels)), np.int64)
@@ -82,15 +82,17 @@ def fit(context: CheckContext) -> FittedLabels | None:
         return None
     classes = np.full(len(photos), -1)
     classes[is_usable] = numbers
-    sample, vectors = _sampled(context, is_usable)
+    sample, vectors = _usable_sample(context, is_usable)
     lda = CrossValidatedLDA.fit(vectors, classes[sample], folds[sample])
     return FittedLabels(labels, classes, folds, lda)
 
 
-def _sampled(context: CheckContext, is_usable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of the usable photos of the sample, and their vectors."""
-    in_use = is_usable[context.sample]
-    return context.sample[in_use], context.vectors if in_use.all() else context.vectors[in_use]
+def _usable_sample(context: CheckContext, is_usable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of the usable photos in the sample, and their vectors."""
+    usable = is_usable[context.sample]
+    # A copy of all vectors could take 256 MB.
+    vectors = context.vectors if usable.all() else context.vectors[usable]
+    return context.sample[usable], vectors
 
 
 def _indistinct(confusion: np.ndarray, labels: np.ndarray) -> Iterator[Finding]:
