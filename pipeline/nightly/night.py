@@ -118,7 +118,8 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
     last = _latest(out, earlier)
     previous = manifest.read(out / "manifests" / last.manifest) if last else None
     corrected = changes.correction_lines(previous, table, results.corrected)
-    note = tuning_plan.describe(out, results.recipe.module, results.tuned)
+    module = results.recipe.module
+    note = tuning_plan.describe(out, module, results.tuned)
     reason = history.SEPARATOR.join(filter(None, (reason, note, *corrected)))
     change = changes.compare(previous, table)
     evaluation = json.loads((results.model / "evaluation.json").read_text(encoding="utf-8"))
