@@ -205,6 +205,12 @@ bench-neighbours: setup-dev ## measure the search for similar photos, among up t
 bench-quality: setup-dev ## insert known problems into the photos of IMAGE_DIR, and measure how many are found
 	$(BIN)/python -m benchmarks.quality --image-dir "$(or $(IMAGE_DIR),$(error set the photos: make bench-quality IMAGE_DIR=folder))"
 
+bench-review: setup-dev ## measure what decisions about the first findings gain, on the photos of IMAGE_DIR
+	$(BIN)/python -m benchmarks.review --image-dir "$(or $(IMAGE_DIR),$(error set the photos: make bench-review IMAGE_DIR=folder))"
+
+bench-suggestions: setup-dev ## measure suggested photos against random ones, on IMAGE_DIRS="folder ..."
+	$(BIN)/python -m benchmarks.suggestions --image-dir $(or $(IMAGE_DIRS),$(error set the photos: make bench-suggestions IMAGE_DIRS="folder ..."))
+
 bench-unknown: setup-dev ## measure how well unknown photos are recognized, with scanned digits and IMAGE_DIRS="folder ..."
 	$(BIN)/python -m benchmarks.unknown --image-dirs $(IMAGE_DIRS)
 
