@@ -611,5 +611,6 @@ def test_a_built_in_module_with_another_range_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: Path
 ) -> None:
     monkeypatch.setattr(preparation, "_resolve", lambda *_, **__: plain)  # fast to load
-    with pytest.raises(UserError, match=f"image_range is byte, but {LITE0} takes pixels from 0 to"):
+    reason = rf"image_range is byte, but {LITE0} takes pixels in \[0, 1\]; set image_range to unit"
+    with pytest.raises(UserError, match=reason):
         preparation.prepare(LITE0, tmp_path, image_range="byte")
