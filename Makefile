@@ -12,6 +12,16 @@ SUMMARIES_DIR ?=
 SCHEDULER ?=
 OPTIONS ?=
 
+VARIABLES := IMAGE_DIR DATASET OUTPUT_DIR SPLIT_FILE TFHUB_MODULE SUMMARIES_DIR SCHEDULER OPTIONS \
+	MODEL IMAGE IMAGES TASK DELETE PYTHON BIN
+# Make ignores mistyped variables, and would train on the sample photos without IMAGE_DIR.
+UNKNOWN := $(firstword $(filter-out $(VARIABLES),$(foreach V,$(.VARIABLES),$(if \
+	$(filter command,$(origin $V)),$V))))
+NEAREST = $(shell $(PYTHON) -c 'import difflib, sys; name, *known = sys.argv[1:]; \
+	print(difflib.get_close_matches(name.upper(), known, 1, 0)[0])' '$(UNKNOWN)' $(VARIABLES))
+$(if $(UNKNOWN),$(error there is no variable $(UNKNOWN); did you mean $(NEAREST)? Pass options that \
+	have no variable in OPTIONS))
+
 BIN := .venv/bin
 DATA := $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)") \
 	$(if $(DATASET),--dataset "$(DATASET)") $(if $(SPLIT_FILE),--split-file "$(SPLIT_FILE)")
@@ -72,7 +82,12 @@ check: setup ## check the photos for duplicates, wrong labels, damaged files and
 evaluate: setup ## evaluate the head on the test photos, after all earlier steps
 	@$(LUIGI) EvaluateModel $(DATA) $(MODULE) $(HEAD) $(RUN)
 
+# For commands that only read: a mistyped OUTPUT_DIR has no folder.
+EXISTING = test -d "$(OUT)" || { echo "There is no folder $(abspath $(OUT)); pass the OUTPUT_DIR of \
+	your runs, or train first: make train"; exit 1; }
+
 report: setup ## print the path of the current model's report
+	@$(EXISTING)
 	@test -f "$(MODEL)/report.html" || { echo "No model in $(MODEL) yet; train one first: make train"; exit 1; }
 	@echo "Open this page in a browser: $(abspath $(MODEL))/report.html"
 
@@ -110,6 +125,7 @@ history: setup ## print the history of nightly runs, and write its page
 	@$(BIN)/python -m pipeline.nightly.history_page --output-dir "$(OUT)"
 
 pages: setup ## serve the pages of the output folder on http://127.0.0.1:8083
+	@$(EXISTING)
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory "$(OUT)" 8083
 
 prune: setup ## list old results that can be deleted; DELETE=1 deletes them

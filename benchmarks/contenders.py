@@ -101,7 +101,7 @@ def retrain_head(scratch: Path, features: int, classes: int) -> float:
 
 
 def expert(paths: list[Path], module: Module, _scratch: Path, precision: str) -> float:
-    """Write a batched tf.data pipeline and one call of the module per batch, in an afternoon."""
+    """Run a batched tf.data pipeline such as an expert writes in an afternoon."""
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 

@@ -24,6 +24,21 @@ class OutageError(UserError):
 RETRYABLE = (LostError, OutageError)  # not the user's mistake: another attempt may succeed
 
 
+def lost_quotes(text: str) -> str:
+    """Return what to add to the error for an invalid JSON table whose quotes the shell removed.
+
+    Returns:
+        The cause and the remedy, such as for `{apple: Apple}`; empty if there are quotes or braces
+        are missing.
+    """
+    if '"' in text or not (text.startswith("{") and ":" in text):
+        return ""
+    return (
+        ". The shell removed the double quotes: put single quotes around the table and, with make, "
+        """a backslash before each double quote, as in OPTIONS="--option '{\\"a\\": ...}'\""""
+    )
+
+
 def reraise_exhausted(error: Exception) -> None:
     """Re-raise an error that says nothing about a file: out of memory, or of file descriptors."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) in EXHAUSTED:

@@ -20,7 +20,7 @@ from luigi.retcodes import run_with_retcodes
 
 from pipeline.errors import RETRYABLE, OutageError, UserError
 from pipeline.files import locks
-from pipeline.nightly import history, history_page, shared_state
+from pipeline.nightly import history, history_page, promotion, shared_state, timeline
 from pipeline.nightly.history import Night
 from tasks import NightlyRetrain, configuration
 
@@ -106,15 +106,17 @@ def _report_result(task: NightlyRetrain, nights_before: int) -> int:
     nights = history.nights(task.output_dir)
     night = next(n for n in reversed(nights) if n.date == task.date.isoformat())
     if len(nights) == nights_before:
-        _print(f"Nothing to do. {night.summary}")
+        if promotion.is_current(task.output_dir, task.output_dir / "models" / night.model):
+            _print(f"Nothing to do. {timeline.as_it_stands(night, night.model).summary}")
+            return DONE  # even if it was rejected, and promoted by hand since
+        _print(f"Nothing to do. {timeline.as_it_stands(night, '').summary}")
     else:
         _print("\n".join([night.summary, *night.flags]))
         if night.outcome == history.REFUSED or night.flags:
             attention = ", needs attention" if night.flags else ""
             subject = f"{night.date}: {night.outcome_name}{attention}"
-            _mail(
-                subject, "\n".join([night.summary, *night.flags, "", *history.lines(nights[-14:])])
-            )
+            recent = history.lines(timeline.read(task.output_dir)[-14:])
+            _mail(subject, "\n".join([night.summary, *night.flags, "", *recent]))
     return REJECTED if night.outcome == history.REFUSED else DONE
 
 

@@ -2,10 +2,12 @@
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import luigi
 
 from pipeline.errors import UserError
+from pipeline.files import places
 from pipeline.nightly import shared_state
 from pipeline.prediction import batch
 from tasks.command_options import PredictOptions
@@ -18,6 +20,11 @@ _find = functools.cache(batch.find)
 
 class PredictImages(PredictOptions, Step):
     """Write a table with the five best labels of each photo; train nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        if not self.model:
+            places.existing_output(self.output_dir)
 
     def output(self) -> luigi.Target:
         try:

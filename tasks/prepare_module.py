@@ -58,9 +58,11 @@ class PrepareModule(ModuleOptions, Step):
 
     def _prepare(self, sha256: str, progress: Progress) -> loading.Module:
         folder = preparation.folder(self.tfhub_module, self.output_dir)
-        module = _read(folder / local_path(self.output()).name)  # from a run with another output
-        if module and _is_here(module) and sha256 in ("", module.digest):
-            return module
+        target = self.output()
+        # A run with another output folder may have prepared it.
+        known = isinstance(target, Result) and _read(folder / local_path(target).name)
+        if known and _is_here(known) and sha256 in ("", known.digest):
+            return known
         module = preparation.prepare(
             self.tfhub_module,
             folder,

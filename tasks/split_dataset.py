@@ -21,6 +21,7 @@ from tasks.step import Pending, Result, Step, fetch, local_path
 _list_photos = functools.cache(list_photos)
 _read_summary = functools.cache(manifest.read_summary)
 _digest_lists = functools.cache(split.digest_lists)
+_reported = set[tuple[object, object]]()  # image and output folders whose problems were logged
 
 
 class SplitDataset(DataOptions, Step):
@@ -59,6 +60,7 @@ class SplitDataset(DataOptions, Step):
         summary = _read_summary(target)
         if not listing.tar_files.empty:
             self._warn(remarks.label_lines(list(summary.by_label)))
+        _reported.add((self.image_dir, self.output_dir))
         self._warn(remarks.summary_lines(table, listing, self.image_dir, rule))
         logger.info("%s. All photos are listed in %s", summary, target)
 
@@ -113,3 +115,22 @@ class SplitDataset(DataOptions, Step):
     def _rule_digest(self) -> str:
         lists = _digest_lists(self.split_file) if self.split_file else ""
         return naming.digest(*self.percentages, lists, self.group_duplicates, self.layout.key)
+
+
+@luigi.Task.event_handler(luigi.Event.DEPENDENCY_PRESENT)
+def _remind(task: luigi.Task) -> None:
+    """Log once how many photos are set aside, in a run that does not split them again."""
+    if not isinstance(task, DataOptions) or (task.image_dir, task.output_dir) in _reported:
+        return
+    manifest_step: SplitDataset = task.clone(SplitDataset)
+    summary = manifest_step.summary()
+    if summary is None:
+        return
+    _reported.add((task.image_dir, task.output_dir))
+    if summary.set_aside:
+        target = local_path(manifest_step.output())
+        logger.warning(
+            "Photos set aside: %s; the column status of %s has the reasons",
+            f"{summary.set_aside:,}",
+            target,
+        )

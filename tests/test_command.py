@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -370,6 +371,16 @@ def test_predict_images_without_photos_or_model_says_so(
     assert "there is no model in" in refused(luigi("PredictImages", "--images", photo_dir, *out))
 
 
+def test_predict_images_does_not_create_a_mistyped_output_folder(
+    photo_dir: Path, tmp_path: Path
+) -> None:
+    done = luigi("PredictImages", "--images", photo_dir, "--output-dir", tmp_path / "typo")
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert f"there is no folder {tmp_path}/typo" in done.stderr
+    assert not (tmp_path / "typo").exists()
+
+
 def test_an_unknown_kind_of_tflite_is_one_line(tmp_path: Path) -> None:
     done = luigi("ExportModel", "--tflite", "int4", "--output-dir", tmp_path)
     assert done.returncode != 0
@@ -413,6 +424,30 @@ def test_training_works_without_the_packages_of_the_extras(
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out/current/model.json").exists()
+
+
+def test_a_mistyped_make_variable_stops_with_the_nearest_one() -> None:
+    command = ["make", "--no-print-directory", "--assume-old=setup", "train", "IMAGEDIR=my photos"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "there is no variable IMAGEDIR; did you mean IMAGE_DIR?" in ended.stderr
+
+
+def test_an_option_is_quoted_as_the_readme_says() -> None:
+    (words,) = re.findall(r"    make (train .*--merge-labels.*)", (ROOT / "README.md").read_text())
+    shell = f"make --no-print-directory --dry-run --assume-old=setup {words} OUTPUT_DIR=out"
+    shown = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True)
+    assert '{"apple": "Apple"}' in shlex.split(shown.stdout)
+
+
+@pytest.mark.parametrize("target", ["report", "pages"])
+def test_make_names_an_output_folder_that_does_not_exist(target: str, tmp_path: Path) -> None:
+    typo = tmp_path / "typo"
+    command = ["make", "--assume-old=setup", target, f"OUTPUT_DIR={typo}", "BIN=none"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert f"There is no folder {typo}" in ended.stdout
+    assert not typo.exists()
 
 
 def test_luigid_without_its_extra_names_the_remedy(tmp_path: Path) -> None:

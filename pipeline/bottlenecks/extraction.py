@@ -228,18 +228,36 @@ def decode_error(path: Place, spec: InputSpec) -> str:
     import tensorflow as tf
 
     try:
-        decoding.decode(sources.read(path), spec)
+        problem = decode_problem(sources.read(path), spec)
     except OSError as error:
         raise UserError(f"{path} cannot be read any more ({error.strerror}); run again") from None
     except tf.errors.ResourceExhaustedError:
         raise UserError(
             f"out of memory while decoding {path}; free memory, and run again"
         ) from None
+    if not problem:
+        raise UserError(
+            f"{path} failed to decode once but decodes now (file changed or out of memory); run "
+            "again"
+        )
+    return problem
+
+
+def decode_problem(encoded: bytes, spec: InputSpec) -> str:
+    """Return why a photo cannot be decoded; empty if it can.
+
+    Raises:
+        tf.errors.ResourceExhaustedError: if memory is short.
+    """
+    import tensorflow as tf
+
+    try:
+        decoding.decode(encoded, spec)
+    except tf.errors.ResourceExhaustedError:
+        raise
     except tf.errors.OpError as error:
         # TensorFlow's message follows the position of the operation, and precedes its name.
         text = re.sub(r"\[\[.*", "", error.message or "", flags=re.S)
         text = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", text).strip()
         return f"cannot be decoded ({text.splitlines()[-1][:100]}); replace or delete it"
-    raise UserError(
-        f"{path} failed to decode once but decodes now (file changed or out of memory); run again"
-    )
+    return ""

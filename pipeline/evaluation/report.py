@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.evaluation import model_photos, thresholds
 from pipeline.evaluation.comparison import Comparison
-from pipeline.evaluation.data_checks import checks
+from pipeline.evaluation.data_checks import checks, duplicates
 from pipeline.evaluation.metrics import Evaluation
 from pipeline.evaluation.model_photos import ModelPhotos
 from pipeline.files import atomic, html
@@ -91,6 +91,7 @@ def write(
         **figures,
         kinds=checks.KINDS,
         findings=_findings(findings),
+        tests_leak=split.TESTING in set(findings.loc[findings["kind"] == duplicates.LEAK, "split"]),
         pictures=pictures,
         max_wrong=MAX_WRONG,
         max_findings=MAX_FINDINGS,

@@ -76,9 +76,10 @@ def _transfer(url: str, part: Path, progress: Progress) -> None:
     except (ValueError, requests.TooManyRedirects) as error:  # malformed addresses
         raise _FinalError(f"{str(error).rstrip('.')}; check the address") from None
     except OSError as error:
-        if isinstance(error, requests.RequestException) or not network.reason(error):
+        reason = network.reason(error)
+        if isinstance(error, requests.RequestException) or not reason:
             raise
-        raise _FinalError(network.reason(error)) from None
+        raise _FinalError(reason) from None
     with response:
         if response.status_code == 416:
             if response.headers.get("Content-Range") == f"bytes */{start}":

@@ -55,7 +55,7 @@ def existing_output(output_dir: Path) -> Path:
     if not output_dir.is_dir():
         raise UserError(
             f"output_dir: there is no folder {output_dir.absolute()}; pass the OUTPUT_DIR of your "
-            "runs"
+            "runs, or train first with: make train"
         )
     return output_dir
 

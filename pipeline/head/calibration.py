@@ -106,11 +106,13 @@ def summary_lines(calibration: Calibration) -> Iterator[str]:
             f"Calibration error on {photos}: {error.after:.3f} {temperature}; before calibration: "
             f"{error.before:.3f}"
         )
-    else:
+    elif error.before is not None and error.after is not None and error.after < error.before:
         yield (
             f"Calibration error on {photos}: {error.before:.3f}; with --calibrate: "
             f"{error.after:.3f} {temperature}"
         )
+    else:
+        yield f"Calibration error on {photos}: {error.before:.3f}; --calibrate would not reduce it"
     for point in calibration.thresholds:
         if calibration.validation < _least_photos(point.precision):
             yield f"{point.precision:.0%} precision: {photos} are too few to choose a threshold"

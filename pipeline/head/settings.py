@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, lost_quotes
 from pipeline.head.dataset import Examples
 from pipeline.photos.file_names import composed
 
@@ -119,6 +119,7 @@ def parse_class_weights(text: str) -> tuple[tuple[str, float], ...]:
     if not all(0 < weight < math.inf for _, weight in pairs):
         raise UserError(
             f'class_weights is {text}; it must map labels to positive numbers, as in {{"rose": 2}}'
+            + lost_quotes(text)
         )
     return pairs
 

@@ -106,7 +106,7 @@ def _problem(module: Module) -> str:
     theirs = loading.load(module)[0](images).numpy()
     norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     if not ((ours * theirs).sum(1) >= _LEAST_COSINE * norms).all():
-        return f"its vectors of {module.handle} differ from those of TensorFlow"
+        return f"its vectors of {module.handle} differ from TensorFlow's"
     return ""
 
 

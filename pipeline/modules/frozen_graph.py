@@ -61,7 +61,10 @@ def load(module: Module, batch: int) -> Callable[[Any], Any] | None:
     if call is None:
         return None
     shape = tf.TensorSpec([batch, module.height, module.width, 3], tf.float32)
-    function: Callable[[Any], Any] = tf.compat.v1.wrap_function(call, [shape])
+    try:
+        function: Callable[[Any], Any] = tf.compat.v1.wrap_function(call, [shape])
+    except Exception:  # frozen by another version of TensorFlow
+        return None
     return function
 
 
@@ -73,10 +76,10 @@ def read(module: Module) -> Callable[[Any], Any] | None:
     """
     import tensorflow as tf
 
-    graph = tf.compat.v1.GraphDef()
-    if not is_intact(module):
+    content = _content(module)
+    if content is None:
         return None
-    graph.ParseFromString(Path(module.frozen).read_bytes())
+    graph = tf.compat.v1.GraphDef.FromString(content)
 
     def call(images: Any) -> Any:
         given, wanted = {f"{_INPUT}:0": images}, [f"{_OUTPUT}:0"]
@@ -87,10 +90,18 @@ def read(module: Module) -> Callable[[Any], Any] | None:
 
 def is_intact(module: Module) -> bool:
     """Return whether a module's frozen graph exists on this machine, as it was written."""
-    if not module.frozen or not Path(module.frozen).is_file():
-        return False
-    content = Path(module.frozen).read_bytes()
-    return hashlib.sha256(content).hexdigest() == module.frozen_digest
+    return _content(module) is not None
+
+
+def _content(module: Module) -> bytes | None:
+    """Return the bytes of a module's frozen graph, or None if they are not those written."""
+    if not module.frozen:
+        return None
+    try:
+        content = Path(module.frozen).read_bytes()
+    except OSError:
+        return None
+    return content if hashlib.sha256(content).hexdigest() == module.frozen_digest else None
 
 
 def _folded(graph: Any) -> Any:

@@ -128,6 +128,8 @@ def add(output_dir: Path, night: Night | None = None, promotion: Promotion | Non
 
 def nights(output_dir: Path) -> list[Night]:
     """Return all nights, oldest first."""
+    if not (output_dir / FILE).exists():
+        return []  # opening it would create it
     with _open(output_dir) as database:
         rows = database.execute(f"select {', '.join(_NIGHT)} from nights order by number")
         return [_night(dict(zip(_NIGHT, row, strict=True))) for row in rows]
@@ -135,6 +137,8 @@ def nights(output_dir: Path) -> list[Night]:
 
 def promotions(output_dir: Path) -> list[Promotion]:
     """Return all moves of `current`, oldest first."""
+    if not (output_dir / FILE).exists():
+        return []
     with _open(output_dir) as database:
         columns = ", ".join(f.name for f in fields(Promotion))
         rows = database.execute(f"select {columns} from promotions order by number")
@@ -143,8 +147,6 @@ def promotions(output_dir: Path) -> list[Promotion]:
 
 def is_recorded(output_dir: Path, key: str) -> bool:
     """Return whether the history has a night with this key."""
-    if not (output_dir / FILE).exists():
-        return False
     return any(night.key == key for night in nights(output_dir))
 
 
@@ -177,9 +179,10 @@ def lines(nights: list[Night]) -> Iterator[str]:
 
     Each night is one line, followed by the further parts of its reason and its flags.
     """
+    width = max([10, *(len(night.date) for night in nights)])
     yield (
-        f"{'night':10}  {'photos':>8} {'added':>6} {'removed':>7} {'relabelled':>10} {'top-1':>7} "
-        f"{'minutes':>7} {'MB':>6}  outcome"
+        f"{'night':{width}}  {'photos':>8} {'added':>6} {'removed':>7} {'relabelled':>10} "
+        f"{'top-1':>7} {'minutes':>7} {'MB':>6}  outcome"
     )
     for night in nights:
         top1 = "" if night.top1 is None else f"{night.top1:.1%}"
@@ -187,7 +190,7 @@ def lines(nights: list[Night]) -> Iterator[str]:
         counts = (night.photos, night.arrived, night.gone, night.relabelled)
         photos, added, removed, relabelled = ("" if n is None else f"{n:,}" for n in counts)
         yield (
-            f"{night.date:10}  {photos:>8} {added:>6} {removed:>7} {relabelled:>10} {top1:>7} "
+            f"{night.date:{width}}  {photos:>8} {added:>6} {removed:>7} {relabelled:>10} {top1:>7} "
             f"{sum(night.seconds.values()) / 60:7.1f} {disk:>6}  {night.outcome_name}: "
             f"{night.reasons[0]}"
         )

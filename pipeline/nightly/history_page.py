@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.files import atomic, html, output_store, places
-from pipeline.nightly import history, shared_state
+from pipeline.nightly import history, shared_state, timeline
 from pipeline.nightly.history import Night
 
 PAGE = "history.html"  # in the output folder
@@ -50,7 +50,7 @@ def chart(nights: list[Night]) -> tuple[list[Point], list[tuple[float, float]]]:
 
 def write(output_dir: Path) -> Path:
     """Write the page, and return its path."""
-    nights = history.nights(output_dir)
+    nights = timeline.read(output_dir)
     points, levels = chart(nights)
     page = html.render(
         "history.html",
@@ -78,7 +78,7 @@ def main() -> None:
         shared_state.pull(output_dir)
     except UserError as error:
         sys.exit(str(error))
-    nights = history.nights(output_dir)
+    nights = timeline.read(output_dir)
     if not nights:
         sys.exit(f"{output_dir} has no history yet; start one with: make nightly")
     # A terminal or pipe may lack letters of the labels.

@@ -94,7 +94,7 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
         if promotion.was_rolled_back(out, results.model):
             reasons += ("this model was rolled back earlier",)
         if reasons:
-            command = f"to promote it all the same: {promotion.command(out, results.model)}"
+            command = promotion.ADVICE + promotion.command(out, results.model)
             outcome = history.REFUSED
             reason = history.SEPARATOR.join((*reasons, *notes, command))
         else:

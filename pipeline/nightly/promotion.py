@@ -18,6 +18,7 @@ from pipeline.nightly import current_model, history, shared_state
 from pipeline.nightly.history import Promotion
 
 NIGHTLY, MANUAL, ROLLBACK = "nightly", "by hand", "rollback"  # as stored in the history
+ADVICE = "to promote it all the same: "  # the part of a rejected night's reason with the command
 
 
 def is_current(output_dir: Path, model: Path) -> bool:
@@ -151,13 +152,17 @@ def main() -> None:
     parser.add_argument("--output-dir", default="data/output")
     parser.add_argument("--promote", metavar="MODEL", help="promote this model instead")
     options = parser.parse_args()
+    from pipeline.nightly import history_page  # which imports this module
+
     try:
         output_dir = places.existing_output(output_store.local_folder(options.output_dir))
         if options.promote is not None:
             promoted = promote_named(output_dir, options.promote)
+            history_page.write(output_dir)
             print(f"Model {promoted.name} is the current one now. To undo this: make rollback")
             return
         rolled_back, current = rollback(output_dir)
+        history_page.write(output_dir)
     except UserError as error:
         sys.exit(str(error))
     print(f"Rolled back to model {current}. Nightly runs will not promote {rolled_back} again.")

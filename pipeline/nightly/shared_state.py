@@ -12,7 +12,7 @@ belong on one machine at a time. With a local output folder, none of this does a
 import json
 from pathlib import Path
 
-from pipeline.files import atomic, output_store
+from pipeline.files import atomic, output_store, places
 from pipeline.files.output_store import RemoteOutputStore
 from pipeline.nightly import current_model, history
 
@@ -61,12 +61,15 @@ def resolve_model(model: str) -> Path:
 
     Raises:
         OutageError: if the object store does not answer.
+        UserError: if the output folder of a `current` does not exist.
     """
     parent, _, name = model.rstrip("/").rpartition("/")
     parent = parent.removesuffix("/models") if "://" in model else parent
     output_dir = output_store.local_folder(parent)
     store = output_store.open_store(output_dir)
     if not store.is_remote:
+        if name == "current":
+            places.existing_output(output_dir)
         return output_store.local_folder(model)
     if name == "current":
         pull(output_dir)

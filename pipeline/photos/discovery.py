@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError, reraise_exhausted
+from pipeline.photos import split
 from pipeline.photos.file_names import Kind, Skipped, kind, leftover, names_photo
 from pipeline.photos.layout import PLAIN, Layout
 
@@ -66,7 +67,8 @@ def class_folders(
     """
     above, *_ = levels = _levels(image_dir, layout, _identities(excluded))
     if not levels[-1] and not any(_is_tar(e) for f in above for e in _entries(f.place)):
-        raise no_class_error(image_dir, count_stray(image_dir, layout), layout)
+        folders = parts(image_dir, layout, excluded)
+        raise no_class_error(image_dir, count_stray(image_dir, layout), layout, folders)
     return levels[-1]
 
 
@@ -166,17 +168,21 @@ def list_folder(folder: Path) -> Iterator[Found]:
 
 def describe(path: Path) -> Found:
     """Describe a file that the user named."""
-    if displayable(str(path)) != str(path):
-        return _unusable("", str(path), "file name is not UTF-8; rename the file")
-    try:
-        status = path.stat()
-    except OSError as error:
-        return _unusable("", str(path), f"cannot be read: {error.strerror}")
-    return Found("", str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return _describe(path, "", str(path))
 
 
-def no_class_error(image_dir: object, stray: int, layout: Layout) -> UserError:
-    """Return the error for an image folder without class folders, but with `stray` photos."""
+def no_class_error(
+    image_dir: object, stray: int, layout: Layout, parts: Collection[str]
+) -> UserError:
+    """Return the error for an image folder without class folders, but with `stray` photos.
+
+    `parts` are the names of its folders if the layout has folders of splits.
+    """
+    if layout.split_folders and not any(split.part_of(folder) for folder in parts):
+        return UserError(
+            f"split_folders: {image_dir} has no folders train and test; leave out split_folders if "
+            "its folders are the classes"
+        )
     content = f"{stray} photos but no class folder" if stray else "no class folder"
     examples = ("train/daisy", "test/daisy") if layout.split_folders else ("daisy", "rose")
     return UserError(
@@ -237,18 +243,18 @@ def _walk(
             yield _describe(entry, label, path)
 
 
-def _describe(entry: os.DirEntry[str], label: str, path: str) -> Found:
+def _describe(entry: os.DirEntry[str] | Path, label: str, path: str) -> Found:
     if kind(entry.name) is Kind.PLACEHOLDER:
         return _unusable(label, path, IN_ICLOUD)
+    if displayable(path) != path:
+        return _unusable(label, path, "file name is not UTF-8; rename the file")
     try:
         status = entry.stat()
     except OSError as error:
-        in_annex = entry.is_symlink() and "annex/objects/" in str(Path(entry.path).readlink())
+        in_annex = entry.is_symlink() and "annex/objects/" in str(Path(entry).readlink())
         return _unusable(
             label, path, IN_GIT_ANNEX if in_annex else f"cannot be read: {error.strerror}"
         )
-    if displayable(path) != path:
-        return _unusable(label, path, "file name is not UTF-8; rename the file")
     return Found(label, path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, lost_quotes
 from pipeline.files import naming
 from pipeline.photos import split
 from pipeline.photos.file_names import composed
@@ -70,7 +70,7 @@ def parse_merge_labels(text: str) -> tuple[tuple[str, str], ...]:
     if not valid:
         raise UserError(
             f"merge_labels is {text}; it must map labels to the labels to use instead, as in "
-            '{"livingroom": "livingRoom"}'
+            '{"livingroom": "livingRoom"}' + lost_quotes(text)
         )
     for old, new in pairs:
         if new in dict(pairs):

@@ -89,11 +89,15 @@ class Summary:
         """The classes by label."""
         return {c.label: c for c in self.classes}
 
+    @property
+    def set_aside(self) -> int:
+        """Number of photos that are set aside."""
+        return sum(c.set_aside for c in self.classes)
+
     def __str__(self) -> str:
         counts = (f"{sum(getattr(c, s) for c in self.classes):,} {s}" for s in split.SPLITS)
-        aside = sum(c.set_aside for c in self.classes)
         classes = sum(c.usable > 0 for c in self.classes)
-        return f"Photos of {classes} classes: {', '.join(counts)}, {aside:,} set aside"
+        return f"Photos of {classes} classes: {', '.join(counts)}, {self.set_aside:,} set aside"
 
 
 def build(

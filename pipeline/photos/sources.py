@@ -86,7 +86,7 @@ def contents(image_dir: Place, layout: Layout = PLAIN, excluded: Path | None = N
         elif not label:
             stray += names_photo(name)
     if not labels and not tar_files:
-        raise discovery.no_class_error(image_dir, stray, layout)
+        raise discovery.no_class_error(image_dir, stray, layout, parts)
     return Contents(parts, labels, [*found, *tar_files], stray, skipped)
 
 

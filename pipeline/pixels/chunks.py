@@ -92,6 +92,47 @@ def webp(encoded: Any, kind: bytes) -> Any:
     return _content(encoded, found, position + 8, size - 8)
 
 
+def is_animated_webp(encoded: Any) -> Any:
+    """Return whether a WebP's header (VP8X) announces an animation."""
+    import tensorflow as tf
+
+    start = tf.strings.substr(encoded, tf.minimum(12, tf.strings.length(encoded)), 9)
+    flags = tf.io.decode_raw(
+        tf.strings.substr(start, tf.minimum(8, tf.strings.length(start)), 1), tf.uint8
+    )
+    is_extended = tf.equal(tf.strings.substr(start, 0, 4), b"VP8X")
+    return tf.logical_and(is_extended, tf.reduce_any(tf.bitwise.bitwise_and(flags, 2) > 0))
+
+
+def is_palette_bmp(encoded: Any) -> Any:
+    """Return whether a BMP stores indices of a palette, unless that contains all greys in order.
+
+    The header has the position of the pixels at byte 10, its size less 14 at 14, and the bits per
+    pixel at 28; the palette lies between header and pixels, four bytes a colour.
+    """
+    import tensorflow as tf
+
+    def number(start: int, dtype: Any) -> Any:
+        field = tf.strings.substr(encoded, start, dtype.size)
+        return tf.cast(tf.io.decode_raw(field, dtype)[0], tf.int32)
+
+    def is_coloured() -> Any:
+        first = 14 + number(14, tf.int32)
+        colours = tf.clip_by_value((number(10, tf.int32) - first) // 4, 0, 256)
+        palette = tf.io.decode_raw(tf.strings.substr(encoded, first, 4 * colours), tf.uint8)
+        blue_green_red = tf.cast(tf.reshape(palette, [-1, 4])[:, :3], tf.int32)
+        greys = tf.range(tf.shape(blue_green_red)[0])[:, None]
+        return tf.reduce_any(tf.not_equal(blue_green_red, greys))
+
+    def has_palette() -> Any:
+        bits = number(28, tf.uint16)
+        return tf.cond(tf.equal(bits, 8), is_coloured, lambda: bits < 8)
+
+    is_bmp = tf.equal(tf.strings.substr(encoded, 0, 2), b"BM")
+    is_complete = tf.strings.length(encoded) >= 54  # both headers
+    return tf.cond(tf.logical_and(is_bmp, is_complete), has_palette, lambda: tf.constant(False))
+
+
 def _walk(
     encoded: Any,
     start: int,

@@ -191,6 +191,8 @@ def _decode_png(encoded: Any, background: int) -> Any:
 def _decode_webp(encoded: Any, background: int) -> Any:
     import tensorflow as tf
 
+    # TensorFlow writes all frames of an animation into the memory of one; the empty string fails.
+    encoded = tf.where(chunks.is_animated_webp(encoded), b"", encoded)
     frames = tf.io.decode_image(encoded, channels=0, expand_animations=False)
     # decode_image keeps the frame axis of a WebP; the last three axes are the first frame.
     photo = tf.reshape(frames, tf.concat([[-1], tf.shape(frames)[-3:]], 0))[0]
@@ -204,4 +206,6 @@ def _decode_webp(encoded: Any, background: int) -> Any:
 def _decode_bmp(encoded: Any) -> Any:
     import tensorflow as tf
 
+    # TensorFlow would decode the palette's indices as grey values; the empty string fails.
+    encoded = tf.where(chunks.is_palette_bmp(encoded), b"", encoded)
     return tf.io.decode_image(encoded, channels=3, expand_animations=False)

@@ -46,8 +46,6 @@ def application(model: Path) -> Any:
             answers = classify(request.get_data())
         except UserError as error:
             return jsonify(error=str(error)), 422
-        if not answers:
-            return jsonify(error="Not a readable JPEG, PNG, GIF, BMP or WebP file."), 415
         return jsonify(answers=[{"label": label, "score": score} for label, score in answers])
 
     @app.after_request

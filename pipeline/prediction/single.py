@@ -9,31 +9,36 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline import tensorflow_import
+from pipeline.bottlenecks import extraction, writer
 from pipeline.errors import UserError
 from pipeline.export import model_json
 from pipeline.files import places
 from pipeline.files.places import Place
 from pipeline.modules import failures
 from pipeline.nightly import shared_state
-from pipeline.photos import sources
+from pipeline.photos import discovery, inspection, sources
 
 TOP = 5  # labels
 
-# From a photo's bytes to labels and probabilities, best first; empty if it cannot be decoded.
+# From a photo's bytes to labels and probabilities, best first. A UserError says why there are none.
 Classify = Callable[[bytes], list[tuple[str, float]]]
 
 
 def load(model: Path, top: int = TOP) -> Classify:
     """Load an exported model as a function.
 
+    It refuses photos that training sets aside, even if TensorFlow can decode them.
+
     Args:
         model: folder of the model.
         top: number of labels to return.
 
     Raises:
-        UserError: if there is no such model. The function raises it if the module raises an error.
+        UserError: if there is no such model. The function raises it for an unusable photo, or if
+            the module raises an error.
     """
-    handle = model_json.read(model)["module"]["handle"]
+    description = model_json.read(model)
+    handle, spec = description["module"]["handle"], model_json.input_spec(description)
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
@@ -41,15 +46,18 @@ def load(model: Path, top: int = TOP) -> Classify:
     signature = loaded.signatures["serving_default"]
 
     def classify(encoded: bytes, _kept: object = loaded) -> list[tuple[str, float]]:
+        status = inspection.inspect_bytes(encoded).status
+        if status != inspection.OK:
+            raise UserError(status)
         outputs = failures.call(
             lambda photo: signature(image_bytes=photo),
             tf.constant([encoded]),
-            f"image: the model's module, {handle},",
+            f"the model's module, {handle},",
             remedy="try another photo, or use another model",
         )
         labels = [label.decode() for label in outputs["classes"].numpy()[0, :top]]
         if not labels[0]:
-            return []
+            raise UserError(extraction.decode_problem(encoded, spec) or writer.NOT_FINITE)
         return list(zip(labels, outputs["scores"].numpy()[0, :top].tolist(), strict=True))
 
     return classify
@@ -64,7 +72,7 @@ def predict(image: Place, model: Path, top: int = TOP) -> list[tuple[str, float]
         top: number of labels.
 
     Raises:
-        UserError: if there is no such model or photo, or the photo cannot be decoded.
+        UserError: if there is no such model or photo, or the photo is unusable.
     """
     model_json.read(model)
     if isinstance(image, Path) and image.is_dir():
@@ -72,16 +80,17 @@ def predict(image: Place, model: Path, top: int = TOP) -> list[tuple[str, float]
             f"image: {image} is a folder; for all its photos: make predict-images IMAGES={image}"
         )
     try:
-        encoded = sources.read(image)
+        problem = discovery.describe(image).unusable if sources.is_file(image) else ""
+        encoded = b"" if problem else sources.read(image)
     except OSError as error:
-        raise UserError(f"image: {image} cannot be read: {error.strerror}") from None
-    answers = load(model, top)(encoded)
-    if not answers:
-        raise UserError(
-            f"image: {image} is not a readable JPEG, PNG, GIF, BMP or WebP file, or the module "
-            "returns NaN for it; check the file"
-        )
-    return answers
+        problem = f"cannot be read: {error.strerror}"
+    if problem:
+        raise UserError(f"image: {image}: {problem}")
+    classify = load(model, top)
+    try:
+        return classify(encoded)
+    except UserError as error:
+        raise UserError(f"image: {image}: {error}") from None
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ class Pipeline:
             split_dataset._digest_lists,
         ):
             memo.cache_clear()
+        split_dataset._reported.clear()
         Register.clear_instance_cache()
         self.lines = []
         handler = logging.Handler()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks import SplitDataset
 from tests.support.photos import PhotoMaker
 from tests.support.steps import STEPS, Pipeline
 
@@ -23,6 +24,19 @@ def pipeline(finished_run: Path, photo_dir: Path, tiny_module: Path, tmp_path: P
 
 def test_nothing_runs_when_nothing_changed(pipeline: Pipeline) -> None:
     assert pipeline.run() == []
+
+
+def test_photos_set_aside_are_counted_again_when_nothing_changed(
+    pipeline: Pipeline, photo_dir: Path
+) -> None:
+    (photo_dir / "red_rose/note.jpg").write_text("no photo")
+    pipeline.task_class = SplitDataset
+    pipeline.options = {n: pipeline.options[n] for n in ("image_dir", "output_dir")}
+    assert pipeline.run() == ["SplitDataset"]
+    reminder = "Photos set aside: 1; the column status of "
+    assert not [line for line in pipeline.lines if line.startswith(reminder)]
+    assert pipeline.run() == []
+    assert len([line for line in pipeline.lines if line.startswith(reminder)]) == 1
 
 
 def test_a_touched_photo_makes_a_new_manifest_and_no_more(

@@ -1,5 +1,6 @@
 """The nightly command, as processes, with a local mail server."""
 
+import datetime
 import email
 import os
 import signal
@@ -9,15 +10,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.files import locks
-from pipeline.nightly import history
+from pipeline.nightly import history, promotion
+from tasks import nightly
 from tasks.nightly import Attempt
 from tests.support.commands import ROOT, environment
+from tests.support.store import saved
 
 pytestmark = pytest.mark.slow  # nearly every test starts processes
 
@@ -266,3 +270,17 @@ def test_a_percent_sign_in_the_password_is_one_line_when_the_night_starts(site: 
     assert code == 1
     assert output == "luigi.cfg: [smtp] password: write a % sign as %%\n"
     assert not site.out.exists()
+
+
+def test_a_rejected_model_that_was_promoted_by_hand_needs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved(tmp_path / "models/m2")
+    reason = f"worse; {promotion.ADVICE}make promote MODEL=m2"
+    history.add(tmp_path, history.Night("2026-11-02", history.REFUSED, reason, model="m2"))
+    task: Any = SimpleNamespace(output_dir=tmp_path, date=datetime.date(2026, 11, 2))
+    assert nightly._report_result(task, 1) == nightly.REJECTED
+    assert promotion.ADVICE in capsys.readouterr().err
+    promotion.promote_named(tmp_path, "m2")
+    assert nightly._report_result(task, 1) == nightly.DONE
+    assert promotion.ADVICE not in capsys.readouterr().err

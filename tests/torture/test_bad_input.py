@@ -71,7 +71,9 @@ OUTCOMES = {
     "text, table, video or archive by its suffix": "ignored, and counted by suffix",
     "photo named 1.jpg.1, or after a date (2024.05.17)": USED,
     "other file without a known suffix": "ignored, and counted by suffix",
-    "photo in git-annex or iCloud that is not on this machine": ASIDE + "in",
+    "photo in git-annex that is not on this machine": ASIDE
+    + "in git-annex, but not on this machine",
+    "photo in iCloud that is not on this machine": ASIDE + "in iCloud, but not on this machine",
     "photo in a subfolder of a class": USED + ", of that class",
     "folders nested 1,200 deep": USED,
     "name with spaces, quotes, signs, a leading dash, emoji, right-to-left text, 255 bytes": USED,

@@ -48,8 +48,9 @@ class Kind:
 KINDS = {  # most severe first
     duplicates.LEAK: Kind(
         "One photo in two splits",
-        "The model was trained or selected on a test photo, so its accuracy is overestimated. Keep "
-        "one of the photos, or set group_duplicates for identical files.",
+        "If one of them is a test photo, the accuracy is overestimated. Otherwise, a validation "
+        "photo that the model was trained on decides between heads. Keep one of the photos, or set "
+        "group_duplicates for identical files.",
     ),
     duplicates.CONFLICT: Kind(
         "One photo in two classes",

@@ -60,10 +60,12 @@ def write(
     answers: list[int],
     earlier: Path,
     known: int = 0,
+    leaked_to: str = "testing",
 ) -> Written:
     """A report on a photo of each path, whose class is its folder, and which got an answer.
 
-    The earlier model was trained on the first `known` photos.
+    The earlier model was trained on the first `known` photos. A leak joins training and another
+    split.
     """
     head = Head(labels, np.eye(len(labels), dtype=np.float32), np.zeros(len(labels), np.float32))
     vectors = np.eye(len(labels), dtype=np.float32)[answers] * np.c_[np.arange(1, len(paths) + 1)]
@@ -75,7 +77,7 @@ def write(
     findings = pd.DataFrame(
         [
             ("leak", 0, paths[0], truth[0], "training", 1.0, f"identical file in {truth[0]}"),
-            ("leak", 0, paths[1], truth[1], "testing", 1.0, f"identical file in {truth[0]}"),
+            ("leak", 0, paths[1], truth[1], leaked_to, 1.0, f"identical file in {truth[0]}"),
             ("small_class", 1, "", truth[0], "", 1.0, "3 photos"),
         ],
         columns=["kind", "finding", "path", "label", "split", "score", "detail"],
@@ -152,6 +154,16 @@ def test_files_are_written_that_json_and_pandas_read(nasty: Written) -> None:
     assert len(checks.read(nasty.directory / "findings.parquet")) == 3
     photos = pd.read_parquet(nasty.directory / "photos.parquet")
     assert photos["digest"].tolist() == nasty.predictions["digest"].tolist()
+
+
+@pytest.mark.parametrize("leaked_to", ["testing", "validation"])
+def test_only_leaks_of_test_photos_overestimate_the_accuracy(
+    tmp_path: Path, earlier: Path, leaked_to: str
+) -> None:
+    paths = ["a/1.jpg", "a/2.jpg"]
+    written = write(tmp_path / "report", ("a", "b"), paths, [0, 1], earlier, leaked_to=leaked_to)
+    page = (written.directory / "report.html").read_text()
+    assert ("so the accuracy is overestimated" in page) == (leaked_to == "testing")
 
 
 def test_without_test_photos_and_without_a_model_there_is_a_page(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The exported files, used as a stranger would use them."""
 
+import io
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.bottlenecks import extraction, recipe
 from pipeline.errors import UserError
@@ -55,6 +57,12 @@ def expected(photos: list[Path], module: Module, head: Head) -> np.ndarray:
     return head.probabilities(batch.vectors)
 
 
+def encoded(photo: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    photo.save(file, kind, **options)
+    return file.getvalue()
+
+
 def signature(exported: Path, name: str) -> Any:
     import tensorflow as tf
 
@@ -74,6 +82,23 @@ def test_files_in_give_what_training_saw(
     assert np.allclose(answers["scores"], -np.sort(-probabilities), atol=1e-6)
     best = [row[0].decode() for row in answers["classes"].numpy()]
     assert best == [LABELS[i] for i in probabilities.argmax(1)]
+
+
+def test_kinds_that_training_refuses_have_no_prediction(exported: Path) -> None:
+    import tensorflow as tf
+
+    noise = Image.effect_noise((64, 64), 50)
+    options: dict[str, Any] = {"save_all": True, "append_images": [noise.rotate(90)]}
+    files = [
+        encoded(noise.convert("RGB"), "WEBP", **options),
+        encoded(noise.convert("RGB").quantize(256), "BMP"),
+        encoded(noise.convert("RGB").quantize(16), "BMP"),
+        encoded(noise, "BMP"),  # a palette of all greys in order
+        encoded(noise.convert("RGB"), "BMP"),
+        encoded(noise.convert("RGB"), "WEBP"),
+    ]
+    answers = signature(exported, "serving_default")(image_bytes=tf.constant(files))
+    assert [bool(row[0]) for row in answers["classes"].numpy()] == [False] * 3 + [True] * 3
 
 
 def test_pixels_in_give_the_same(

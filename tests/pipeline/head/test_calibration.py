@@ -1,5 +1,6 @@
 """Calibration: temperature, calibration error and thresholds, against cases known beforehand."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -96,6 +97,14 @@ def test_the_summary_says_whether_the_temperature_is_folded_in(fold_in: bool) ->
     current, other = (error.after, error.before) if fold_in else (error.before, error.after)
     assert line.startswith(f"Calibration error on 500 validation photos: {current:.3f}")
     assert f"{'before calibration' if fold_in else 'with --calibrate'}: {other:.3f}" in line
+
+
+def test_calibration_is_not_suggested_where_it_makes_the_error_worse() -> None:
+    found = calibration.calibrate(*drawn(500, 0.4), False)
+    worse = calibration.CalibrationError(0.111, 0.128)
+    found = dataclasses.replace(found, expected_calibration_error=worse)
+    line = next(calibration.summary_lines(found))
+    assert line.endswith("validation photos: 0.111; --calibrate would not reduce it")
 
 
 def test_thresholds_are_for_the_probabilities_of_the_head_as_it_is_written() -> None:

@@ -23,6 +23,11 @@ def test_a_night_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert second.top1 is None
 
 
+def test_reading_creates_nothing(tmp_path: Path) -> None:
+    assert history.nights(tmp_path / "out") == history.promotions(tmp_path / "out") == []
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_night_is_done_once_its_key_is_there(tmp_path: Path) -> None:
     assert not history.is_recorded(tmp_path, "abc")
     assert not list(tmp_path.iterdir())

@@ -55,6 +55,14 @@ def test_what_is_no_table_of_labels_is_refused(text: str) -> None:
         layout.parse_merge_labels(text)
 
 
+def test_lost_quotes_are_named() -> None:
+    with pytest.raises(UserError, match=r"livingRoom\"}\. The shell removed the double quotes"):
+        layout.parse_merge_labels("{apple: Apple}")
+    with pytest.raises(UserError) as error:
+        layout.parse_merge_labels('{"apple": 1}')
+    assert "removed" not in str(error.value)
+
+
 def test_a_label_that_is_replaced_replaces_no_other() -> None:
     with pytest.raises(UserError, match="maps 'a' to 'b', which it also replaces"):
         layout.parse_merge_labels('{"a": "b", "b": "a"}')

@@ -249,12 +249,25 @@ def test_folders_of_splits_are_listed_alike_on_disk_and_in_a_store(
         assert contents.skipped.leftovers == {"@eaDir": 1, "#recycle": 1, "._*": 1}
 
 
+@pytest.mark.parametrize(
+    ("folder", "reason"),
+    [
+        ("photos", "has no folders train and test; leave out split_folders"),
+        ("photos/train", r"1 photos but no class folder.*train/daisy/1\.jpg"),
+    ],
+    ids=["classes", "a split without classes"],
+)
 def test_folders_of_splits_without_class_folders_are_explained(
-    photo_dir: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    make_photo: PhotoMaker,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: str,
+    reason: str,
 ) -> None:
     monkeypatch.setattr(MemoryFileSystem, "store", {})
     monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])
-    MemoryFileSystem().put(f"{photo_dir}/", "/photos", recursive=True)
-    for place in (photo_dir, places.parse("memory://photos")):
-        with pytest.raises(UserError, match=r"48 photos but no class folder.*train/daisy/1\.jpg"):
+    make_photo(tmp_path / folder / ("rose/1.png" if folder == "photos" else "1.png"))
+    MemoryFileSystem().put(f"{tmp_path}/photos/", "/photos", recursive=True)
+    for place in (tmp_path / "photos", places.parse("memory://photos")):
+        with pytest.raises(UserError, match=reason):
             sources.contents(place, Layout(split_folders=True))

@@ -1,5 +1,6 @@
 """The page that tells what is on a photo: its answers, and how it works in a browser."""
 
+import io
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from pipeline.errors import UserError
 from pipeline.prediction import demo
@@ -37,11 +39,25 @@ def test_a_photo_is_answered_best_class_first(
     assert sum(answer["score"] for answer in answers) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("content", [b"", b"no photo"])
-def test_what_is_no_photo_is_refused(client: Any, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty file"),
+        (b"no photo", "not a readable image"),
+        (b"<html>", "web page instead of a photo"),
+    ],
+)
+def test_what_is_no_photo_is_refused(client: Any, content: bytes, reason: str) -> None:
     answered = client.post("/classify", data=content)
-    assert answered.status_code == 415
-    assert "Not a readable JPEG" in answered.json["error"]
+    assert answered.status_code == 422
+    assert answered.json["error"].startswith(reason)
+
+
+def test_a_photo_that_training_sets_aside_is_refused(client: Any) -> None:
+    file = io.BytesIO()
+    Image.effect_noise((20, 20), 50).convert("RGB").quantize(256).save(file, "BMP")
+    answered = client.post("/classify", data=file.getvalue())
+    assert "BMP with a palette is not supported" in answered.json["error"]
 
 
 def test_the_page_loads_nothing_from_elsewhere(client: Any) -> None:
@@ -144,5 +160,5 @@ def test_a_dropped_photo_shows_its_classes_and_what_is_none_a_message(
     from selenium.webdriver.support.wait import WebDriverWait
 
     message = browser.find_element("id", "message")
-    WebDriverWait(browser, 20).until(lambda _: "Not a readable JPEG" in message.text)
+    WebDriverWait(browser, 20).until(lambda _: "not a readable image" in message.text)
     assert not browser.find_elements("css selector", "#answers li")

@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipeline.errors import UserError
 from pipeline.files import places
-from pipeline.prediction import single
+from pipeline.nightly import shared_state
+from pipeline.photos import discovery
+from pipeline.prediction import batch, single
 from tests.support.objects import Objects
-from tests.support.photos import PhotoMaker
+from tests.support.photos import PhotoMaker, spoil
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -64,15 +67,39 @@ def test_no_model_says_how_to_make_one(tmp_path: Path) -> None:
         single.predict(tmp_path / "photo.png", tmp_path)
 
 
+def test_an_output_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no folder .*/typo; pass the OUTPUT_DIR"):
+        shared_state.resolve_model(str(tmp_path / "typo/current"))
+    assert not (tmp_path / "typo").exists()
+
+
 def test_a_missing_photo_is_named(colours: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"photo\.png cannot be read"):
+    with pytest.raises(UserError, match=r"photo\.png: cannot be read"):
         single.predict(tmp_path / "photo.png", colours)
 
 
-def test_what_is_no_photo_is_named(colours: Path, tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("no photo")
-    with pytest.raises(UserError, match=r"notes\.txt is not a readable JPEG"):
-        single.predict(tmp_path / "notes.txt", colours)
+def test_a_bad_photo_is_refused_with_the_reason_of_a_batch(colours: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    noise = Image.effect_noise((20, 20), 50).convert("RGB")
+    noise.save(photos / "good.png")
+    noise.quantize(256).save(photos / "palette.bmp")
+    noise.save(photos / "animated.webp", save_all=True, append_images=[noise.rotate(90)])
+    (photos / "cut.png").write_bytes((photos / "good.png").read_bytes()[:-50])
+    (photos / "spoilt.png").write_bytes((photos / "good.png").read_bytes())
+    spoil(photos / "spoilt.png")
+    (photos / "empty.jpg").touch()
+    (photos / "page.jpg").write_text("<!DOCTYPE html>")
+    (photos / "pointer.jpg").write_text("version https://git-lfs.github.com/spec/v1")
+    (photos / "annex.jpg").symlink_to(".git/annex/objects/1.jpg")
+    (photos / ".1.jpg.icloud").touch()
+    unusable = batch.write(colours, batch.find(str(photos)), tmp_path / "out").unusable
+    assert len(unusable) == 9
+    for path, reason in unusable.items():
+        with pytest.raises(UserError) as error:
+            single.predict(Path(path), colours)
+        assert str(error.value) == f"image: {path}: {reason}"
+    assert discovery.IN_GIT_ANNEX in unusable.values()
 
 
 def test_a_folder_is_told_of_the_command_for_many(colours: Path, tmp_path: Path) -> None:
