@@ -166,6 +166,9 @@ bench: setup-dev bench-head ## measure the bottleneck stage and the head, on IMA
 bench-augmentation: setup-dev ## measure what augmented copies gain and cost, on IMAGE_DIR or the sample photos
 	$(BIN)/python -m benchmarks.augmentation $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
+bench-accuracy: setup-dev ## measure accuracy and time of modules and input sizes, on IMAGE_DIR or the sample photos
+	$(BIN)/python -m benchmarks.accuracy $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
+
 bench-head: setup-dev ## measure the head against scikit-learn, and on a million rows
 	$(BIN)/python -m benchmarks.head $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 

@@ -178,8 +178,8 @@ class ModuleOptions(OutputOptions):
     image_size = option(
         "module.image_size",
         0,
-        "height and width of the input in pixels, for a module that accepts any; 0: as the module "
-        "suggests",
+        "height and width of the input in pixels, for a module that accepts any, such as the "
+        "built-in ones; 0: as the module suggests",
     )
     image_range = option(
         "module.image_range",

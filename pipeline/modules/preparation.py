@@ -152,10 +152,11 @@ def _resolve(
     if handle not in efficientnet_lite.VARIANTS:
         return handles.resolve(handle, module_dir, progress, again)
     digest = efficientnet_lite.digest(handle)[: naming.DIGEST_LENGTH]
-    directory = module_dir / f"{handle}-{digest}"
+    size = image_size or efficientnet_lite.VARIANTS[handle].size
+    directory = module_dir / f"{handle}-{size}-{digest}"
     if again or not directory.is_dir():
         with atomic.write(directory) as temporary:
-            efficientnet_lite.save(handle, temporary)
+            efficientnet_lite.save(handle, temporary, size)
             if again:  # otherwise, another process wrote what is there now and may be reading it
                 shutil.rmtree(directory, ignore_errors=True)
     return directory
