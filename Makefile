@@ -178,6 +178,9 @@ bench-engine: setup-dev ## measure local work, Luigi workers and Ray, on IMAGE_D
 bench-manifest: setup-dev ## measure the manifest of up to a million photos
 	$(BIN)/python -m benchmarks.manifest
 
+bench-modules: setup-dev ## measure the time and memory that modules take
+	$(BIN)/python -m benchmarks.modules
+
 bench-source: setup-dev ## measure photos on disk, on a local S3 server and in tar files
 	$(BIN)/python -m benchmarks.source
 

@@ -58,17 +58,16 @@ def fingerprint(handle: str) -> str:
         UserError: if there is nothing at the handle.
     """
     stats: list[tuple[str | int, ...]]
-    if (
-        handle in efficientnet_lite.VARIANTS
-    ):  # file names contain a digest, so this is the same everywhere
+    if handle in efficientnet_lite.VARIANTS:
         weights = efficientnet_lite.weights_path(handle)
+        # The name contains a digest, so this is the same everywhere.
         stats = [(weights.name, weights.stat().st_size)]
     else:
         stats = [
             (str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in _files(handle)
         ]
-        if _is_keras(handle):
-            stats.append(("keras", keras_export.BUILDER, keras_export.version()))
+    if _is_keras(handle):
+        stats.append(("keras", keras_export.BUILDER, keras_export.version()))
     return naming.digest(handle, efficientnet_lite.BUILDER, FORMAT_VERSION, stats)
 
 

@@ -167,21 +167,32 @@ def test_a_lambda_layer_is_refused_and_never_run(tmp_path: Path, suffix: str) ->
     assert not ran.exists()
 
 
-def test_safe_mode_stays_on_for_other_code(file: Path, tmp_path: Path) -> None:
-    """A function as code can also be hidden in other layers, such as an activation."""
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ({"class_name": "__lambda__", "config": {"value": ["", None, None]}}, "lambda"),
+        ({"module": "os", "class_name": "function", "config": "system"}, "system"),
+    ],
+)
+def test_safe_mode_stays_on_for_other_code(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: dict[str, Any], reason: str
+) -> None:
+    """A function, as code or by name, can also be hidden in other layers, as their activation."""
+    ran = list[object]()
+    monkeypatch.setattr("os.system", ran.append)
     with zipfile.ZipFile(file) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     config = json.loads(parts["config.json"])
     (layer,) = (part for part in config["config"]["layers"] if part["class_name"] == "Conv2D")
-    code = {"class_name": "__lambda__", "config": {"value": ["", None, None]}}
-    layer["config"]["activation"] = code
+    layer["config"]["activation"] = code | {"registered_name": "function"}
     changed = tmp_path / "changed.keras"
     with zipfile.ZipFile(changed, "w") as archive:
         for name, content in (parts | {"config.json": json.dumps(config).encode()}).items():
             archive.writestr(name, content)
     message = refusal(changed, tmp_path)
     assert f"{changed} cannot be loaded (" in message
-    assert "lambda" in message
+    assert reason in message
+    assert ran == []
 
 
 @pytest.mark.filterwarnings("ignore:You are saving")
