@@ -270,19 +270,6 @@ def test_several_inputs_are_refused(tmp_path: Path) -> None:
     )
 
 
-def test_convolutions_with_a_group_per_channel_are_the_same_as_depthwise() -> None:
-    keras = keras_export.import_keras()
-    layers = keras.layers
-    grouped = [layers.Conv2D(8, 1), layers.Conv2D(8, 3, groups=8, padding="same", name="grouped")]
-    inner = keras.Sequential([keras.Input((16, 16, 3)), *grouped])
-    photos = keras.Input((16, 16, 3))
-    model = keras.Model(photos, layers.GlobalAveragePooling2D()(inner(photos)))
-    made = keras_export._without_grouped_convolutions(model)
-    kinds = [type(layer).__name__ for layer in keras_export.flat_layers(made)]
-    assert kinds.count("DepthwiseConv2D") == 1
-    np.testing.assert_allclose(made(PHOTOS), model(PHOTOS), rtol=1e-4, atol=1e-5)
-
-
 def test_the_fingerprint_follows_the_file(file: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.keras"
     copy.write_bytes(file.read_bytes())
