@@ -4,6 +4,7 @@ Keras applications have random weights, which take as long as trained ones, and 
 size. All modules take turns: see `speed.seconds_per_photo`.
 """
 
+import argparse
 import tempfile
 import time
 from dataclasses import replace
@@ -31,8 +32,9 @@ APPLICATIONS = (
 )
 
 
-def prepare(handle: str, scratch: Path) -> tuple[Module, dict[str, Any]]:
+def prepare(name: str, scratch: Path) -> tuple[Module, dict[str, Any]]:
     """Prepare a module as the step PrepareModule does, and measure that."""
+    handle = name if name in efficientnet_lite.VARIANTS else random_application(name, scratch)
     start = time.perf_counter()
     module = preparation.prepare(handle, scratch)
     frozen = scratch / f"{Path(module.directory).name}.pb"
@@ -57,12 +59,13 @@ def random_application(name: str, scratch: Path) -> str:
 
 def main() -> None:
     """Print a table of the time and memory that modules take."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("names", nargs="*", help="Keras applications", default=APPLICATIONS)
+    names = [*efficientnet_lite.VARIANTS, *parser.parse_args().names]
     precision = engines.resolve_precision(engines.AUTO)
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
-        handles = list(efficientnet_lite.VARIANTS)
-        handles += [alone(random_application, name, scratch) for name in APPLICATIONS]
-        prepared = [alone(prepare, handle, scratch) for handle in handles]
+        prepared = [alone(prepare, name, scratch) for name in names]
         modules = [module for module, _ in prepared]
         seconds = speed.seconds_per_photo(modules, precision, extraction.BATCH)
     print(f"Processor: {processor()}; {precision}")
