@@ -10,8 +10,8 @@ from pipeline.files import naming
 from pipeline.head import search
 from pipeline.head.search import Candidate
 from tasks.command_options import SearchOptions
+from tasks.fine_tuning_options import NO_DISTORTIONS
 from tasks.messages import logger
-from tasks.options import NO_DISTORTIONS
 from tasks.step import Pending, Result, Step, fetch, local_path
 from tasks.train_head import TrainHead
 
