@@ -28,6 +28,7 @@ try:
     from tasks.sample_photos import SamplePhotos
     from tasks.search_head import SearchHead
     from tasks.split_dataset import SplitDataset
+    from tasks.suggest_photos import SuggestPhotos
     from tasks.train_head import TrainHead
 
     for warning in configuration.check_names():
@@ -54,6 +55,7 @@ __all__ = [
     "SamplePhotos",
     "SearchHead",
     "SplitDataset",
+    "SuggestPhotos",
     "TrainHead",
 ]
 

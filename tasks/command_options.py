@@ -1,7 +1,10 @@
-"""The options of single commands: prediction, search, nightly runs and pruning."""
+"""The options of single commands: prediction, search, suggestions, nightly runs and pruning."""
+
+from typing import Any
 
 import luigi
 
+from pipeline.errors import UserError
 from tasks.configuration import option
 from tasks.options import WEIGHTINGS, ExportOptions, HeadOptions, OutputOptions
 
@@ -20,6 +23,18 @@ class PredictOptions(OutputOptions):
         "",
         "folder of an exported model; empty: the current one, output_dir/current",
     )
+
+
+class SuggestOptions(HeadOptions):
+    """Section [suggest]: photos to label next."""
+
+    images = PredictOptions.images
+    suggestions = option("suggest.suggestions", 100, "number of photos to suggest")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.suggestions < 1:
+            raise UserError(f"suggestions is {self.suggestions}; it must be at least 1")
 
 
 class SearchOptions(HeadOptions):

@@ -52,19 +52,20 @@ class NightlyRetrain(NightlyOptions, Step):
     def work(self) -> None:
         if self.page_url and self.set_tracking_url:
             self.set_tracking_url(f"{self.page_url.rstrip('/')}/history.html")
-        bottlenecks = self._tonight(ComputeBottlenecks)
+        bottlenecks, dataset = self._tonight(ComputeBottlenecks), self.clone(SplitDataset)
         recipe = bottlenecks.recipe()
         assert recipe is not None
         results = night.Results(
             image_dir=self.image_dir,
             output_dir=self.output_dir,
-            manifest=fetch(self.clone(SplitDataset).output()),
+            manifest=fetch(dataset.output()),
             classes=fetch_all(bottlenecks.output()),
             recipe=recipe,
             head=fetch(self._tonight(TrainHead).output()),
             evaluation=fetch(self._tonight(EvaluateModel).output()),
             model=fetch(self._tonight(ExportModel, promote=False).output()),
             tuned=self._plan.tune,
+            corrected=dataset.corrected(),
         )
         decided = night.decide(results, self.date, self._gate())
         logger.info(decided.summary)

@@ -19,7 +19,7 @@ from pipeline.files.output_store import OutputStore
 from pipeline.files.places import Place
 from pipeline.head.settings import BALANCED, LBFGS, NONE, SGD, Settings, Sgd, parse_class_weights
 from pipeline.modules import engines, signatures
-from pipeline.photos import datasets, split
+from pipeline.photos import corrections, datasets, split
 from pipeline.photos.layout import Layout, parse_merge_labels
 from pipeline.pixels import decoding
 from tasks.configuration import config_default, option
@@ -111,6 +111,12 @@ class DataOptions(OutputOptions):
         False,
         "keep identical files in the same split, whatever their names",
     )
+    corrections = option(
+        "data.corrections",
+        "",
+        "CSV file of labels to correct and photos to exclude, or its URL; empty: corrections.csv "
+        "next to output_dir",
+    )
 
     @classmethod
     def get_param_values(
@@ -136,6 +142,7 @@ class DataOptions(OutputOptions):
                 "split_folders and split_file are both set, and each states a split; pass only one"
             )
         self.layout = Layout(self.split_folders, parse_merge_labels(self.merge_labels))
+        self.corrections_file = corrections.place(self.corrections, self.output_dir)
         _refuse_output_inside(self.image_dir, self.output_dir)
 
 

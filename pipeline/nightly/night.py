@@ -24,7 +24,8 @@ from pipeline.nightly import (
 )
 from pipeline.nightly.history import Night
 from pipeline.nightly.promotion_gate import Gate
-from pipeline.photos import changes, manifest, split
+from pipeline.photos import changes, decisions, manifest, split
+from pipeline.photos.corrections import Correction
 
 DRIFT_DAYS = 7  # photos added within this period are compared with earlier ones
 
@@ -39,6 +40,7 @@ class Results:
         classes: folders of all classes' bottlenecks.
         recipe: recipe of the bottlenecks.
         head, evaluation, model: folders of these results.
+        corrected: the corrections in force.
         tuned: whether the module was fine-tuned tonight.
     """
 
@@ -50,6 +52,7 @@ class Results:
     head: Path
     evaluation: Path
     model: Path
+    corrected: tuple[Correction, ...] = ()
     tuned: bool = False
 
 
@@ -82,6 +85,7 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
     earlier = history.nights(out)
     manifests = [out / "manifests" / n.manifest for n in earlier[-2 * DRIFT_DAYS :] if n.manifest]
     output_store.open_store(out).fetch(manifests)
+    table = manifest.read(results.manifest)
     current, recorded = current_model.get(out), promotion.recorded_model(out)
     is_current = current == results.model.resolve()
     move = None
@@ -99,6 +103,7 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
             results.image_dir,
             results.recipe,
             gate,
+            decisions.given_labels(results.corrected, table),
         )
         reasons, notes, measured = verdict.reasons, verdict.notes, verdict.comparison
         if promotion.was_rolled_back(out, results.model):
@@ -110,12 +115,12 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
         else:
             move = promotion.promote(out, results.model, promotion.NIGHTLY)
             outcome, reason = history.PROMOTED, history.SEPARATOR.join(notes)
-    module = results.recipe.module
-    note = tuning_plan.describe(out, module, results.tuned)
-    reason = history.SEPARATOR.join(filter(None, (reason, note)))
-    table = manifest.read(results.manifest)
     last = _latest(out, earlier)
     previous = manifest.read(out / "manifests" / last.manifest) if last else None
+    corrected = changes.correction_lines(previous, table, results.corrected)
+    module = results.recipe.module
+    note = tuning_plan.describe(out, module, results.tuned)
+    reason = history.SEPARATOR.join(filter(None, (reason, note, *corrected)))
     change = changes.compare(previous, table)
     evaluation = json.loads((results.model / "evaluation.json").read_text(encoding="utf-8"))
     count = evaluation["count"]
