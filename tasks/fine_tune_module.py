@@ -9,15 +9,16 @@ from typing import Any
 import luigi
 
 from pipeline.files import naming
-from pipeline.fine_tuning import training
+from pipeline.fine_tuning import result, training
 from pipeline.fine_tuning.training import Source
 from pipeline.head.checkpoints import Checkpoints
 from pipeline.modules.loading import Module
 from pipeline.nightly import tuning_plan
 from pipeline.photos import split
 from pipeline.progress import Progress
+from tasks.fine_tuning_options import NO_DISTORTIONS
 from tasks.messages import log_summary
-from tasks.options import NO_DISTORTIONS, BottleneckOptions
+from tasks.options import BottleneckOptions
 from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
 from tasks.step import Pending, Result, Step, fetch, local_path
@@ -93,16 +94,16 @@ class FineTuneModule(BottleneckOptions, Step):
                 self.reporter,
                 self._summaries(target.name),
             )
-            training.write(network, record, target)
+            result.write(network, record, target)
             checkpoints.clear()
-            log_summary(training.summary_lines(record))
+            log_summary(result.summary_lines(record))
         prepared = self._prepared()
         if not prepared.complete():
             prepared.prepare(self.reporter)
 
     def _prepared(self) -> PrepareModule:
         """Return the step that prepares the result, which needs no other step."""
-        tuned = training.result_module(fetch(self.output()))
+        tuned = result.module_in(fetch(self.output()))
         options = {"tfhub_module": str(tuned), "module_sha256": ""} if tuned else {}
         prepared: PrepareModule = self.clone(PrepareModule, **options)
         return prepared

@@ -13,8 +13,8 @@ from tasks.command_options import NightlyOptions
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.evaluate_model import EvaluateModel
 from tasks.export_model import ExportModel
+from tasks.fine_tuning_options import NO_DISTORTIONS
 from tasks.messages import logger
-from tasks.options import NO_DISTORTIONS
 from tasks.split_dataset import SplitDataset
 from tasks.step import Pending, Step, fetch, fetch_all, local_path
 from tasks.train_head import TrainHead

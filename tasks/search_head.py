@@ -13,8 +13,8 @@ from pipeline.head.search import Candidate
 from pipeline.modules import speed
 from tasks.command_options import SearchOptions
 from tasks.compute_bottlenecks import ComputeBottlenecks
+from tasks.fine_tuning_options import NO_DISTORTIONS
 from tasks.messages import logger
-from tasks.options import NO_DISTORTIONS
 from tasks.step import Pending, Result, Step, fetch, local_path
 from tasks.train_head import TrainHead
 

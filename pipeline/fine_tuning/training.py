@@ -1,9 +1,7 @@
 """Fine-tuning: train a module and a head on photos, and keep the best epoch if it is better."""
 
-import json
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -14,28 +12,25 @@ from pipeline import tensorflow_import
 from pipeline.bottlenecks.reader import SplitReader
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.errors import UserError
-from pipeline.files import atomic
 from pipeline.files.places import Place
 from pipeline.fine_tuning import memory, schedule, verdict
 from pipeline.fine_tuning import network as networks
 from pipeline.fine_tuning.batches import TrainingPhotos, enlarged_size
 from pipeline.fine_tuning.network import Network
 from pipeline.fine_tuning.photo_cache import PhotoCache
+from pipeline.fine_tuning.result import Epoch, Record
 from pipeline.fine_tuning.settings import Settings
-from pipeline.fine_tuning.verdict import Verdict
 from pipeline.head import training as head_training
 from pipeline.head.checkpoints import Checkpoints
 from pipeline.head.softmax_head import Head
 from pipeline.head.tensorboard import TRAINING, VALIDATION, TensorBoardWriter
-from pipeline.modules import engines, preparation, provenance
+from pipeline.modules import engines
 from pipeline.modules.loading import Module
-from pipeline.modules.provenance import Provenance
 from pipeline.photos.manifest import Summary
 from pipeline.pixels.augmentation import Augmentation
 from pipeline.progress import Progress, silent
 
 FORMAT_VERSION = 1  # raise it when the result of fine-tuning changes
-RECORD = "fine_tuning.json"
 CHECKPOINT_STEPS = 25  # steps between checkpoints, each of which takes a fraction of a second
 EVALUATION_BATCH = 32  # photos
 _PATIENCE = 3  # epochs in a row that may be worse than the best one
@@ -56,44 +51,6 @@ class Source:
     training: SplitReader
     validation: SplitReader
     image_dir: Place
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the training photos.
-
-    Attributes:
-        number: from 1.
-        loss: mean training loss of its steps, with label smoothing and augmentation.
-        accuracy: on the validation photos, from 0 to 1.
-        cross_entropy: on the validation photos, at the best temperature, in nats.
-        seconds: including the evaluation.
-    """
-
-    number: int
-    loss: float
-    accuracy: float
-    cross_entropy: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Record:
-    """What a fine-tuning did.
-
-    Attributes:
-        epochs: the epochs, in order.
-        best: number of the best epoch.
-        photos: number of training photos.
-        verdict: comparison with the module as it was.
-        stopped: why it ended early, in words; empty if it did not.
-    """
-
-    epochs: tuple[Epoch, ...]
-    best: int
-    photos: int
-    verdict: Verdict
-    stopped: str = ""
 
 
 @dataclass
@@ -331,35 +288,3 @@ def _load(network: Network, checkpoints: Checkpoints) -> _Run | None:
             values.append(arrays[f"{name}{len(values)}"])
     network.assign(state)
     return run
-
-
-def write(network: Network, record: Record, directory: Path) -> None:
-    """Write the result: the record and, if it is better, the module, in a folder of its own."""
-    module = network.module
-    with atomic.write(directory) as temporary:
-        temporary.mkdir()
-        content = json.dumps(asdict(record), indent=2) + "\n"
-        (temporary / RECORD).write_text(content, encoding="utf-8")
-        if record.verdict.better:
-            origin = module.tuned_from or module.handle
-            folder = temporary / preparation.short_name(origin)
-            network.save(folder)
-            epochs = module.tuned_epochs + record.best
-            provenance.write(Provenance(origin, epochs, record.photos, module.licence), folder)
-
-
-def result_module(directory: Path) -> Path | None:
-    """Return the folder of the fine-tuned module in a result; None if the frozen one stayed."""
-    return next((path.parent for path in directory.glob("*/saved_model.pb")), None)
-
-
-def summary_lines(record: Record) -> Iterator[str]:
-    """Yield what users should know about a fine-tuning; the first line is its summary."""
-    seconds = sum(epoch.seconds for epoch in record.epochs)
-    rate = len(record.epochs) * record.photos / seconds if seconds else 0
-    yield (
-        f"{record.verdict.summary}. Best epoch: {record.best} of {len(record.epochs)}; "
-        f"{seconds / 60:.1f} minutes, {rate:,.0f} photos a second"
-    )
-    if record.stopped:
-        yield f"Fine-tuning stopped early: {record.stopped}. The best epoch so far counts"

@@ -22,7 +22,7 @@ from pipeline.errors import UserError
 from pipeline.files import atomic, output_store
 from pipeline.files.damage import UNREADABLE, reraise_system_errors
 from pipeline.files.output_store import OutputStore
-from pipeline.fine_tuning import training
+from pipeline.fine_tuning import result as tuning_result
 from pipeline.modules import loading
 from pipeline.nightly import current_model, history, shared_state, tuning_plan
 from pipeline.photos import manifest
@@ -135,7 +135,7 @@ def _unneeded(
 def _unsuccessful(output_dir: Path) -> set[str]:
     """Return the results of fine-tuning that contain no module: small, and dear to make again."""
     results = (output_dir / tuning_plan.FOLDER).glob("[!.]*/")
-    return {result.name for result in results if training.result_module(result) is None}
+    return {result.name for result in results if tuning_result.module_in(result) is None}
 
 
 def _of_tuned_modules(output_dir: Path, tuned: set[str]) -> Iterator[tuple[Path, float]]:

@@ -11,7 +11,7 @@ import pytest
 from pipeline.bottlenecks.reader import SplitReader
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.errors import UserError
-from pipeline.fine_tuning import memory, network, training
+from pipeline.fine_tuning import memory, network, result, training
 from pipeline.fine_tuning.settings import DISTORTIONS, Settings
 from pipeline.fine_tuning.training import Source
 from pipeline.head.checkpoints import Checkpoints
@@ -111,8 +111,8 @@ def test_the_result_is_a_module_that_can_be_tuned_again(
     undisturbed: Any, source: Source, tmp_path: Path
 ) -> None:
     tuned, record = undisturbed
-    training.write(tuned, record, tmp_path / "result")
-    folder = training.result_module(tmp_path / "result")
+    result.write(tuned, record, tmp_path / "result")
+    folder = result.module_in(tmp_path / "result")
     assert folder == tmp_path / "result" / "mixer"
     module = preparation.prepare(str(folder), tmp_path)
     assert module.digest != source.recipe.module.digest
@@ -129,10 +129,10 @@ def test_the_result_is_a_module_that_can_be_tuned_again(
 def test_a_worse_result_contains_no_module(tune: Callable[..., Any], tmp_path: Path) -> None:
     tuned, record = tune(replace(SETTINGS, fine_tune_epochs=1, fine_tune_learning_rate=1e-9))
     assert not record.verdict.better
-    training.write(tuned, record, tmp_path / "result")
-    assert training.result_module(tmp_path / "result") is None
-    assert (tmp_path / "result" / training.RECORD).is_file()
-    assert "stays as it was" in next(training.summary_lines(record))
+    result.write(tuned, record, tmp_path / "result")
+    assert result.module_in(tmp_path / "result") is None
+    assert (tmp_path / "result" / result.RECORD).is_file()
+    assert "stays as it was" in next(result.summary_lines(record))
 
 
 def test_a_loss_that_is_not_finite_names_the_rate(tune: Callable[..., Any]) -> None:
@@ -152,7 +152,7 @@ def test_the_best_epoch_survives_a_later_loss_that_is_not_finite(
     monkeypatch.setattr(network.Network, "train", diverging)
     _, record = tune()
     assert len(record.epochs) == 1
-    assert list(training.summary_lines(record))[1].startswith(
+    assert list(result.summary_lines(record))[1].startswith(
         "Fine-tuning stopped early: the loss is not finite at fine_tune_learning_rate 0.05"
     )
 
