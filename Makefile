@@ -184,6 +184,9 @@ bench-augmentation: setup-dev ## measure what augmented copies gain and cost, on
 bench-fine-tuning: setup-dev ## measure the speed of fine-tuning, on IMAGE_DIR or on generated photos
 	$(BIN)/python -m benchmarks.fine_tuning $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
+bench-accuracy: setup-dev ## measure accuracy and time of modules and input sizes, on IMAGE_DIR or the sample photos
+	$(BIN)/python -m benchmarks.accuracy $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
+
 bench-head: setup-dev ## measure the head against scikit-learn, and on a million rows
 	$(BIN)/python -m benchmarks.head $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
@@ -192,6 +195,9 @@ bench-engine: setup-dev ## measure local work, Luigi workers and Ray, on IMAGE_D
 
 bench-manifest: setup-dev ## measure the manifest of up to a million photos
 	$(BIN)/python -m benchmarks.manifest
+
+bench-modules: setup-dev ## measure the time and memory that modules take
+	$(BIN)/python -m benchmarks.modules
 
 bench-source: setup-dev ## measure photos on disk, on a local S3 server and in tar files
 	$(BIN)/python -m benchmarks.source

@@ -45,6 +45,11 @@ class SearchOptions(HeadOptions):
         "",
         "modules to compare, separated by commas; empty: only tfhub_module",
     )
+    try_image_size = option(
+        "search.try_image_size",
+        "",
+        "values of image_size to compare, separated by commas; empty: only image_size",
+    )
     try_augmentations = option(
         "search.try_augmentations",
         "",

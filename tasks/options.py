@@ -172,14 +172,15 @@ class ModuleOptions(OutputOptions):
     tfhub_module = option(
         "module.tfhub_module",
         "efficientnet-lite0",
-        "efficientnet-lite0, -lite1 or -lite2; the folder or .tar.gz of a SavedModel; or its URL, "
-        "such as a TensorFlow Hub handle",
+        "efficientnet-lite0, -lite1 or -lite2; a Keras application, such as "
+        "keras:EfficientNetV2B0; a .keras or .h5 file; the folder or .tar.gz of a SavedModel; or "
+        "its URL, such as a TensorFlow Hub handle",
     )
     image_size = option(
         "module.image_size",
         0,
-        "height and width of the input in pixels, for a module that accepts any; 0: as the module "
-        "suggests",
+        "height and width of the input in pixels, for a module that accepts any, such as the "
+        "built-in ones; 0: as the module suggests",
     )
     image_range = option(
         "module.image_range",
@@ -191,7 +192,8 @@ class ModuleOptions(OutputOptions):
     module_output = option(
         "module.module_output",
         "",
-        "output to use, of a module with several; empty: the only one, or `default`",
+        "output to use, of a module with several; layer to use, of a Keras file; empty: the only "
+        "one, `default`, or the last pooled or flattened layer",
     )
     exif_orientation = option(
         "module.exif_orientation",
