@@ -1,5 +1,5 @@
 # `make help` lists the targets. Common options have variables of their own: IMAGE_DIR, DATASET,
-# OUTPUT_DIR, SPLIT_FILE, TFHUB_MODULE, SUMMARIES_DIR. Pass all others in OPTIONS, for example
+# OUTPUT_DIR, SPLIT_FILE, CORRECTIONS, TFHUB_MODULE, SUMMARIES_DIR. Pass all others in OPTIONS, for example
 # OPTIONS="--l2 0.01 --precision float32". SCHEDULER=http://127.0.0.1:8082 uses the luigid that
 # `make luigid` starts.
 PYTHON ?= python3
@@ -7,13 +7,14 @@ IMAGE_DIR ?=
 DATASET ?=
 OUTPUT_DIR ?=
 SPLIT_FILE ?=
+CORRECTIONS ?=
 TFHUB_MODULE ?=
 SUMMARIES_DIR ?=
 SCHEDULER ?=
 OPTIONS ?=
 
 VARIABLES := IMAGE_DIR DATASET OUTPUT_DIR SPLIT_FILE TFHUB_MODULE SUMMARIES_DIR SCHEDULER OPTIONS \
-	MODEL IMAGE IMAGES IMAGE_DIRS TASK DELETE PYTHON BIN
+	MODEL IMAGE IMAGES IMAGE_DIRS TASK DELETE CORRECTIONS READ_ONLY APPLY UNDO PYTHON BIN
 # Make ignores mistyped variables, and would train on the sample photos without IMAGE_DIR.
 UNKNOWN := $(firstword $(filter-out $(VARIABLES),$(foreach V,$(.VARIABLES),$(if \
 	$(filter command,$(origin $V)),$V))))
@@ -23,7 +24,7 @@ $(if $(UNKNOWN),$(error there is no variable $(UNKNOWN); did you mean $(NEAREST)
 	have no variable in OPTIONS))
 
 BIN := .venv/bin
-DATA := $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)") \
+DATA := $(if $(CORRECTIONS),--corrections "$(CORRECTIONS)") $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)") \
 	$(if $(DATASET),--dataset "$(DATASET)") $(if $(SPLIT_FILE),--split-file "$(SPLIT_FILE)")
 MODULE := $(if $(TFHUB_MODULE),--tfhub-module "$(TFHUB_MODULE)")
 LUIGI := $(BIN)/python -m tasks
@@ -100,6 +101,20 @@ predict-images: setup ## write the five best labels of all photos in IMAGES=fold
 	@$(LUIGI) PredictImages --images "$(or $(IMAGES),$(error set the photos: make predict-images IMAGES=folder))" \
 		$(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(RUN)
 
+suggest: setup ## suggest which photos in IMAGES=folder to label next
+	@$(LUIGI) SuggestPhotos --images "$(or $(IMAGES),$(error set the photos: make suggest IMAGES=folder))" \
+		$(DATA) $(MODULE) $(HEAD) $(RUN)
+
+REVIEW := $(if $(CORRECTIONS),--corrections "$(CORRECTIONS)")
+review: setup ## decide about findings and label photos, on http://127.0.0.1:8084; READ_ONLY=1 changes nothing
+	@$(EXISTING)
+	@$(BIN)/python -m pipeline.review.page --output-dir "$(OUT)" $(REVIEW) $(if $(READ_ONLY),--read-only)
+
+apply-corrections: setup ## list the files to move for the corrections; APPLY=1 moves them, UNDO=list moves them back
+	@$(EXISTING)
+	@$(BIN)/python -m pipeline.review.moves --output-dir "$(OUT)" $(REVIEW) \
+		$(if $(APPLY),--apply) $(if $(UNDO),--undo "$(UNDO)")
+
 demo: setup ## classify photos in the browser, on http://127.0.0.1:8000
 	@$(BIN)/python -m pipeline.prediction.demo --model "$(MODEL)"
 
@@ -166,6 +181,12 @@ bench: setup-dev bench-head ## measure the bottleneck stage and the head, on IMA
 bench-augmentation: setup-dev ## measure what augmented copies gain and cost, on IMAGE_DIR or on scanned digits
 	$(BIN)/python -m benchmarks.augmentation $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
+bench-fine-tuning: setup-dev ## measure the speed of fine-tuning, on IMAGE_DIR or on generated photos
+	$(BIN)/python -m benchmarks.fine_tuning $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
+
+bench-accuracy: setup-dev ## measure accuracy and time of modules and input sizes, on IMAGE_DIR or the sample photos
+	$(BIN)/python -m benchmarks.accuracy $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
+
 bench-head: setup-dev ## measure the head against scikit-learn, and on a million rows
 	$(BIN)/python -m benchmarks.head $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
@@ -174,6 +195,9 @@ bench-engine: setup-dev ## measure local work, Luigi workers and Ray, on IMAGE_D
 
 bench-manifest: setup-dev ## measure the manifest of up to a million photos
 	$(BIN)/python -m benchmarks.manifest
+
+bench-modules: setup-dev ## measure the time and memory that modules take
+	$(BIN)/python -m benchmarks.modules
 
 bench-source: setup-dev ## measure photos on disk, on a local S3 server and in tar files
 	$(BIN)/python -m benchmarks.source
@@ -186,6 +210,12 @@ bench-neighbours: setup-dev ## measure the search for similar photos, among up t
 
 bench-quality: setup-dev ## insert known problems into the photos of IMAGE_DIR, and measure how many are found
 	$(BIN)/python -m benchmarks.quality --image-dir "$(or $(IMAGE_DIR),$(error set the photos: make bench-quality IMAGE_DIR=folder))"
+
+bench-review: setup-dev ## measure what decisions about the first findings gain, on the photos of IMAGE_DIR
+	$(BIN)/python -m benchmarks.review --image-dir "$(or $(IMAGE_DIR),$(error set the photos: make bench-review IMAGE_DIR=folder))"
+
+bench-suggestions: setup-dev ## measure suggested photos against random ones, on IMAGE_DIRS="folder ..."
+	$(BIN)/python -m benchmarks.suggestions --image-dir $(or $(IMAGE_DIRS),$(error set the photos: make bench-suggestions IMAGE_DIRS="folder ..."))
 
 bench-unknown: setup-dev ## measure how well unknown photos are recognized, with scanned digits and IMAGE_DIRS="folder ..."
 	$(BIN)/python -m benchmarks.unknown --image-dirs $(IMAGE_DIRS)

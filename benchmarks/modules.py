@@ -1,54 +1,86 @@
-"""Time and memory of a built-in module: `python -m benchmarks.modules`."""
+"""Cost of modules per photo: `make bench-modules`.
+
+Keras applications have random weights, which take as long as trained ones, and their usual input
+size. All modules take turns: see `speed.seconds_per_photo`.
+"""
 
 import argparse
-import resource
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from pipeline import tensorflow_import
+from benchmarks.bottlenecks import alone, processor, show
+from benchmarks.manifest import peak
 from pipeline.bottlenecks import extraction
-from pipeline.modules import efficientnet_lite, engines, loading, preparation
+from pipeline.modules import (
+    efficientnet_lite,
+    engines,
+    frozen_graph,
+    keras_export,
+    preparation,
+    speed,
+)
+from pipeline.modules.loading import Module
 
-_BATCHES = 4
+APPLICATIONS = (
+    *("MobileNetV3Small", "MobileNetV3Large", "MobileNetV2", "EfficientNetB0"),
+    *("EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2", "EfficientNetV2B3"),
+    *("DenseNet121", "ResNet50", "InceptionV3", "Xception"),
+    *("EfficientNetV2S", "ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase"),
+)
+
+
+def prepare(name: str, scratch: Path) -> tuple[Module, dict[str, Any]]:
+    """Prepare a module as the step PrepareModule does, and measure that."""
+    handle = name if name in efficientnet_lite.VARIANTS else random_application(name, scratch)
+    start = time.perf_counter()
+    module = preparation.prepare(handle, scratch)
+    frozen = scratch / f"{Path(module.directory).name}.pb"
+    module = frozen_graph.freeze(module, frozen)
+    module = replace(module, engine=engines.choose(module, engines.AUTO))
+    size = sum(path.stat().st_size for path in Path(module.directory).rglob("*") if path.is_file())
+    return module, {
+        "engine": module.engine if module.frozen else f"{module.engine}, not frozen",
+        "prepared, s": time.perf_counter() - start,
+        "memory, GB": peak(),
+        "on disk, MB": size / 2**20,
+    }
+
+
+def random_application(name: str, scratch: Path) -> str:
+    """Save random weights of a Keras application, and return its handle."""
+    path = scratch / f"{name}.weights.h5"
+    application = getattr(keras_export.import_keras().applications, name)
+    application(include_top=False, weights=None).save_weights(path)
+    return f"keras:{name}@{path}"
 
 
 def main() -> None:
-    """Prepare and load a module, and run it on photos of noise; the best of five times counts."""
+    """Print a table of the time and memory that modules take."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    names = list(efficientnet_lite.VARIANTS)
-    parser.add_argument("name", nargs="?", choices=names, default=names[0])
-    name = parser.parse_args().name
-    tensorflow_import.import_tensorflow()
-    import tensorflow as tf
-
-    with tempfile.TemporaryDirectory() as scratch:
-        start = time.perf_counter()
-        module = preparation.prepare(name, Path(scratch))
-        prepared = time.perf_counter() - start
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-        loading._load.cache_clear()
-        start = time.perf_counter()
-        call, _ = loading.load(module)
-        loaded = time.perf_counter() - start
-        size = sum(p.stat().st_size for p in Path(module.directory).rglob("*") if p.is_file())
-        print(f"{name}: prepared in {prepared:.2f} s, {memory} MB peak memory including TensorFlow")
-        print(f"loaded in {loaded:.2f} s, {size / 2**20:.1f} MB on disk")
-        shape = [extraction.BATCH, module.height, module.width, 3]
-        photos = tf.random.stateless_uniform(shape, [0, 0])
-        for precision in (engines.FLOAT32, engines.BFLOAT16):
-            with engines.mixed_precision(precision):
-                forward = tf.function(call, input_signature=[tf.TensorSpec(shape)])
-                forward(photos).numpy()
-                best = min(_seconds(forward, photos) for _ in range(5))
-            print(f"{precision}: {_BATCHES * extraction.BATCH / best:.0f} photos per second")
-
-
-def _seconds(forward: object, photos: object) -> float:
-    start = time.perf_counter()
-    for _ in range(_BATCHES):
-        forward(photos).numpy()
-    return time.perf_counter() - start
+    parser.add_argument("names", nargs="*", help="Keras applications", default=APPLICATIONS)
+    names = [*efficientnet_lite.VARIANTS, *parser.parse_args().names]
+    precision = engines.resolve_precision(engines.AUTO)
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = Path(temporary)
+        prepared = [alone(prepare, name, scratch) for name in names]
+        modules = [module for module, _ in prepared]
+        seconds = speed.seconds_per_photo(modules, precision, extraction.BATCH)
+    print(f"Processor: {processor()}; {precision}")
+    rows = [
+        {
+            "module": module.handle.split("@")[0],
+            "input": module.height,
+            "vector": module.features,
+            "ms a photo": f"{1000 * taken:.2f}",
+            "relative": taken / seconds[0],
+            **facts,
+        }
+        for (module, facts), taken in zip(prepared, seconds, strict=True)
+    ]
+    show(rows)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ try:
     from tasks.evaluate_model import EvaluateModel
     from tasks.export_model import ExportModel
     from tasks.fetch_dataset import FetchDataset
+    from tasks.fine_tune_module import FineTuneModule
     from tasks.messages import log_interrupt, logger, tidy
     from tasks.nightly_retrain import NightlyRetrain
     from tasks.plan_shards import PlanShards
@@ -27,6 +28,7 @@ try:
     from tasks.sample_photos import SamplePhotos
     from tasks.search_head import SearchHead
     from tasks.split_dataset import SplitDataset
+    from tasks.suggest_photos import SuggestPhotos
     from tasks.train_head import TrainHead
 
     for warning in configuration.check_names():
@@ -44,6 +46,7 @@ __all__ = [
     "EvaluateModel",
     "ExportModel",
     "FetchDataset",
+    "FineTuneModule",
     "NightlyRetrain",
     "PlanShards",
     "PredictImages",
@@ -52,6 +55,7 @@ __all__ = [
     "SamplePhotos",
     "SearchHead",
     "SplitDataset",
+    "SuggestPhotos",
     "TrainHead",
 ]
 

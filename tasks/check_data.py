@@ -3,7 +3,7 @@
 import luigi
 
 from pipeline.bottlenecks import cache, remote_cache
-from pipeline.evaluation.data_checks import checks, context
+from pipeline.evaluation.data_checks import checks, context, settled
 from pipeline.files import naming
 from pipeline.photos import manifest, split
 from tasks.compute_bottlenecks import ComputeBottlenecks
@@ -26,7 +26,8 @@ class CheckData(CheckOptions, Step):
         if summary is None or recipe is None:
             return Pending()
         made_of = (summary.digest, summary.aside_digest, recipe.key, checks.FORMAT_VERSION)
-        name = f"{naming.digest(*made_of)}.parquet"
+        key = naming.digest(*made_of, *self.clone(SplitDataset).correction_key())
+        name = f"{key}.parquet"
         return Result(self.output_dir, "checks", name)
 
     def complete(self) -> bool:
@@ -44,8 +45,10 @@ class CheckData(CheckOptions, Step):
             recipe = bottlenecks.ready(self.reporter)
             recipe_dir = recipe.directory(self.output_dir / "bottlenecks")
             remote_cache.fetch_notes(self.output_store, recipe_dir)
+            dataset = self.clone(SplitDataset)
+            listed = manifest.read(fetch(dataset.output()))
             check_context = context.build_context(
-                manifest.read(fetch(self.clone(SplitDataset).output())),
+                listed,
                 [bottlenecks.read_split(name) for name in split.SPLITS],
                 self.image_dir,
                 recipe.module,
@@ -53,6 +56,7 @@ class CheckData(CheckOptions, Step):
                 frozenset(cache.read_notes(recipe_dir, cache.UNIFORM)),
             )
             findings = checks.run(check_context)
+            findings = settled.open_findings(findings, listed, dataset.corrected())
             checks.write(findings, target)
             for line in checks.summary_lines(findings):
                 logger.warning(line)

@@ -1,7 +1,10 @@
-"""The options of single commands: prediction, search, nightly runs and pruning."""
+"""The options of single commands: prediction, search, suggestions, nightly runs and pruning."""
+
+from typing import Any
 
 import luigi
 
+from pipeline.errors import UserError
 from tasks.configuration import option
 from tasks.options import WEIGHTINGS, ExportOptions, HeadOptions, OutputOptions
 
@@ -22,6 +25,18 @@ class PredictOptions(OutputOptions):
     )
 
 
+class SuggestOptions(HeadOptions):
+    """Section [suggest]: photos to label next."""
+
+    images = PredictOptions.images
+    suggestions = option("suggest.suggestions", 100, "number of photos to suggest")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.suggestions < 1:
+            raise UserError(f"suggestions is {self.suggestions}; it must be at least 1")
+
+
 class SearchOptions(HeadOptions):
     """Section [search]: lists of values; every combination of them is a head."""
 
@@ -29,6 +44,11 @@ class SearchOptions(HeadOptions):
         "search.try_tfhub_module",
         "",
         "modules to compare, separated by commas; empty: only tfhub_module",
+    )
+    try_image_size = option(
+        "search.try_image_size",
+        "",
+        "values of image_size to compare, separated by commas; empty: only image_size",
     )
     try_augmentations = option(
         "search.try_augmentations",
@@ -70,6 +90,12 @@ class NightlyOptions(ExportOptions):
         "",
         "URL of output_dir for browsers, to which the scheduler's page links",
         significant=False,
+    )
+    fine_tune_every = option(
+        "nightly.fine_tune_every",
+        7,
+        "days between two nights that fine-tune the module, if fine_tune_epochs is set; the others "
+        "train a head on the module of the current model",
     )
     retries = option("nightly.retries", 2, "number of retries of a failed run", significant=False)
     retry_delay = option("nightly.retry_delay", 60.0, "seconds before a retry", significant=False)

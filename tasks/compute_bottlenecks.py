@@ -16,7 +16,6 @@ from tasks.compute_shards import ComputeShards
 from tasks.messages import log_summary, logger
 from tasks.options import BottleneckOptions
 from tasks.plan_shards import PlanShards
-from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
 from tasks.step import Pending, Step, fetch, fetch_all, local_path
 
@@ -68,7 +67,7 @@ class ComputeBottlenecks(BottleneckOptions, Step):
         return [self.clone(labels=(label,)) for label in labels] or [self]
 
     def requires(self) -> list[luigi.Task]:
-        steps = [self.clone(SplitDataset), self.clone(PrepareModule)]
+        steps = [self.clone(SplitDataset), self.clone(PlanShards).module_step()]
         sharded = self.clone(ComputeShards)
         return [*steps, sharded] if sharded.worthwhile() else steps
 

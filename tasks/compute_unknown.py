@@ -11,7 +11,6 @@ from pipeline.prediction import batch
 from tasks.messages import logger
 from tasks.options import BottleneckOptions, UnknownOptions
 from tasks.plan_shards import PlanShards
-from tasks.prepare_module import PrepareModule
 from tasks.step import Pending, Result, Step, local_path
 
 # A run uses the photos that it found at its start, however often Luigi asks for a target.
@@ -22,8 +21,8 @@ class ComputeUnknown(UnknownOptions, BottleneckOptions, Step):
     """Write the vectors of photos that belong to no class."""
 
     def requires(self) -> luigi.Task:
-        module: PrepareModule = self.clone(PrepareModule)
-        return module
+        plan: PlanShards = self.clone(PlanShards)
+        return plan.module_step()
 
     def output(self) -> luigi.Target:
         recipe = self.clone(PlanShards).recipe()

@@ -15,6 +15,7 @@ from pipeline.photos import manifest, split
 from tasks.check_data import CheckData
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.compute_unknown import ComputeUnknown
+from tasks.fine_tune_module import FineTuneModule
 from tasks.messages import logger
 from tasks.options import EvaluationOptions
 from tasks.prepare_module import PrepareModule
@@ -74,7 +75,9 @@ class EvaluateModel(EvaluationOptions, Step):
 
     def _timings(self) -> list[Timing]:
         """Return when the steps that led here ran, and how long they took."""
-        steps = (SplitDataset, PrepareModule, ComputeBottlenecks, TrainHead, CheckData)
+        steps = [SplitDataset, PrepareModule, ComputeBottlenecks, TrainHead, CheckData]
+        if self.fine_tune_epochs:
+            steps.insert(2, FineTuneModule)
         targets = [result_path(self.clone(step).output()) for step in steps]
         recorded = timings.read(self.output_dir)
         last = (timings.last(recorded, self.output_dir, target) for target in targets)

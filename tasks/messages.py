@@ -151,6 +151,7 @@ class Reporter:
         if sys.stderr.isatty():
             if self._bar is None:
                 self._bar = tqdm(total=total, unit="", dynamic_ncols=True)
+            self._bar.total = total  # a step may count one thing after another
             self._bar.set_description(message, refresh=False)
             self._bar.update(done - self._bar.n)
         now = time.monotonic()

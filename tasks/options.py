@@ -7,24 +7,23 @@ retrain.py had the option, the name is the same.
 
 import functools
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
+from pipeline.bottlenecks import recipe
 from pipeline.errors import UserError
 from pipeline.evaluation.data_checks import checks
 from pipeline.export import tflite
 from pipeline.files import output_store, places
 from pipeline.files.output_store import OutputStore
 from pipeline.files.places import Place
-from pipeline.head import tensorboard
 from pipeline.head.settings import BALANCED, LBFGS, NONE, SGD, Settings, Sgd, parse_class_weights
 from pipeline.modules import engines, signatures
-from pipeline.photos import datasets, split
+from pipeline.photos import corrections, datasets, split
 from pipeline.photos.layout import Layout, parse_merge_labels
 from pipeline.pixels import decoding
-from pipeline.pixels.augmentation import Augmentation
 from tasks.configuration import config_default, option
+from tasks.fine_tuning_options import FineTuningOptions, values_for
 from tasks.parameters import (
     FindingsParameter,
     FolderParameter,
@@ -35,11 +34,6 @@ from tasks.parameters import (
 
 DATA_DIR = Path("data")
 SAMPLE_DIR = DATA_DIR / "samples"
-
-
-def _values_for(options: object, kind: type) -> dict[str, Any]:
-    """Return the values of the options that are named like the fields of a data class."""
-    return {field.name: getattr(options, field.name) for field in fields(kind)}
 
 
 class OutputOptions:
@@ -117,6 +111,12 @@ class DataOptions(OutputOptions):
         False,
         "keep identical files in the same split, whatever their names",
     )
+    corrections = option(
+        "data.corrections",
+        "",
+        "CSV file of labels to correct and photos to exclude, or its URL; empty: corrections.csv "
+        "next to output_dir",
+    )
 
     @classmethod
     def get_param_values(
@@ -142,6 +142,7 @@ class DataOptions(OutputOptions):
                 "split_folders and split_file are both set, and each states a split; pass only one"
             )
         self.layout = Layout(self.split_folders, parse_merge_labels(self.merge_labels))
+        self.corrections_file = corrections.place(self.corrections, self.output_dir)
         _refuse_output_inside(self.image_dir, self.output_dir)
 
 
@@ -171,14 +172,15 @@ class ModuleOptions(OutputOptions):
     tfhub_module = option(
         "module.tfhub_module",
         "efficientnet-lite0",
-        "efficientnet-lite0, -lite1 or -lite2; the folder or .tar.gz of a SavedModel; or its URL, "
-        "such as a TensorFlow Hub handle",
+        "efficientnet-lite0, -lite1 or -lite2; a Keras application, such as "
+        "keras:EfficientNetV2B0; a .keras or .h5 file; the folder or .tar.gz of a SavedModel; or "
+        "its URL, such as a TensorFlow Hub handle",
     )
     image_size = option(
         "module.image_size",
         0,
-        "height and width of the input in pixels, for a module that accepts any; 0: as the module "
-        "suggests",
+        "height and width of the input in pixels, for a module that accepts any, such as the "
+        "built-in ones; 0: as the module suggests",
     )
     image_range = option(
         "module.image_range",
@@ -190,7 +192,8 @@ class ModuleOptions(OutputOptions):
     module_output = option(
         "module.module_output",
         "",
-        "output to use, of a module with several; empty: the only one, or `default`",
+        "output to use, of a module with several; layer to use, of a Keras file; empty: the only "
+        "one, `default`, or the last pooled or flattened layer",
     )
     exif_orientation = option(
         "module.exif_orientation",
@@ -220,35 +223,11 @@ class ModuleOptions(OutputOptions):
         engines.candidate(self.inference_engine)
 
 
-class AugmentationOptions:
-    """Section [augmentation]: augmented copies of the training photos."""
-
-    augmentations = option(
-        "augmentation.augmentations",
-        0,
-        "augmented copies of each training photo, computed once and kept",
-    )
-    flip_left_right = option("augmentation.flip_left_right", False, "mirror half of the copies")
-    random_crop = option("augmentation.random_crop", 0, "percentage to crop at random sides")
-    random_scale = option("augmentation.random_scale", 0, "maximum enlargement, in percent")
-    random_brightness = option(
-        "augmentation.random_brightness", 0, "maximum change of brightness, in percent"
-    )
-    random_rotation = option(
-        "augmentation.random_rotation", 0, "maximum rotation to either side, in degrees"
-    )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.augmentation = Augmentation(**_values_for(self, Augmentation))
-
-
 _PRECISIONS = (engines.AUTO, engines.FLOAT32, engines.BFLOAT16)
 _ENGINES = ("local", "ray")
-_VECTOR_TYPES = ("float16", "float32")
 
 
-class BottleneckOptions(AugmentationOptions, DataOptions, ModuleOptions):
+class BottleneckOptions(FineTuningOptions, DataOptions, ModuleOptions):
     """Section [bottlenecks]: how vectors are computed and stored."""
 
     precision = option(
@@ -260,9 +239,9 @@ class BottleneckOptions(AugmentationOptions, DataOptions, ModuleOptions):
     )
     vector_type = option(
         "bottlenecks.vector_type",
-        "float16",
+        recipe.VECTOR_TYPES[0],
         "type of stored vectors; float32 for modules whose values exceed 65504",
-        choices=_VECTOR_TYPES,
+        choices=recipe.VECTOR_TYPES,
     )
     engine = option(
         "bottlenecks.engine",
@@ -345,18 +324,10 @@ class HeadOptions(BottleneckOptions):
         "iterations or steps between checkpoints of the training; 0: none",
         significant=False,
     )
-    summaries_dir = option(
-        "head.summaries_dir",
-        "",
-        "folder for TensorBoard summaries, in a new folder per training; empty: none",
-        significant=False,
-    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.summaries_dir:
-            tensorboard.require()
-        sgd = Sgd(**_values_for(self, Sgd))
+        sgd = Sgd(**values_for(self, Sgd))
         self.settings = Settings(
             l2=self.l2,
             class_weighting=self.class_weighting,

@@ -12,6 +12,7 @@ from pipeline.modules import engines
 from pipeline.photos import inspection, manifest
 from pipeline.progress import Progress
 from tasks.class_rows import class_rows
+from tasks.fine_tune_module import FineTuneModule
 from tasks.messages import log_summary
 from tasks.options import BottleneckOptions
 from tasks.prepare_module import PrepareModule
@@ -23,7 +24,7 @@ class PlanShards(BottleneckOptions, Step):
     """List the missing vectors in shards of `shard_size`, each of which is one worker's task."""
 
     def requires(self) -> list[luigi.Task]:
-        return [self.clone(SplitDataset), self.clone(PrepareModule)]
+        return [self.clone(SplitDataset), self.module_step()]
 
     def output(self) -> luigi.Target:
         summary, recipe = self.clone(SplitDataset).summary(), self.recipe()
@@ -36,9 +37,15 @@ class PlanShards(BottleneckOptions, Step):
     def complete(self) -> bool:
         return self.output().exists() or self.finished()
 
+    def module_step(self) -> FineTuneModule | PrepareModule:
+        """Return the step that makes the module."""
+        step = FineTuneModule if self.fine_tune_epochs else PrepareModule
+        made_by: FineTuneModule | PrepareModule = self.clone(step)
+        return made_by
+
     def recipe(self) -> Recipe | None:
         """Return how vectors are made, or None until the module is prepared."""
-        module = self.clone(PrepareModule).module()
+        module = self.module_step().module()
         if module is None:
             return None
         precision = engines.resolve_precision(self.precision)
@@ -48,7 +55,7 @@ class PlanShards(BottleneckOptions, Step):
         """Return how vectors are made, with the module on this machine."""
         recipe = self.recipe()
         assert recipe is not None
-        return replace(recipe, module=self.clone(PrepareModule).ready(progress))
+        return replace(recipe, module=self.module_step().ready(progress))
 
     def finished(self) -> bool:
         """Return whether all classes have their bottlenecks, so that the shards can be deleted."""

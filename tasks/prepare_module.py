@@ -53,7 +53,11 @@ class PrepareModule(ModuleOptions, Step):
         return module
 
     def work(self) -> None:
-        module = self._prepare(self.module_sha256, self.reporter)
+        self.prepare(self.reporter)
+
+    def prepare(self, progress: Progress) -> None:
+        """Prepare the module, and write its description."""
+        module = self._prepare(self.module_sha256, progress)
         loading.write(module, local_path(self.output()))  # named after what was downloaded
 
     def _prepare(self, sha256: str, progress: Progress) -> loading.Module:

@@ -1,25 +1,22 @@
 """Search for the best head."""
 
 from collections.abc import Callable
-from dataclasses import fields
 from itertools import product
 from typing import Any
 
 import luigi
 
+from pipeline.bottlenecks import extraction
 from pipeline.files import naming
 from pipeline.head import search
 from pipeline.head.search import Candidate
-from pipeline.pixels.augmentation import Augmentation
+from pipeline.modules import speed
 from tasks.command_options import SearchOptions
+from tasks.compute_bottlenecks import ComputeBottlenecks
+from tasks.fine_tuning_options import NO_DISTORTIONS
 from tasks.messages import logger
 from tasks.step import Pending, Result, Step, fetch, local_path
 from tasks.train_head import TrainHead
-
-# Without augmented copies, the other options of [augmentation] have no effect.
-_NO_AUGMENTATION = {
-    field.name: field.default for field in fields(Augmentation) if field.name != "augmentations"
-}
 
 
 class SearchHead(SearchOptions, Step):
@@ -40,7 +37,11 @@ class SearchHead(SearchOptions, Step):
         return Result(self.output_dir, "searches", f"{key}.csv")
 
     def work(self) -> None:
-        candidates = [Candidate(self.heads[head], fetch(head.output())) for head in self.heads]
+        seconds = self._seconds_per_photo()
+        candidates = [
+            Candidate(options, fetch(head.output()), seconds.get(head, 0.0))
+            for head, options in self.heads.items()
+        ]
         table = search.rank(candidates)
         search.write(table, local_path(self.output()))
         for line in search.summary_lines(table):
@@ -51,8 +52,21 @@ class SearchHead(SearchOptions, Step):
         logger.info("Export the best head with %s", command)
         logger.info("Ranking of the heads: %s", local_path(self.output()))
 
+    def _seconds_per_photo(self) -> dict[TrainHead, float]:
+        """Measure how long the module of each head takes per photo, if there are several."""
+        recipes = {head: head.clone(ComputeBottlenecks).ready(self.reporter) for head in self.heads}
+        modules = list(dict.fromkeys(recipe.module for recipe in recipes.values()))
+        if len(modules) < 2:
+            return {}
+        (precision,) = {recipe.precision for recipe in recipes.values()}
+        measured = speed.seconds_per_photo(modules, precision, extraction.BATCH)
+        seconds = dict(zip(modules, measured, strict=True))
+        return {head: seconds[recipe.module] for head, recipe in recipes.items()}
+
     def _head(self, options: dict[str, object]) -> TrainHead:
-        without = {} if options["augmentations"] else _NO_AUGMENTATION
+        # Without augmented copies and fine-tuning, the options of [augmentation] have no effect.
+        distorts = options["augmentations"] or self.fine_tune_epochs
+        without = {} if distorts else NO_DISTORTIONS
         head: TrainHead = self.clone(TrainHead, **options, **without)
         return head
 
@@ -60,6 +74,7 @@ class SearchHead(SearchOptions, Step):
         """Return the options of each head."""
         lists = {
             "tfhub_module": _values(self.try_tfhub_module or self.tfhub_module, str),
+            "image_size": _values(self.try_image_size or str(self.image_size), int),
             "augmentations": _values(self.try_augmentations or str(self.augmentations), int),
             "class_weighting": _values(self.try_class_weighting, str),
             "label_smoothing": _values(self.try_label_smoothing, float),

@@ -9,7 +9,8 @@ import pandas as pd
 from pipeline.errors import UserError
 from pipeline.files import naming, places
 from pipeline.files.damage import UNREADABLE
-from pipeline.photos import manifest, remarks, split
+from pipeline.photos import corrections, manifest, remarks, split
+from pipeline.photos.corrections import Correction
 from pipeline.photos.listing import Listing, list_photos
 from tasks.fetch_dataset import FetchDataset
 from tasks.messages import logger
@@ -21,6 +22,7 @@ from tasks.step import Pending, Result, Step, fetch, local_path
 _list_photos = functools.cache(list_photos)
 _read_summary = functools.cache(manifest.read_summary)
 _digest_lists = functools.cache(split.digest_lists)
+_read_corrections = functools.cache(corrections.read)
 _reported = set[tuple[object, object]]()  # image and output folders whose problems were logged
 
 
@@ -37,14 +39,15 @@ class SplitDataset(DataOptions, Step):
 
     def output(self) -> luigi.Target:
         try:
-            made_of = (self._listing().digest, self._rule_digest(), manifest.FORMAT_VERSION)
+            made_of = [self._listing().digest, self._rule_digest(), manifest.FORMAT_VERSION]
+            made_of += self.correction_key()
         except UserError:  # `work` reports the problem
             return Pending()
         name = f"{naming.digest(*made_of)}.parquet"
         return Result(self.output_dir, "manifests", name)
 
     def work(self) -> None:
-        listing, rule = self._listing(), self._rule()
+        listing, rule, corrected = self._listing(), self._rule(), self.corrected()
         if listing.tar_files.empty:  # the content of tar files is not known yet
             self._compare(rule, listing.photos["path"])
             self._warn(remarks.label_lines(listing.labels))
@@ -52,7 +55,15 @@ class SplitDataset(DataOptions, Step):
         self.output_store.fetch_newest(target.parent)  # photos that it lists are not read again
         previous = manifest.newest(target.parent, self.image_dir, self.layout)
         unfinished = target.with_name(f".unfinished-{target.name}")
-        table = manifest.build(listing, self.image_dir, rule, previous, self.reporter, unfinished)
+        table = manifest.build(
+            listing,
+            self.image_dir,
+            rule,
+            previous,
+            self.reporter,
+            unfinished,
+            corrected,
+        )
         if not listing.tar_files.empty:
             self._compare(rule, table["path"].to_pandas())
         manifest.write(table, target)
@@ -62,16 +73,19 @@ class SplitDataset(DataOptions, Step):
             self._warn(remarks.label_lines(list(summary.by_label)))
         _reported.add((self.image_dir, self.output_dir))
         self._warn(remarks.summary_lines(table, listing, self.image_dir, rule))
+        if applied := manifest.applied(table.schema):
+            self._warn(remarks.correction_lines(applied, self.corrections_file))
         logger.info("%s. All photos are listed in %s", summary, target)
 
     def labels(self) -> tuple[str, ...]:
         """Return the classes, or an empty tuple until they can be known."""
         try:
             listing = self._listing()
+            given = map(self.layout.merged, corrections.labels(self.corrected()))
         except UserError:
             return ()
         if listing.tar_files.empty:
-            return listing.labels
+            return tuple(sorted({*listing.labels, *given}))
         summary = self.summary()
         return tuple(c.label for c in summary.classes) if summary else ()
 
@@ -95,6 +109,14 @@ class SplitDataset(DataOptions, Step):
 
     def complete(self) -> bool:
         return self.summary() is not None
+
+    def corrected(self) -> tuple[Correction, ...]:
+        """Return the corrections as they were at the start of the run."""
+        return _read_corrections(self.corrections_file)
+
+    def correction_key(self) -> list[str]:
+        """Return what corrections add to the digest of a result: nothing if there are none."""
+        return list(filter(None, [corrections.key(self.corrected())]))
 
     def _compare(self, rule: split.SplitRule, paths: "pd.Series[str]") -> None:
         """Warn about photos and lines that do not match in a predefined split."""

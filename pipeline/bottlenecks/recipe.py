@@ -12,6 +12,7 @@ from pipeline.pixels.augmentation import Augmentation
 from pipeline.pixels.decoding import PREPROCESSING_VERSION
 
 _NOT_IN_THE_KEY = ("module", "augmentation")  # the key contains the module's digest
+VECTOR_TYPES = ("float16", "float32")
 FORMAT_VERSION = 2  # raise it when the meaning of a column of the bottlenecks changes
 
 
@@ -73,8 +74,23 @@ def write(recipe: Recipe, path: Path) -> None:
 
 
 def read(path: Path) -> Recipe:
+    """Read a recipe from a JSON file."""
+    return parse(path.read_bytes())
+
+
+def parse(content: bytes) -> Recipe:
     """Read a recipe from JSON."""
-    fields = json.loads(path.read_text())
+    fields = json.loads(content)
     # Models from before this option saw photos as they are stored.
     module = Module(**{"exif_orientation": False} | fields.pop("module"))
     return Recipe(module, augmentation=Augmentation(**fields.pop("augmentation")), **fields)
+
+
+def directories(module: Module, root: Path) -> list[Path]:
+    """Return the folders of all recipes with a module below the folder of all bottlenecks."""
+    precisions = (engines.FLOAT32, engines.BFLOAT16, engines.FLOAT16)
+    return [
+        Recipe(module, precision, vector_type).directory(root)
+        for precision in precisions
+        for vector_type in VECTOR_TYPES
+    ]

@@ -7,7 +7,8 @@ Two models are compared only on photos that neither was trained on. After files 
 percentages or lists of the split change, today's test photos are yesterday's training photos.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,12 @@ class ModelPhotos:
             return digests.isin(self.rows["digest"]).to_numpy(bool)
         seen = self.rows.loc[self.rows["split"] != split.TESTING, "digest"]
         return ~digests.isin(seen).to_numpy(bool)
+
+    def with_labels(self, labels: Mapping[str, str]) -> "ModelPhotos":
+        """Return the photos with other labels for some digests."""
+        pairs = self.rows[["digest", "label"]].itertuples(index=False)
+        replaced = [labels.get(digest, label) for digest, label in pairs]
+        return replace(self, rows=self.rows.assign(label=replaced))
 
     @property
     def labels(self) -> dict[str, str]:

@@ -40,7 +40,7 @@ def write(directory: Path, recipe: Recipe, summary: Summary, results: dict[str, 
     card = {
         "exported": datetime.now(UTC).date().isoformat(),
         "description": f"Classifies photos into {len(metrics)} classes: a softmax layer on "
-        f"feature vectors of the module {module['handle']}.",
+        f"feature vectors of the module {_name(module)}.",
         "module": module,
         "recipe": recipe.facts(),
         "data": {
@@ -117,9 +117,10 @@ def markdown(card: dict[str, Any]) -> str:
         "## Limits",
         "\n".join(f"- {limit}" for limit in card["limits"]),
         "## Module",
-        f"{module['handle']}, licence: {module['licence'] or 'unknown'}. It takes "
-        f"{module['height']} x {module['width']} pixels and returns {module['features']:,} "
-        f"features. SHA-256 of its content: `{module['digest']}`.",
+        *_fine_tuning(module),
+        f"{module['tuned_from'] or module['handle']}, licence: {module['licence'] or 'unknown'}. "
+        f"It takes {module['height']} x {module['width']} pixels and returns "
+        f"{module['features']:,} features. SHA-256 of its content: `{module['digest']}`.",
         f"Feature vectors for training were computed in {card['recipe']['precision']} and stored "
         f"as {card['recipe']['vector_type']}. Exported with "
         + ", ".join(f"{name} {number}" for name, number in card["versions"].items())
@@ -131,6 +132,20 @@ def markdown(card: dict[str, Any]) -> str:
         ),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _name(module: dict[str, Any]) -> str:
+    return f"{module['tuned_from']}, fine-tuned" if module["tuned_from"] else str(module["handle"])
+
+
+def _fine_tuning(module: dict[str, Any]) -> list[str]:
+    if not module["tuned_from"]:
+        return []
+    epochs, photos = module["tuned_epochs"], module["tuned_photos"]
+    return [
+        f"The module was fine-tuned for {epochs:,} epochs, most recently on {photos:,} training "
+        "photos. Its licence is that of the module that it was made from:"
+    ]
 
 
 def _calibration(calibration: dict[str, Any] | None) -> list[str]:

@@ -44,7 +44,7 @@ def write(head: Head, module: Module, directory: Path, final_tensor_name: str) -
         )
     model = tf.Module()
     features = frozen_graph.read(module)
-    if features is None:  # it cannot be frozen, or its graph is damaged
+    if features is None:  # it cannot be frozen, is large, or its graph is damaged
         features, model.module = loading.load(module)
     model.weights = tf.Variable(head.weights, name="weights")
     model.bias = tf.Variable(head.bias, name="bias")
@@ -143,9 +143,6 @@ def _known(familiarity: dict[str, Any], vectors: Any, logits: Any) -> Any:
 def _frozen(logits: Any, size: list[int | None], final_tensor_name: str) -> Any:
     """Return the graph from pixels to probabilities, with constants instead of variables."""
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
 
     @tf.function(
         input_signature=[tf.TensorSpec(size, tf.float32, name=INPUT_TENSOR)], autograph=False
@@ -153,5 +150,4 @@ def _frozen(logits: Any, size: list[int | None], final_tensor_name: str) -> Any:
     def frozen(pixels: Any) -> Any:
         return tf.nn.softmax(logits(pixels), name=final_tensor_name)
 
-    constant = convert_variables_to_constants_v2(frozen.get_concrete_function())
-    return constant.graph.as_graph_def()
+    return frozen_graph.constants(frozen.get_concrete_function())

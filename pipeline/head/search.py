@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.files import atomic
 
-FORMAT_VERSION = 1  # raise it when the table changes
+FORMAT_VERSION = 2  # raise it when the table changes
 
 
 @dataclass(frozen=True)
@@ -19,16 +19,19 @@ class Candidate:
     Attributes:
         options: its options by name.
         directory: folder of the head.
+        seconds_per_photo: time that its module takes per photo; 0 if all have the same module.
     """
 
     options: dict[str, object]
     directory: Path
+    seconds_per_photo: float = 0.0
 
 
 def rank(candidates: list[Candidate]) -> pd.DataFrame:
     """Return one row per head, best first: metrics, options, the chosen L2 and the folder.
 
-    The best head has the highest accuracy on validation, then the lowest calibrated cross-entropy.
+    If the modules differ, the metrics include the time that they take per photo. The best head has
+    the highest accuracy on validation, then the lowest calibrated cross-entropy.
     """
     rows = []
     for candidate in candidates:
@@ -38,6 +41,8 @@ def rank(candidates: list[Candidate]) -> pd.DataFrame:
             name: kept[name]
             for name in ("validation_accuracy", "calibrated_cross_entropy", "training_accuracy")
         }
+        if candidate.seconds_per_photo:
+            metrics["seconds_per_photo"] = candidate.seconds_per_photo
         rows.append(
             {**metrics, **candidate.options, "l2": kept["l2"], "head": str(candidate.directory)}
         )

@@ -39,12 +39,7 @@ def train(
     Raises:
         UserError: if there are fewer than two classes, or the settings do not match them.
     """
-    photos = Examples.read(training, blocking=blocking)
-    if len(photos.labels) < 2:
-        raise UserError(
-            f"only {len(photos.labels)} class has training photos that can be decoded, and a "
-            "classifier needs at least two; add a folder of photos for each class"
-        )
+    photos = _read(training, blocking)
     validation_photos = Examples.read(validation, like=photos)
     optimize = sgd.train if settings.sgd else l2_path.train
     with TensorBoardWriter(summaries) as writer:
@@ -64,6 +59,29 @@ def train(
         path=result.trials,
         calibration=calibrated,
     )
+
+
+def probe(
+    training: BatchIterator, validation: BatchIterator, progress: Progress = silent
+) -> tuple[Head, np.ndarray]:
+    """Train a head on the training photos alone, with the default settings.
+
+    Args:
+        training, validation, progress: as in `train`.
+
+    Returns:
+        The head, and its logits for the validation photos of its classes, float32 [n, classes].
+
+    Raises:
+        UserError: as `train`.
+    """
+    photos = _read(training)
+    validation_photos = Examples.read(validation, like=photos)
+    result = l2_path.train(
+        photos, validation_photos, Settings(), progress, Checkpoints(), TensorBoardWriter()
+    )
+    logits = softmax.logits(validation_photos, result.measured)
+    return _unscaled(photos, result.measured), logits
 
 
 def summary_lines(record: TrainingRecord, settings: Settings) -> Iterator[str]:
@@ -87,6 +105,16 @@ def warnings(record: TrainingRecord) -> Iterator[str]:
             "There are no validation photos for choosing and calibrating the head; add photos or "
             "raise validation_percentage"
         )
+
+
+def _read(training: BatchIterator, blocking: Blocking = Blocking()) -> Examples:  # noqa: B008
+    photos = Examples.read(training, blocking=blocking)
+    if len(photos.labels) < 2:
+        raise UserError(
+            f"only {len(photos.labels)} class has training photos that can be decoded, and a "
+            "classifier needs at least two; add a folder of photos for each class"
+        )
+    return photos
 
 
 def _unscaled(examples: Examples, solution: np.ndarray) -> Head:

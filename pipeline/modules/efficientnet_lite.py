@@ -52,7 +52,7 @@ class Variant:
     Attributes:
         name: its handle.
         width, depth: multipliers of the numbers of channels and repeats.
-        size: height and width of the input in pixels.
+        size: height and width in pixels of the photos that it was trained on.
         package: Python package that contains the weights.
         sha256: SHA-256 of the weights file in hex.
     """
@@ -120,12 +120,13 @@ def digest(name: str) -> str:
     return hashlib.sha256(f"{BUILDER}\n".encode() + weights_path(name).read_bytes()).hexdigest()
 
 
-def save(name: str, directory: Path) -> None:
+def save(name: str, directory: Path, size: int = 0) -> None:
     """Write a built-in module as a TensorFlow 2 SavedModel.
 
     It has TensorFlow Hub's interface for image feature vectors: the loaded module is called with
     images, float32 [batch, size, size, 3] in [0, 1], and returns features, float32 [batch, 1280].
-    Its `serving_default` signature takes the images as `inputs`.
+    Its `serving_default` signature takes the images as `inputs`. A size of 0 is the one that the
+    network was trained with.
 
     For fine-tuning, `training=True` normalizes by the batch and updates the moving averages, and
     `trainable_variables` and `regularization_losses` follow the same interface. Dropout of whole
@@ -143,7 +144,8 @@ def save(name: str, directory: Path) -> None:
     weights.take("_fc.bias", CLASSES)
     weights.check_all_taken()
 
-    images = tf.TensorSpec([None, variant.size, variant.size, 3], tf.float32)
+    size = size or variant.size
+    images = tf.TensorSpec([None, size, size, 3], tf.float32)
     kernels = [kernel for block in blocks for kernel in block.kernels]
     variables = [variable for block in blocks for variable in block.variables]
 

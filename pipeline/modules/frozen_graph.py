@@ -26,18 +26,17 @@ def freeze(module: Module, path: Path) -> Module:
         because it has a lookup table or a loop, or is larger than 2 GB, the limit of the format.
     """
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
 
     call, _ = loading.load(module)
     shape = tf.TensorSpec([None, module.height, module.width, 3], tf.float32, _INPUT)
     function = tf.function(call, input_signature=[shape], autograph=False)
     try:
-        constant = convert_variables_to_constants_v2(function.get_concrete_function())
-        if len(constant.inputs) > 1:  # a lookup table, which only the SavedModel can initialize
-            return module
-        graph = _independent(_folded(constant.graph.as_graph_def()))
+        graph = constants(function.get_concrete_function())
+        if sum(node.op == "Placeholder" for node in graph.node) > 1:
+            return module  # a lookup table, which only the SavedModel can initialize
+        if not _is_large(graph.ByteSize()):
+            graph = _folded(graph)
+        graph = _independent(graph)
         if any(node.op == "Merge" for node in graph.node):  # a loop, which functions cannot contain
             return module
         content = graph.SerializeToString(deterministic=True)
@@ -50,7 +49,7 @@ def freeze(module: Module, path: Path) -> Module:
 
 
 def load(module: Module, batch: int) -> Callable[[Any], Any] | None:
-    """Return the frozen module for batches of one size, or None if it has no intact graph.
+    """Return the frozen module for batches of one size; None as `read` does.
 
     The function takes images, float32 [batch, height, width, 3] in [0, 1], and returns features,
     float32 [batch, features].
@@ -69,7 +68,9 @@ def load(module: Module, batch: int) -> Callable[[Any], Any] | None:
 
 
 def read(module: Module) -> Callable[[Any], Any] | None:
-    """Return a function that adds the frozen module to a graph, or None if it is not intact.
+    """Return a function that adds the frozen module to a graph.
+
+    None if it is not intact, or so large that it is better to load the module itself.
 
     The function takes images, float32 [batch, height, width, 3] in [0, 1], of any batch size, and
     returns features, float32 [batch, features].
@@ -77,7 +78,7 @@ def read(module: Module) -> Callable[[Any], Any] | None:
     import tensorflow as tf
 
     content = _content(module)
-    if content is None:
+    if content is None or _is_large(len(content)):
         return None
     graph = tf.compat.v1.GraphDef.FromString(content)
 
@@ -104,15 +105,36 @@ def _content(module: Module) -> bytes | None:
     return content if hashlib.sha256(content).hexdigest() == module.frozen_digest else None
 
 
+def constants(function: Any) -> Any:
+    """Return the graph of a concrete function with constants instead of variables.
+
+    TensorFlow's public function does the same, and then builds a function again: that takes five
+    times as much memory.
+    """
+    from tensorflow.python.framework import convert_to_constants
+
+    data = convert_to_constants._FunctionConverterDataInEager(function, True, False)
+    graph, _ = convert_to_constants._replace_variables_by_constants(data)
+    return graph
+
+
+def _is_large(size: int) -> bool:
+    """Return whether TensorFlow should not get a graph of this size, in bytes.
+
+    To optimize a graph, or to save it in a function, TensorFlow copies its constants ten to twenty
+    times.
+    """
+    return size > 100e6
+
+
 def _folded(graph: Any) -> Any:
-    """Return the graph with constant folding applied."""
-    import tensorflow as tf
+    """Return the graph with constant folding applied; `graph` is emptied, to save memory."""
     from tensorflow.core.protobuf.config_pb2 import ConfigProto
+    from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
     from tensorflow.python.grappler import tf_optimizer
 
-    with tf.Graph().as_default() as imported:
-        tf.graph_util.import_graph_def(graph, name="")
-    meta = tf.compat.v1.train.export_meta_graph(graph=imported, graph_def=graph)
+    meta = MetaGraphDef(graph_def=graph)
+    graph.Clear()
     meta.collection_def["train_op"].node_list.value.append(_OUTPUT)  # which must be kept
     config = ConfigProto()
     config.graph_options.rewrite_options.optimizers.extend(["constfold", "dependency"])

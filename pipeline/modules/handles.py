@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.errors import UserError
 from pipeline.files import archive, atomic, download, locks, naming, object_store, places
+from pipeline.modules import kaggle
 from pipeline.progress import Progress, silent
 
 DEFAULT_CACHE = Path("data/modules")
@@ -28,8 +29,7 @@ _MANUALLY = "or download the module manually and pass its folder"
 _FOREIGN = {
     (".pt", ".pth", ".bin", ".safetensors"): "PyTorch weights, which TensorFlow cannot run; use a "
     "TensorFlow module, or a built-in one such as efficientnet-lite0",
-    (".keras", ".h5", ".hdf5"): "a Keras file; convert it to a SavedModel with "
-    "keras.models.load_model(file).export(folder), and pass that folder",
+    (".keras", ".h5", ".hdf5"): "a Keras file; pass the path of the file itself, on this machine",
     (".tflite", ".onnx", ".pb"): "a single file; pass the folder of a SavedModel, which "
     "contains saved_model.pb",
     (".zip", ".7z", ".rar"): "an archive, but not .tar.gz; unpack it and pass the folder",
@@ -134,18 +134,49 @@ def _fill(handle: str, directory: Path, temporary: Path, progress: Progress) -> 
         return
     archive_file = directory.with_name(f".{directory.name}.fetched")
     if handle.startswith(_WEB):
-        download.download(_archive_url(handle), archive_file, progress)
+        _fetch(handle, archive_file, temporary, progress)
+    elif handle.endswith(archive.SUFFIXES):
+        _copy(handle, archive_file, progress)
+        _unpack(archive_file, temporary, progress, handle)
     else:
-        _copy(handle, archive_file if handle.endswith(archive.SUFFIXES) else temporary, progress)
-    if not temporary.exists():
-        try:
-            archive.unpack(archive_file, temporary, progress, name=handle)
-        finally:
-            archive_file.unlink()
+        _copy(handle, temporary, progress)
     # tensorflow_hub writes this note as well: nothing else tells people what the folder contains.
     now = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
     note = directory.with_name(f"{directory.name}.descriptor.txt")
     note.write_text(f"Module: {handle}\nDownload Time: {now}\n")
+
+
+def _fetch(handle: str, archive_file: Path, directory: Path, progress: Progress) -> None:
+    """Download and unpack a module from its address; or from Kaggle, if it is there."""
+    try:
+        download.download(_archive_url(handle), archive_file, progress)
+        return _unpack(archive_file, directory, progress, handle)
+    except UserError as error:
+        tried = [str(error)]
+    if not (model := kaggle.model(handle)):
+        raise UserError(tried[0])
+    if url := kaggle.archive_url(model):
+        try:
+            download.download(url, archive_file, progress)
+            return _unpack(archive_file, directory, progress, url)
+        except UserError as error:
+            tried.append(str(error))
+    try:
+        kaggle.download(model, directory)
+    except UserError as error:
+        tried.append(str(error))
+        ways = "; ".join(f"({number}) {reason}" for number, reason in enumerate(tried, 1))
+        raise UserError(f"{handle} was tried in {len(tried)} ways: {ways}") from None
+
+
+def _unpack(archive_file: Path, directory: Path, progress: Progress, name: str) -> None:
+    try:
+        archive.unpack(archive_file, directory, progress, name=name)
+    except UserError:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    finally:
+        archive_file.unlink()
 
 
 def _archive_url(handle: str) -> str:
@@ -234,6 +265,7 @@ def _lack(path: Path) -> str:
 
 
 _CHOICE = (
-    "pass a built-in name such as efficientnet-lite0, the folder or .tar.gz of a SavedModel, or a "
-    "TensorFlow Hub handle that starts with https://"
+    "pass a built-in name such as efficientnet-lite0, a Keras application such as "
+    "keras:EfficientNetV2B0, a Keras file, the folder or .tar.gz of a SavedModel, or a TensorFlow "
+    "Hub handle that starts with https://"
 )

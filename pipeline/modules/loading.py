@@ -32,6 +32,7 @@ class Module:
         frozen: path of its frozen graph; empty if there is none.
         frozen_digest: SHA-256 of that file.
         engine: inference engine that runs it, `tensorflow` or `openvino`; see `engines`.
+        tuned_from, tuned_epochs, tuned_photos: see `Provenance`; unset if it was not fine-tuned.
     """
 
     handle: str
@@ -49,6 +50,9 @@ class Module:
     frozen: str = ""
     frozen_digest: str = ""
     engine: str = "tensorflow"
+    tuned_from: str = ""
+    tuned_epochs: int = 0
+    tuned_photos: int = 0
 
     @property
     def input(self) -> InputSpec:
@@ -83,9 +87,14 @@ def load(module: Module) -> tuple[Callable[[Any], Any], Any]:
     Raises:
         UserError: if the module does not exist any more.
     """
+    loaded = _load(module.directory, module.digest)
+    return bind(module, loaded), loaded
+
+
+def bind(module: Module, loaded: Any) -> Callable[[Any], Any]:
+    """Return a loaded module as the function that `load` describes."""
     import tensorflow as tf
 
-    loaded = _load(module.directory, module.digest)
     function = signatures.function(loaded, module.signature)
     assert function is not None
 
@@ -93,7 +102,7 @@ def load(module: Module) -> tuple[Callable[[Any], Any], Any]:
         vectors = signatures.apply(function, images, module.image_range, module.output)
         return tf.reshape(tf.cast(vectors, tf.float32), [-1, module.features])
 
-    return call, loaded
+    return call
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,15 +1,27 @@
 """Prepare a module: build or fetch it, and find out what it takes and returns."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pipeline import tensorflow_import
 from pipeline.errors import UserError
 from pipeline.files import atomic, naming
-from pipeline.modules import efficientnet_lite, failures, handles, loading, signatures
+from pipeline.modules import (
+    efficientnet_lite,
+    failures,
+    handles,
+    keras_applications,
+    keras_export,
+    keras_files,
+    loading,
+    provenance,
+    signatures,
+)
 from pipeline.modules.loading import Module, _UnreadableError
 from pipeline.progress import Progress, silent
 
@@ -21,18 +33,21 @@ def short_name(handle: str) -> str:
 
     It is meant for paths and people, and not unique.
     """
+    handle = handle.split("@")[0] if keras_applications.is_handle(handle) else handle
     parts = [part for part in handle.split("?")[0].split("/") if part and not part.isdigit()]
     return naming.slug(parts[-1] if parts else handle)
 
 
 def folder(handle: str, output_dir: Path) -> Path:
-    """Return the folder to prepare a module in: the cache for a built-in one, if it is writable.
+    """Return the folder to prepare a module in: the cache for one built here, if it is writable.
 
-    Built-in modules are the same for all output folders, and building one takes seconds.
+    Built-in modules and Keras applications are the same for all output folders, and building one
+    takes seconds.
     """
     cache = handles.cache()
     existing = next(path for path in (cache, *cache.parents) if path.exists())
-    shared = handle in efficientnet_lite.VARIANTS and os.access(existing, os.W_OK)
+    built = handle in efficientnet_lite.VARIANTS or keras_applications.is_handle(handle)
+    shared = built and os.access(existing, os.W_OK)
     return cache if shared else output_dir / "modules"
 
 
@@ -45,15 +60,34 @@ def fingerprint(handle: str) -> str:
         UserError: if there is nothing at the handle.
     """
     stats: list[tuple[str | int, ...]]
-    if (
-        handle in efficientnet_lite.VARIANTS
-    ):  # file names contain a digest, so this is the same everywhere
+    if handle in efficientnet_lite.VARIANTS:
         weights = efficientnet_lite.weights_path(handle)
+        # The name contains a digest, so this is the same everywhere.
         stats = [(weights.name, weights.stat().st_size)]
     else:
-        files = handles.files(handle)
-        stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        stats = [
+            (str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in _files(handle)
+        ]
+    if _is_keras(handle):
+        stats.append(("keras", keras_export.BUILDER, keras_export.version()))
     return naming.digest(handle, efficientnet_lite.BUILDER, FORMAT_VERSION, stats)
+
+
+def _files(handle: str) -> list[Path]:
+    if keras_applications.is_handle(handle):
+        return keras_applications.files(handle)
+    if keras_files.is_handle(handle):
+        return keras_files.files(handle)
+    return handles.files(handle)
+
+
+def _is_keras(handle: str) -> bool:
+    return keras_applications.is_handle(handle) or keras_files.is_handle(handle)
+
+
+def includes_preprocessing(handle: str) -> bool:
+    """Return whether a module is known to take pixels from 0 to 1."""
+    return handle in efficientnet_lite.VARIANTS or keras_applications.is_handle(handle)
 
 
 def prepare(
@@ -70,26 +104,30 @@ def prepare(
     A copy from an earlier run that does not load is replaced.
 
     Args:
-        handle: a built-in name; the folder, archive or URL of a SavedModel; or a TensorFlow Hub
-            handle.
-        module_dir: folder for built-in modules and unpacked archives; see `folder`.
+        handle: a built-in name; `keras:` and the name of a Keras application; a Keras file; the
+            folder, archive or URL of a SavedModel; or a TensorFlow Hub handle.
+        module_dir: folder for built-in modules, exported Keras models and unpacked archives; see
+            `folder`.
         image_size: height and width of the input in pixels, for modules that accept any; 0 uses
             what the module suggests.
         image_range: pixel range that the module expects, one of `signatures.RANGES`.
         sha256: expected `Module.digest`; empty accepts any.
-        module_output: name of the output to use, of several.
+        module_output: name of the output to use, of several; of a Keras file, a layer.
         progress: counts MB.
 
     Raises:
         UserError: if it is not an image feature-vector module.
     """
     tensorflow_import.import_tensorflow()
-    directory = _resolve(handle, module_dir, progress)
+    resolve = functools.partial(
+        _resolve, handle, module_dir, progress, image_size=image_size, module_output=module_output
+    )
+    directory = resolve()
     try:
         module = _inspect(handle, directory, image_size, image_range, sha256, module_output)
     except _UnreadableError:
         try:
-            directory = _resolve(handle, module_dir, progress, again=True)
+            directory = resolve(again=True)
         except UserError as error:
             raise UserError(f"{error}; the copy in {directory} is damaged") from None
         module = _inspect(handle, directory, image_size, image_range, sha256, module_output)
@@ -100,14 +138,26 @@ def prepare(
     return module
 
 
-def _resolve(handle: str, module_dir: Path, progress: Progress, again: bool = False) -> Path:
+def _resolve(
+    handle: str,
+    module_dir: Path,
+    progress: Progress,
+    again: bool = False,
+    image_size: int = 0,
+    module_output: str = "",
+) -> Path:
+    if keras_applications.is_handle(handle):
+        return keras_applications.resolve(handle, module_dir, image_size, progress, again)
+    if keras_files.is_handle(handle):
+        return keras_files.resolve(handle, module_dir, module_output, again)
     if handle not in efficientnet_lite.VARIANTS:
         return handles.resolve(handle, module_dir, progress, again)
     digest = efficientnet_lite.digest(handle)[: naming.DIGEST_LENGTH]
-    directory = module_dir / f"{handle}-{digest}"
+    size = image_size or efficientnet_lite.VARIANTS[handle].size
+    directory = module_dir / f"{handle}-{size}-{digest}"
     if again or not directory.is_dir():
         with atomic.write(directory) as temporary:
-            efficientnet_lite.save(handle, temporary)
+            efficientnet_lite.save(handle, temporary, size)
             if again:  # otherwise, another process wrote what is there now and may be reading it
                 shutil.rmtree(directory, ignore_errors=True)
     return directory
@@ -125,16 +175,21 @@ def _inspect(
     import tensorflow as tf
 
     built_in = handle in efficientnet_lite.VARIANTS
-    digest = efficientnet_lite.digest(handle) if built_in else _content_digest(directory)
+    takes = signatures.UNIT if built_in else ""
+    if _is_keras(handle):
+        facts = keras_export.read(directory)
+        digest, takes = facts.digest, facts.image_range
+    else:
+        digest = efficientnet_lite.digest(handle) if built_in else _content_digest(directory)
     if sha256 and digest != sha256.strip().lower():
         raise UserError(
             f"tfhub_module: the content of {handle} has the SHA-256 {digest}, but module_sha256 is "
             f"{sha256}; if you trust the content, change module_sha256"
         )
-    if built_in and image_range != signatures.UNIT:
+    if takes and image_range != takes:
         raise UserError(
-            f"image_range is {image_range}, but {handle} takes pixels from 0 to 1; leave "
-            f"image_range at {signatures.UNIT}"
+            f"image_range is {image_range}, but {handle} takes pixels in "
+            f"{signatures.RANGES[takes]}; set image_range to {takes}"
         )
     loaded = loading._load(str(directory), digest)
     functions = {n: signatures.function(loaded, n) for n in signatures.usable_names(loaded)}
@@ -160,7 +215,8 @@ def _inspect(
             continue
         shape = tuple(getattr(output, "shape", ()))
         if shape[:-1] in ((2,), (2, 1, 1)) and output.dtype.is_floating:
-            return Module(
+            origin = provenance.read(directory)
+            module = Module(
                 handle=handle,
                 directory=str(directory.absolute()),
                 digest=digest,
@@ -172,6 +228,7 @@ def _inspect(
                 output=module_output,
                 licence=efficientnet_lite.LICENCE if built_in else "",
             )
+            return replace(module, **asdict(origin)) if origin else module
         reasons.append(
             f"for two photos it returns the shape {shape}, not (2, features); use an 'image "
             "feature vector' module, or export it with global pooling as its last layer"

@@ -30,6 +30,8 @@ create table if not exists promotions (
     number integer primary key, at text not null, model text not null, how text not null,
     instead_of text not null);
 """
+# Columns of later versions, which an older file lacks.
+_ADDED = {"module": "text not null default ''", "tuned": "integer not null default 0"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Night:
         seconds: time by step, for steps that had work.
         disk_bytes: size of the output folder.
         model, evaluation, head, manifest: names of the results.
+        module: handle of the module, or the folder of a fine-tuned one.
+        tuned: whether it was fine-tuned this night.
         finished: ISO time with offset; set by `add`.
     """
 
@@ -75,6 +79,8 @@ class Night:
     evaluation: str = ""
     head: str = ""
     manifest: str = ""
+    module: str = ""
+    tuned: bool = False
     finished: str = ""
 
     @property
@@ -206,7 +212,8 @@ _JSON = ("flags", "seconds")
 
 def _night(row: dict[str, str]) -> Night:
     decoded = {name: json.loads(row[name]) for name in _JSON}
-    return Night(**{**row, **decoded, "flags": tuple(decoded["flags"])})
+    changed = {"flags": tuple(decoded["flags"]), "tuned": bool(row["tuned"])}
+    return Night(**{**row, **decoded, **changed})
 
 
 def _insert(database: sqlite3.Connection, table: str, row: dict[str, object]) -> None:
@@ -220,6 +227,9 @@ def _open(output_dir: Path) -> Iterator[sqlite3.Connection]:
     database = sqlite3.connect(output_dir / FILE, timeout=60)
     try:
         database.executescript(_TABLES)
+        present = {column[1] for column in database.execute("pragma table_info(nights)")}
+        for name in _ADDED.keys() - present:
+            database.execute(f"alter table nights add column {name} {_ADDED[name]}")
         yield database
     finally:
         database.close()

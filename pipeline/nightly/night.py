@@ -13,10 +13,19 @@ from pipeline.bottlenecks.reader import Bottlenecks, SplitReader
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.files import disk_usage, locks, naming, output_store, timings
 from pipeline.files.places import Place
-from pipeline.nightly import current_model, drift, history, promotion, promotion_gate, shared_state
+from pipeline.nightly import (
+    current_model,
+    drift,
+    history,
+    promotion,
+    promotion_gate,
+    shared_state,
+    tuning_plan,
+)
 from pipeline.nightly.history import Night
 from pipeline.nightly.promotion_gate import Gate
-from pipeline.photos import changes, manifest, split
+from pipeline.photos import changes, decisions, manifest, split
+from pipeline.photos.corrections import Correction
 
 DRIFT_DAYS = 7  # photos added within this period are compared with earlier ones
 
@@ -31,6 +40,8 @@ class Results:
         classes: folders of all classes' bottlenecks.
         recipe: recipe of the bottlenecks.
         head, evaluation, model: folders of these results.
+        corrected: the corrections in force.
+        tuned: whether the module was fine-tuned tonight.
     """
 
     image_dir: Place
@@ -41,6 +52,8 @@ class Results:
     head: Path
     evaluation: Path
     model: Path
+    corrected: tuple[Correction, ...] = ()
+    tuned: bool = False
 
 
 def key(date: datetime.date, model: Path, gate: Gate) -> str:
@@ -72,6 +85,7 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
     earlier = history.nights(out)
     manifests = [out / "manifests" / n.manifest for n in earlier[-2 * DRIFT_DAYS :] if n.manifest]
     output_store.open_store(out).fetch(manifests)
+    table = manifest.read(results.manifest)
     current, recorded = current_model.get(out), promotion.recorded_model(out)
     is_current = current == results.model.resolve()
     move = None
@@ -89,6 +103,7 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
             results.image_dir,
             results.recipe,
             gate,
+            decisions.given_labels(results.corrected, table),
         )
         reasons, notes, measured = verdict.reasons, verdict.notes, verdict.comparison
         if promotion.was_rolled_back(out, results.model):
@@ -100,9 +115,12 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
         else:
             move = promotion.promote(out, results.model, promotion.NIGHTLY)
             outcome, reason = history.PROMOTED, history.SEPARATOR.join(notes)
-    table = manifest.read(results.manifest)
     last = _latest(out, earlier)
     previous = manifest.read(out / "manifests" / last.manifest) if last else None
+    corrected = changes.correction_lines(previous, table, results.corrected)
+    module = results.recipe.module
+    note = tuning_plan.describe(out, module, results.tuned)
+    reason = history.SEPARATOR.join(filter(None, (reason, note, *corrected)))
     change = changes.compare(previous, table)
     evaluation = json.loads((results.model / "evaluation.json").read_text(encoding="utf-8"))
     count = evaluation["count"]
@@ -130,6 +148,8 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
         evaluation=results.evaluation.name,
         head=results.head.name,
         manifest=results.manifest.name,
+        module=module.directory if module.tuned_from else module.handle,
+        tuned=results.tuned,
     )
     history.add(out, night, move)
     return night
@@ -188,7 +208,7 @@ def _seconds(results: Results, since: str) -> dict[str, float]:
     }
     seconds: dict[str, float] = {}
     for timing in timings.read(results.output_dir):
-        is_ours = timing.target in targets or timing.target.startswith("modules/")
+        is_ours = timing.target in targets or timing.target.startswith(("modules/", "tuned/"))
         if is_ours and datetime.datetime.fromisoformat(timing.finished) >= begin:
             seconds[timing.step] = round(seconds.get(timing.step, 0) + timing.seconds, 2)
     return seconds

@@ -1,8 +1,8 @@
 """The gate: whether a model may replace the current one."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.bottlenecks.reader import BottleneckSource
@@ -65,6 +65,7 @@ def evaluate(
     image_dir: Place,
     recipe: Recipe,
     gate: Gate,
+    given_labels: Mapping[str, str] | None = None,
 ) -> Verdict:
     """Decide whether a model may replace the current one.
 
@@ -75,6 +76,8 @@ def evaluate(
         image_dir: folder that the photos' paths are relative to.
         recipe: recipe of the vectors.
         gate: the requirements.
+        given_labels: labels by digest that people have corrected. They count as the earlier labels,
+            too: changing them was intended.
     """
     reasons, notes = list(_check_accuracy(model, gate)), list[str]()
     if current is None:
@@ -83,6 +86,7 @@ def evaluate(
         Contestant(folder, softmax_head.read(folder).labels, model_photos.read(folder))
         for folder in (current, model)
     )
+    before = replace(before, photos=before.photos.with_labels(given_labels or {}))
     changes = class_changes.find(before.photos.rows, after.photos.rows)
     lost = set(before.labels) - set(after.labels)
     concerned = [change for change in changes if lost & set(change.labels)]

@@ -7,21 +7,24 @@ stays: a run in progress may have made it, or a killed one may need it. Files th
 not write are left alone.
 """
 
-import json
 import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.bottlenecks import writer
+from pipeline.bottlenecks import recipe, writer
 from pipeline.bottlenecks.cache import PARTIAL, SHARDS
+from pipeline.bottlenecks.recipe import Recipe
 from pipeline.errors import UserError
 from pipeline.files import atomic, output_store
 from pipeline.files.damage import UNREADABLE, reraise_system_errors
 from pipeline.files.output_store import OutputStore
-from pipeline.nightly import current_model, history, shared_state
+from pipeline.fine_tuning import result as tuning_result
+from pipeline.modules import loading
+from pipeline.nightly import current_model, history, shared_state, tuning_plan
 from pipeline.photos import manifest
 from pipeline.pixels.augmentation import Augmentation
 
@@ -108,11 +111,15 @@ def _unneeded(
     current = current_model.get(output_dir)
     models = {night.model for night in kept} | promoted | {current.name if current else ""}
     manifests = {night.manifest for night in kept} | _newest(output_dir / "manifests", before)
+    recipes = list(_recipes((output_dir / "models" / name for name in models if name), store))
+    tuned = {Path(r.module.directory).parent.name for r in recipes}
+    tuned |= {Path(night.module).parent.name for night in kept} | _unsuccessful(output_dir)
     needed = {
         "models": models,
         "evaluations": {night.evaluation for night in kept},
         "heads": {night.head for night in kept},
         "manifests": manifests,
+        tuning_plan.FOLDER: tuned,
         "unknown": _last(output_dir / "unknown", store),
     }
     for folder, names in needed.items():
@@ -120,14 +127,35 @@ def _unneeded(
             is_ours = _RESULT_NAME.fullmatch(path.name) or atomic.is_temporary(path)
             if is_ours and path.name not in names:
                 yield path, modified
-    yield from _unneeded_bottlenecks(output_dir, models, manifests, store)
+    yield from _of_tuned_modules(output_dir, tuned)
+    augmentations = {Augmentation(), *(r.augmentation for r in recipes)}
+    yield from _unneeded_bottlenecks(output_dir, augmentations, manifests, store)
+
+
+def _unsuccessful(output_dir: Path) -> set[str]:
+    """Return the results of fine-tuning that contain no module: small, and dear to make again."""
+    results = (output_dir / tuning_plan.FOLDER).glob("[!.]*/")
+    return {result.name for result in results if tuning_result.module_in(result) is None}
+
+
+def _of_tuned_modules(output_dir: Path, tuned: set[str]) -> Iterator[tuple[Path, float]]:
+    """Yield the description, the frozen graph and all vectors of fine-tuned modules not in use."""
+    for path in (output_dir / "modules").glob("*.json"):
+        with suppress(OSError, ValueError, TypeError):
+            module = loading.read(path)
+            result = tuning_plan.folder(output_dir, module)
+            if result is None or result.name in tuned:
+                continue
+            frozen = Path(module.frozen) if module.frozen else path.with_suffix(".pb")
+            vectors = recipe.directories(module, output_dir / "bottlenecks")
+            for leftover in (path, frozen, *vectors):
+                if leftover.exists():
+                    yield leftover, _modified(leftover)
 
 
 def _unneeded_bottlenecks(
-    output_dir: Path, models: set[str], manifests: set[str], store: OutputStore
+    output_dir: Path, augmentations: set[Augmentation], manifests: set[str], store: OutputStore
 ) -> Iterator[tuple[Path, float]]:
-    model_dirs = [output_dir / "models" / name for name in models if name]
-    augmentations = {Augmentation(), *_augmentations(model_dirs, store)}
     classes = {
         writer.class_name(class_summary, augmentation)
         for name in manifests
@@ -186,13 +214,13 @@ def _classes(path: Path) -> tuple[manifest.ClassSummary, ...]:
         ) from None
 
 
-def _augmentations(models: Iterable[Path], store: OutputStore) -> Iterator[Augmentation]:
-    """Yield the augmentations with which models were trained."""
+def _recipes(models: Iterable[Path], store: OutputStore) -> Iterator[Recipe]:
+    """Yield the recipes of models."""
     for model in models:
         path = model / "recipe.json"
         content = path.read_bytes() if path.exists() else store.read(path)
         if content:
-            yield Augmentation(**json.loads(content)["augmentation"])
+            yield recipe.parse(content)
 
 
 def _modified(path: Path) -> float:

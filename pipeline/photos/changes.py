@@ -1,10 +1,16 @@
 """Changes of the photos between two manifests."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.photos import inspection
+from pipeline.photos import decisions, inspection
+from pipeline.photos.corrections import RELABEL, Correction
+from pipeline.photos.file_names import printable
+from pipeline.photos.inspection import Problem
+
+MAX_NAMED = 5  # photos that a line names
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,39 @@ def compare(before: pd.DataFrame | None, after: pd.DataFrame) -> Changes:
         removed=int(removed.sum()),
         relabelled=int((~added & ~same).sum()),
     )
+
+
+def correction_lines(
+    before: pd.DataFrame | None, after: pd.DataFrame, lines: Iterable[Correction]
+) -> Iterator[str]:
+    """Yield which photos and labels corrections changed between two manifests.
+
+    Args:
+        before, after: rows of manifests; without an earlier one, nothing changed.
+        lines: the corrections in force, with which `after` was made.
+    """
+    if before is None:
+        return
+    decided = decisions.decide(lines, after)
+    earlier: dict[str, str] = dict(_usable(before).itertuples(index=False))
+    relabelled, excluded = list[str](), list[str]()
+    rows = after[after["path"].isin(decided) & after["digest"].isin(earlier)]
+    for row in rows.itertuples():
+        path, label = printable(str(row.path)), earlier[str(row.digest)]
+        if row.problem == Problem.EXCLUDED:
+            excluded.append(path)
+        elif decided[str(row.path)].action == RELABEL and label != row.label:
+            relabelled.append(f"{path} from {label} to {row.label}")
+    if relabelled:
+        yield f"corrections relabelled {_some(relabelled)}"
+    if excluded:
+        yield f"corrections excluded {_some(excluded)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    number = "1 photo" if len(names) == 1 else f"{len(names):,} photos"
+    more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
+    return f"{number}: {', '.join(names[:MAX_NAMED])}{more}"
 
 
 def _usable(rows: pd.DataFrame) -> pd.DataFrame:

@@ -86,6 +86,11 @@ def name_of(path: str) -> str:
     return path.rpartition("/")[2]
 
 
+def printable(text: str) -> str:
+    """Return a path as one line of a log, whatever characters it contains."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def suffix_of(name: str) -> str:
     """Return the suffix of a file name in lower case, with its dot; empty if there is none."""
     stem, dot, suffix = name.rpartition(".")

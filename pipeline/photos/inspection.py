@@ -33,6 +33,7 @@ class Problem(StrEnum):
     TOO_LARGE = "too large"
     UNLABELLED = "unlabelled"  # no label, or one that is not allowed
     UNLISTED = "unlisted"  # missing from a predefined split
+    EXCLUDED = "excluded"  # a correction says so
     SKIPPED = "skipped"  # neither the name nor the content is that of an image
 
 

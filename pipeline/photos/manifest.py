@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -17,8 +18,18 @@ from pipeline.errors import UserError
 from pipeline.files import atomic, naming, places
 from pipeline.files.damage import UNREADABLE, reraise_system_errors
 from pipeline.files.places import Place
-from pipeline.photos import inspection, layout, sources, split, tar_inspection, tars
-from pipeline.photos.file_names import Kind, composed, kind, name_of
+from pipeline.photos import (
+    decisions,
+    inspection,
+    layout,
+    sources,
+    split,
+    tar_inspection,
+    tars,
+)
+from pipeline.photos.corrections import Correction
+from pipeline.photos.decisions import Applied
+from pipeline.photos.file_names import Kind, composed, kind, name_of, printable
 from pipeline.photos.inspection import Problem
 from pipeline.photos.layout import PLAIN, Layout
 from pipeline.photos.listing import STAT, Listing
@@ -47,9 +58,11 @@ SCHEMA = pa.schema(
 )
 _INSPECTION = ["digest", "width", "height", "format", "grey", "status", "problem"]
 _METADATA_KEY = b"retrain"
+_CORRECTED = "corrected"  # field of the metadata: `decisions.Applied`, if there are any
 UNLISTED = "on no list of the given split (split_file)"  # statuses
 IN_NO_PART = "in no folder of a split (split_folders)"
 SKIPPED = "skipped, as neither its name nor its content is that of an image"
+_NOT_IN_THE_DATA_SET = (Problem.SKIPPED, Problem.EXCLUDED)
 _CHUNK = 1024  # photos inspected between two reports of progress
 
 
@@ -107,6 +120,7 @@ def build(
     previous: pd.DataFrame | None = None,
     progress: Progress = silent,
     unfinished: Path | None = None,
+    corrected: Sequence[Correction] = (),
 ) -> pa.Table:
     """Inspect new photos, split all of them, and summarise the data set.
 
@@ -119,6 +133,7 @@ def build(
         progress: counts the photos inspected.
         unfinished: file for the photos inspected so far, in case of an interruption; `newest`
             finds it beside the manifests.
+        corrected: the corrections in force. They do not affect the splits.
 
     Returns:
         A table of SCHEMA in the order of the listing, with its Summary in the metadata.
@@ -162,6 +177,10 @@ def build(
             layout.refuse_split_folders(image_dir, labels, unpacked(rows["path"]))
     rows = _skip_others(rows)
     _split(rows, listing.layout, rule)
+    if corrected:
+        applied = decisions.apply(rows, corrected, listing.layout.merged)
+        fields[_CORRECTED] = asdict(applied)
+        labels = tuple(sorted({*labels, *rows.loc[rows["path"].isin(applied.relabelled), "label"]}))
     summary = _summarise(rows, labels)
     _refuse_hopeless(summary, rows, image_dir)
     return _table(rows, {**fields, **asdict(summary)})
@@ -193,8 +212,11 @@ def _split(rows: pd.DataFrame, meaning: Layout, rule: SplitRule) -> None:
 
 
 def set_aside(rows: pd.DataFrame) -> "pd.Series[bool]":
-    """Return which rows are photos that are set aside; files that are skipped are not photos."""
-    return (rows["status"] != inspection.OK) & (rows["problem"] != Problem.SKIPPED)
+    """Return which rows are photos that are set aside.
+
+    Files that are skipped are not photos, and excluded photos are no longer in the data set.
+    """
+    return (rows["status"] != inspection.OK) & ~rows["problem"].isin(_NOT_IN_THE_DATA_SET)
 
 
 def _table(rows: pd.DataFrame, fields: dict[str, Any]) -> pa.Table:
@@ -237,7 +259,7 @@ def _summarise(rows: pd.DataFrame, labels: tuple[str, ...]) -> Summary:
     content: dict[str, list[list[str]]] = {label: [] for label in labels}
     for label, *fields in usable[["label", "path", "digest", "split"]].to_numpy().tolist():
         content.setdefault(label, []).append(fields)
-    photos = rows[rows["problem"] != Problem.SKIPPED]
+    photos = rows[~rows["problem"].isin(_NOT_IN_THE_DATA_SET)]
     counts = Counter(zip(photos["label"], photos["split"], strict=True))  # no split: set aside
     classes = tuple(
         ClassSummary(
@@ -316,6 +338,12 @@ def image_dir(path: Path) -> str:
     return str(_fields(pq.read_schema(path))["image_dir"])
 
 
+def applied(schema: pa.Schema) -> Applied | None:
+    """Return what corrections changed in a manifest; None if there were none."""
+    fields = _fields(schema).get(_CORRECTED)
+    return Applied(**fields) if fields else None
+
+
 def newest(directory: Path, image_dir: Place, meaning: Layout = PLAIN) -> pd.DataFrame | None:
     """Return the rows of the newest manifest of `image_dir` in `directory`, or None.
 
@@ -329,6 +357,8 @@ def newest(directory: Path, image_dir: Place, meaning: Layout = PLAIN) -> pd.Dat
             same = fields["image_dir"] == places.absolute(image_dir)
             if same and fields["version"] == FORMAT_VERSION:
                 rows = read(path)
+                if _CORRECTED in fields:
+                    rows = decisions.restore(rows, fields[_CORRECTED])
                 in_tar_file = rows["path"].map(tar_inspection.tar_file_of) != ""
                 keep_packed = fields["layout"] == meaning.key
                 known = (in_tar_file & keep_packed) | (~in_tar_file & (rows["digest"] != ""))
@@ -337,11 +367,6 @@ def newest(directory: Path, image_dir: Place, meaning: Layout = PLAIN) -> pd.Dat
         except (*UNREADABLE, UserError, KeyError):
             continue  # damaged, or not a manifest: the photos are read again
     return None
-
-
-def printable(text: str) -> str:
-    """Return a path as one line of a log, whatever characters it contains."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _fields(schema: pa.Schema) -> dict[str, Any]:

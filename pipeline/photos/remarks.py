@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from pipeline.files.places import Place
 from pipeline.photos import inspection, layout, manifest, split
-from pipeline.photos.file_names import name_of, suffix_of
+from pipeline.photos.decisions import Applied
+from pipeline.photos.file_names import name_of, printable, suffix_of
 from pipeline.photos.inspection import Problem
 from pipeline.photos.layout import Layout
 from pipeline.photos.listing import Listing
-from pipeline.photos.manifest import FEW_PHOTOS, ClassSummary, printable
+from pipeline.photos.manifest import FEW_PHOTOS, ClassSummary
 from pipeline.photos.split import SplitRule
 
 MOST_NAMED = 20  # photos set aside that are listed individually
@@ -84,6 +85,33 @@ def summary_lines(
     yield from class_lines(classes)
     yield from _missing_split_lines(classes, listing.layout, rule)
     yield from _share_lines(rows[rows["status"] == inspection.OK], listing.layout, rule)
+
+
+def correction_lines(applied: Applied, place: Place) -> Iterator[str]:
+    """Yield what the corrections changed, and which of their lines are obsolete or conflicting.
+
+    Args:
+        applied: what they changed.
+        place: their file.
+    """
+    relabelled, excluded = len(applied.relabelled), len(applied.excluded)
+    yield f"Corrections: {relabelled:,} photos relabelled, {excluded:,} excluded by {place}"
+    if applied.conflicts:
+        shown = [" and ".join(map(str, lines)) for lines in applied.conflicts]
+        yield (
+            f"corrections: lines of {place} contradict each other about {len(shown):,} photos; the "
+            f"last one counts. Delete one of lines {_some(shown)}"
+        )
+    if applied.missing:
+        yield (
+            f"corrections: {len(applied.missing):,} lines of {place} are about photos that are not "
+            f"in image_dir: {_some([str(line) for line in applied.missing])}"
+        )
+    if applied.needless:
+        yield (
+            f"corrections: {len(applied.needless):,} lines of {place} give photos the label that "
+            f"they have anyway: {_some([str(line) for line in applied.needless])}"
+        )
 
 
 def _skipped_lines(listing: Listing, rows: pd.DataFrame) -> Iterator[str]:

@@ -6,6 +6,7 @@ determine its distortion, so that the vectors of copies are computed once and ca
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -92,6 +93,22 @@ def decode(encoded: Any, spec: InputSpec, augmentation: Augmentation, seed: Any)
     Returns:
         float32 [height, width, 3] in [0, 1], RGB.
     """
+    return distort(lambda size: decoding.decode(encoded, spec, size), spec, augmentation, seed)
+
+
+def distort(
+    photo_of_size: Callable[[Any], Any], spec: InputSpec, augmentation: Augmentation, seed: Any
+) -> Any:
+    """Distort one photo, with operations that run in a graph.
+
+    Args:
+        photo_of_size: function from a height and width, int32 [2], to the photo in this size,
+            float32 [height, width, 3] in [0, 1].
+        spec, augmentation, seed: as in `decode`.
+
+    Returns:
+        float32 [height, width, 3] in [0, 1], RGB.
+    """
     import tensorflow as tf
 
     height, width = spec.height, spec.width
@@ -104,7 +121,7 @@ def decode(encoded: Any, spec: InputSpec, augmentation: Augmentation, seed: Any)
         1, 1 + augmentation.random_scale / 100, 0
     )
     size = tf.cast(tf.constant([height, width], tf.float32) * scale, tf.int32)
-    photo = decoding.decode(encoded, spec, size)
+    photo = photo_of_size(size)
     if augmentation.random_rotation:
         most = math.radians(augmentation.random_rotation)
         photo = _rotate(photo, between(-most, most, 1))

@@ -7,11 +7,11 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.export import model_json
+from pipeline.files import local_server
 from pipeline.nightly import shared_state
 from pipeline.photos.inspection import MAX_BYTES
 from pipeline.prediction import single
 
-HOST = "127.0.0.1"  # not reachable from other machines
 PORT = 8000
 
 
@@ -24,30 +24,25 @@ def application(model: Path) -> Any:
     Raises:
         UserError: if there is no such model, or Flask is not installed.
     """
-    try:
-        from flask import Flask, jsonify, render_template, request
-    except ImportError:
-        raise UserError(
-            "the page needs Flask, which is not installed; "
-            "install it with: pip install 'retrain[demo]'"
-        ) from None
+    flask = local_server.import_flask()
     labels = model_json.read(model)["labels"]
     classify = single.load(model)
-    app = Flask("pipeline")  # the package with the templates
+    app = flask.Flask("pipeline")  # the package with the templates
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
 
     @app.get("/")
     def page() -> str:
-        return render_template("demo.html", labels=labels)
+        page: str = flask.render_template("demo.html", labels=labels)
+        return page
 
     @app.post("/classify")
     def answer() -> Any:
         try:
-            prediction = classify(request.get_data())
+            prediction = classify(flask.request.get_data())
         except UserError as error:
-            return jsonify(error=str(error)), 422
+            return flask.jsonify(error=str(error)), 422
         answers = [{"label": label, "score": score} for label, score in prediction.answers]
-        return jsonify(answers=answers, known=prediction.known, warning=prediction.warning)
+        return flask.jsonify(answers=answers, known=prediction.known, warning=prediction.warning)
 
     @app.after_request
     def only_from_here(response: Any) -> Any:
@@ -75,27 +70,10 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         app = application(shared_state.resolve_model(arguments.model))
-        server = _server(app, arguments.port)
+        server = local_server.create(app, arguments.port)
     except UserError as error:
         sys.exit(str(error))
-    print(f"Drop a photo on http://{HOST}:{server.server_port} (press Ctrl-C to stop)", flush=True)
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        server.server_close()
-
-
-def _server(app: Any, port: int) -> Any:
-    from werkzeug.serving import WSGIRequestHandler, make_server
-
-    class Quiet(WSGIRequestHandler):
-        def log_request(self, *_: object) -> None:
-            """Do not log requests."""
-
-    try:
-        return make_server(HOST, port, app, threaded=True, request_handler=Quiet)
-    except (OSError, SystemExit):
-        raise UserError(f"port {port} is in use; choose another one: --port {port + 1}") from None
+    local_server.run(server, "Drop a photo on")
 
 
 if __name__ == "__main__":

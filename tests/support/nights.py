@@ -25,5 +25,7 @@ FULL = Night(
     evaluation="e",
     head="h",
     manifest="x.parquet",
+    module="tuned/0123456789ab/lite",
+    tuned=True,
     finished="2026-11-25T03:01:00+01:00",
 )

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline import tensorflow_import
 
 Tensors = Callable[[Any], dict[str, Any]]
@@ -136,4 +138,31 @@ def refusing_module(directory: Path) -> Path:
 
     module = Refusing()
     tf.saved_model.save(module, str(directory), signatures=module.__call__)
+    return directory
+
+
+def tunable_module(directory: Path, gradients: bool = True) -> Path:
+    """Save a TF2 module with TensorFlow Hub's interface for fine-tuning.
+
+    Its 6 features are mixtures of the mean colours of four quarters, in two layers. At first, they
+    depend only on the brightness. They have no gradients unless `gradients`.
+    """
+    tensorflow_import.import_tensorflow()
+    import tensorflow as tf
+
+    draw = np.random.default_rng(0).normal
+    first = tf.Variable(np.tile(draw(size=8), (12, 1)).astype(np.float32), name="first")
+    second = tf.Variable(draw(size=(8, 6)).astype(np.float32) / 3, name="second")
+
+    @tf.function(autograph=False)
+    def call(images: Any, training: bool = False) -> Any:  # noqa: ARG001
+        quarters = tf.reshape(tf.nn.avg_pool2d(images, 4, 4, "VALID"), [-1, 12])
+        features = tf.tanh(tf.tanh((quarters - 0.5) @ first) @ second)
+        return features if gradients else tf.stop_gradient(features)
+
+    images = tf.TensorSpec([None, 8, 8, 3], tf.float32)
+    serving, _ = (call.get_concrete_function(images, training) for training in (False, True))
+    module = tf.train.Checkpoint(variables=[first, second], trainable_variables=[first, second])
+    module.__call__ = call
+    tf.saved_model.save(module, str(directory), signatures=serving)
     return directory

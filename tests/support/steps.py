@@ -27,6 +27,7 @@ class Pipeline:
             split_dataset._list_photos,
             split_dataset._read_summary,
             split_dataset._digest_lists,
+            split_dataset._read_corrections,
         ):
             memo.cache_clear()
         split_dataset._reported.clear()

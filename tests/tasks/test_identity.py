@@ -1,11 +1,15 @@
 """After a change, exactly the steps that depend on it run again."""
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from pipeline.photos import corrections
+from pipeline.photos.corrections import Correction
 from tasks import SplitDataset
 from tests.support.photos import PhotoMaker
 from tests.support.steps import STEPS, Pipeline
@@ -92,6 +96,11 @@ def test_the_way_vectors_are_stored_runs_the_bottlenecks(pipeline: Pipeline) -> 
     assert pipeline.run(vector_type="float32") == STEPS
 
 
+def test_options_of_fine_tuning_change_nothing_without_it(pipeline: Pipeline) -> None:
+    options = {"fine_tune_learning_rate": 0.1, "fine_tune_percentage": 50.0, "fine_tune_seed": 1}
+    assert pipeline.run(**options) == []
+
+
 def test_going_back_only_moves_current(pipeline: Pipeline, tmp_path: Path) -> None:
     first = (tmp_path / "out/current").resolve()
     pipeline.run(l2=0.5)
@@ -161,3 +170,47 @@ def test_a_damaged_description_is_written_again(
     step = {"manifests": "SplitDataset", "modules": "PrepareModule"}[path.parent.name]
     assert pipeline.run() == [step]
     assert path.read_bytes() == whole
+
+
+def test_corrections_compute_no_vector_and_can_be_taken_back(
+    pipeline: Pipeline, photo_dir: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / corrections.FILE
+    file.write_text(",".join(corrections.COLUMNS) + "\n")
+    assert pipeline.run() == []  # without lines, nothing changes
+    photos = sorted((photo_dir / "red_rose").iterdir())[:12]
+    digests = [hashlib.sha256(photo.read_bytes()).hexdigest() for photo in photos]
+    corrections.append(file, [Correction(digest, "", "relabel", "tulip") for digest in digests])
+    assert pipeline.run() == sorted([*STEPS, "SplitDataset"])
+    assert "Bottlenecks: 0 computed, 48 reused" in pipeline.lines
+    assert f"Corrections: 12 photos relabelled, 0 excluded by {file}" in pipeline.lines
+    labels = pd.read_parquet(tmp_path / "out/current/photos.parquet").set_index("digest")["label"]
+    assert set(labels[digests]) == {"tulip"}
+    corrections.append(file, [Correction(digest, "", "undo") for digest in digests])
+    assert pipeline.run() == ["ExportModel"]  # moves `current` back
+
+
+def test_a_kept_photo_changes_the_findings_and_trains_nothing(
+    pipeline: Pipeline, photo_dir: Path, tmp_path: Path
+) -> None:
+    photo = photo_dir / "red_rose/3.jpg"
+    shutil.copy(photo, photo_dir / "red_rose/copy_nohash_1.jpg")
+    pipeline.run()
+    findings = pd.read_parquet(tmp_path / "out/current/findings.parquet")
+    pair = findings[findings["kind"].isin(["duplicate", "leak"])]
+    digest = hashlib.sha256(photo.read_bytes()).hexdigest()
+    kept = [Correction(digest, row.path, "keep", why=row.kind) for row in pair.itertuples()]
+    assert len(kept) == 2
+    corrections.append(tmp_path / corrections.FILE, kept)
+    assert pipeline.run() == ["CheckData", "EvaluateModel", "ExportModel", "SplitDataset"]
+    findings = pd.read_parquet(tmp_path / "out/current/findings.parquet")
+    assert not set(findings["kind"]) & {"duplicate", "leak"}
+
+
+def test_an_invalid_corrections_file_is_one_message(photo_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / corrections.FILE).write_text("digest;path;action\n")
+    pipeline = Pipeline(image_dir=photo_dir, output_dir=tmp_path / "out")
+    pipeline.task_class = SplitDataset
+    with pytest.raises(AssertionError):
+        pipeline.run()
+    assert any("separate the columns by commas" in line for line in pipeline.lines)

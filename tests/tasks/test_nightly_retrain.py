@@ -1,6 +1,7 @@
 """NightlyRetrain: which steps run again, and when a night is complete."""
 
 import datetime
+import hashlib
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -12,7 +13,8 @@ import pandas as pd
 import pytest
 
 from pipeline.nightly import current_model, history, promotion
-from pipeline.photos import split
+from pipeline.photos import corrections, split
+from pipeline.photos.corrections import Correction
 from tasks import ExportModel, NightlyRetrain
 from tests.support.photos import PhotoMaker
 from tests.support.steps import Pipeline
@@ -106,6 +108,24 @@ def test_a_renamed_class_is_rejected_until_a_person_runs_the_command(
     promotion.promote_named(out, night.model)
     assert pipeline.run(date=THIRD) == ["NightlyRetrain"]
     assert nights(pipeline)[-1] == ("2026-11-03", "unchanged")
+
+
+def test_many_labels_corrected_on_purpose_do_not_stop_the_model(options: dict[str, Any]) -> None:
+    photo_dir, out = options["image_dir"], options["output_dir"]
+    nightly = Nightly(**options, testing_percentage=30)
+    nightly.run(date=FIRST)
+    labels = {"green leaf": "red_rose", "red_rose": "green leaf"}
+    lines = [
+        Correction(hashlib.sha256(photo.read_bytes()).hexdigest(), "", "relabel", labels[label])
+        for label in labels
+        for photo in sorted((photo_dir / label).iterdir())
+    ]
+    corrections.append(out.parent / corrections.FILE, lines)
+    nightly.run(date=SECOND)
+    night = history.nights(out)[-1]
+    assert (night.outcome, night.relabelled) == (history.PROMOTED, 48)
+    start = "corrections relabelled 48 photos: green leaf/0.jpg from green leaf to red_rose, "
+    assert night.reasons[-1].startswith(start)
 
 
 def test_a_model_of_an_earlier_version_is_replaced(

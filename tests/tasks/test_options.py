@@ -5,7 +5,15 @@ from pathlib import Path
 
 import luigi
 
-from tasks import ExportModel, NightlyRetrain, PredictImages, PruneRuns, SearchHead, configuration
+from tasks import (
+    ExportModel,
+    NightlyRetrain,
+    PredictImages,
+    PruneRuns,
+    SearchHead,
+    SuggestPhotos,
+    configuration,
+)
 
 
 def test_a_folder_may_begin_with_a_tilde() -> None:
@@ -13,7 +21,7 @@ def test_a_folder_may_begin_with_a_tilde() -> None:
 
 
 def all_options() -> list[tuple[str, luigi.Parameter]]:
-    tasks = (NightlyRetrain, SearchHead, PredictImages, PruneRuns)
+    tasks = (NightlyRetrain, SearchHead, PredictImages, SuggestPhotos, PruneRuns)
     return [option for task in tasks for option in task.get_params()]
 
 

@@ -3,6 +3,8 @@
 import json
 import logging
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ import pytest
 from pipeline.modules import efficientnet_lite, handles, preparation
 from tasks import ComputeBottlenecks, ExportModel, PrepareModule
 from tasks.messages import logger
+from tests.support.keras_models import classifier
 from tests.support.saved_modules import packed, tf1_module
 from tests.support.web import Page, Web
 
 Runner = Callable[..., list[str]]
+STRANGER = Path(__file__).parents[1] / "support/stranger.py"
 
 
 @pytest.fixture
@@ -180,3 +184,30 @@ def test_only_built_in_modules_are_shared_and_only_if_the_cache_is_writable(
     assert preparation.folder(str(tmp_path), tmp_path) == tmp_path / "modules"
     monkeypatch.setattr("os.access", lambda *_: False)
     assert preparation.folder("efficientnet-lite0", tmp_path) == tmp_path / "modules"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__")  # Keras 3.15 with NumPy 2.4
+def test_a_keras_file_is_trained_on_and_answers_without_this_project(
+    run: Runner, photo_dir: Path, tmp_path: Path
+) -> None:
+    """The files of the model agree, also TFLite and ONNX; see support/stranger.py."""
+    file = tmp_path / "own.keras"
+    classifier().save(file)
+    assert "PrepareModule" in run(
+        tfhub_module=str(file), image_range="byte", tflite="float32", onnx=True
+    )
+    assert run(tfhub_module=str(file), image_range="byte", tflite="float32", onnx=True) == []
+    photos = sorted(photo_dir.rglob("*.jpg"))
+    command = [sys.executable, "-I", STRANGER, tmp_path / "out/current", *photos]
+    done = subprocess.run(
+        list(map(str, command)), cwd=tmp_path, capture_output=True, text=True, env={"PATH": ""}
+    )
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    assert {"bytes", "pixels", "output_graph.pb", "model-float32.tflite", "model.onnx"} == set(
+        answers
+    )
+    labels = [photo.parent.name for photo in photos]
+    for name, best in answers.items():
+        assert best == labels, name

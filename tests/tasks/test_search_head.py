@@ -11,6 +11,7 @@ from pipeline.errors import UserError
 from tasks import SearchHead, TrainHead
 from tasks.step import fetch
 from tests.support.commands import run
+from tests.support.saved_modules import tf1_module
 
 
 def test_a_search_ranks_every_combination(options: dict[str, Any], tmp_path: Path) -> None:
@@ -48,3 +49,20 @@ def test_numbers_of_copies_are_compared_and_none_means_no_distortion(
     task = SearchHead(**options, augmentations=1, random_crop=10, try_augmentations="0, 2")
     copies = {(head.augmentations, head.random_crop) for head in task.requires()}
     assert copies == {(0, 0), (2, 10)}
+
+
+def test_modules_are_compared_with_the_time_that_they_take(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    modules = f"{options['tfhub_module']}, {tf1_module(tmp_path / 'other')}"
+    task = SearchHead(**options, try_tfhub_module=modules, try_label_smoothing="0")
+    run(task)
+    table = pd.read_csv(fetch(task.output()))
+    assert set(table["tfhub_module"]) == set(modules.split(", "))
+    assert (table["seconds_per_photo"] > 0).all()
+    assert table.groupby("tfhub_module")["seconds_per_photo"].nunique().tolist() == [1, 1]
+
+
+def test_input_sizes_are_compared() -> None:
+    task = SearchHead(try_image_size="192, 224")
+    assert {head.image_size for head in task.requires()} == {192, 224}

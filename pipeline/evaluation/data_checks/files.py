@@ -24,7 +24,7 @@ _SUFFIXES = {
 def find(context: CheckContext) -> Iterator[Finding]:
     """Yield problems of the files themselves."""
     listed = context.listed
-    others = [Problem.NONE, Problem.UNLISTED, Problem.SKIPPED]
+    others = [Problem.NONE, Problem.UNLISTED, Problem.SKIPPED, Problem.EXCLUDED]
     aside = listed[~listed["problem"].isin(others)]
     for path, status, problem in zip(aside["path"], aside["status"], aside["problem"], strict=True):
         yield Finding(FORMAT if problem == Problem.UNSUPPORTED else UNREADABLE, status, (path,))

@@ -31,20 +31,12 @@ _TEMPERATURES = np.geomspace(0.1, 1000, 80)
 
 def find(context: CheckContext) -> Iterator[Finding]:
     """Yield photos whose label is probably wrong, most confident first, and indistinct classes."""
-    photos = context.photos
-    # Folds alternate within each class, by digest, so that identical photos share a fold.
-    folds = context.rank % _FOLDS
-    is_usable = (photos.groupby("label")["digest"].transform("nunique") > 1).to_numpy()
-    numbers, names = pd.factorize(photos["label"][is_usable], sort=True)
-    labels = names.to_numpy(object)
-    if len(labels) < 2:
+    fitted = fit(context)
+    if fitted is None:
         return
-    classes = np.full(len(photos), -1)
-    classes[is_usable] = numbers
-    in_use = is_usable[context.sample]
-    sample = context.sample[in_use]
-    vectors_of_sample = context.vectors if in_use.all() else context.vectors[in_use]
-    lda = CrossValidatedLDA.fit(vectors_of_sample, classes[sample], folds[sample])
+    lda, labels, classes, folds = fitted.lda, fitted.labels, fitted.classes, fitted.folds
+    photos, is_usable = context.photos, classes >= 0
+    sample, vectors_of_sample = _usable_sample(context, is_usable)
     probabilities = lda.predict_proba(vectors_of_sample, folds[sample])
     joint = ConfidentJoint.empty(probabilities, classes[sample], len(photos))
     confusion = np.zeros((len(labels), len(labels)), np.int64)
@@ -59,6 +51,48 @@ def find(context: CheckContext) -> Iterator[Finding]:
         detail = f"looks like {suggestion} ({joint.probability[i]:.0%})"
         yield Finding(LABEL, detail, (paths[i],), score=float(joint.margin[i]))
     yield from _indistinct(confusion, labels)
+
+
+@dataclass(frozen=True)
+class FittedLabels:
+    """A classifier that predicts the label of each photo without having seen it.
+
+    Attributes:
+        labels: the classes with at least two different photos, sorted.
+        classes: index of each photo's label, int64 [n]; -1 for other classes.
+        folds: number of each photo's fold, int64 [n].
+        lda: the classifier.
+    """
+
+    labels: np.ndarray
+    classes: np.ndarray
+    folds: np.ndarray
+    lda: "CrossValidatedLDA"
+
+
+def fit(context: CheckContext) -> FittedLabels | None:
+    """Fit the classifier on the sample; None if there are fewer than two classes."""
+    photos = context.photos
+    # Folds alternate within each class, by digest, so that identical photos share a fold.
+    folds = context.rank % _FOLDS
+    is_usable = (photos.groupby("label")["digest"].transform("nunique") > 1).to_numpy()
+    numbers, names = pd.factorize(photos["label"][is_usable], sort=True)
+    labels = names.to_numpy(object)
+    if len(labels) < 2:
+        return None
+    classes = np.full(len(photos), -1)
+    classes[is_usable] = numbers
+    sample, vectors = _usable_sample(context, is_usable)
+    lda = CrossValidatedLDA.fit(vectors, classes[sample], folds[sample])
+    return FittedLabels(labels, classes, folds, lda)
+
+
+def _usable_sample(context: CheckContext, is_usable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of the usable photos in the sample, and their vectors."""
+    usable = is_usable[context.sample]
+    # A copy of all vectors could take 256 MB.
+    vectors = context.vectors if usable.all() else context.vectors[usable]
+    return context.sample[usable], vectors
 
 
 def _indistinct(confusion: np.ndarray, labels: np.ndarray) -> Iterator[Finding]:

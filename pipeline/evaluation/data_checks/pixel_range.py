@@ -15,7 +15,7 @@ from pipeline.bottlenecks import extraction
 from pipeline.errors import UserError
 from pipeline.evaluation.data_checks.context import CheckContext, Finding
 from pipeline.files.places import Place
-from pipeline.modules import efficientnet_lite, engines, failures
+from pipeline.modules import engines, failures, preparation
 from pipeline.modules.loading import Module
 from pipeline.modules.signatures import BYTE, RANGES, SIGNED, UNIT
 from pipeline.photos import split
@@ -54,11 +54,11 @@ def find(context: CheckContext) -> Iterator[Finding]:
 
     Photographs are compared by how well they are assigned to the nearest class mean, leaving the
     photo out. Other images, such as drawings, may be separated best with a wrong range: a range is
-    wrong for them only if it makes all vectors nearly equal. Built-in modules are not checked,
-    since their range is known.
+    wrong for them only if it makes all vectors nearly equal. Modules with a known range are not
+    checked.
     """
     module = context.module
-    if module is None or module.handle in efficientnet_lite.VARIANTS:
+    if module is None or preparation.includes_preprocessing(module.handle):
         return
     photos = context.photos[context.photos["split"] == split.TRAINING].sort_values("digest")
     counts = photos["label"].value_counts()

@@ -70,3 +70,11 @@ def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path) -> None:
     (model / "predictions.parquet").unlink()
     with pytest.raises(UserError, match=r"predictions.parquet is missing .*delete .*model, and"):
         model_photos.read(model)
+
+
+def test_some_labels_are_replaced() -> None:
+    rows = pd.DataFrame({"digest": ["1", "2"], "label": ["a", "b"], "split": "testing"})
+    photos = model_photos.ModelPhotos(rows)
+    assert photos.with_labels({}).labels == {"1": "a", "2": "b"}
+    assert photos.with_labels({"2": "c", "3": "d"}).labels == {"1": "a", "2": "c"}
+    assert photos.labels == {"1": "a", "2": "b"}

@@ -52,10 +52,10 @@ def build(lite0: Module, tmp_path_factory: pytest.TempPathFactory) -> Builder:
     return network
 
 
-def photo(name: str, variant: str = LITE0) -> np.ndarray:
+def photo(name: str, variant: str = LITE0, size: int = 0) -> np.ndarray:
     import tensorflow as tf
 
-    size = efficientnet_lite.VARIANTS[variant].size
+    size = size or efficientnet_lite.VARIANTS[variant].size
     encoded = tf.constant((PHOTOS / f"{name}.png").read_bytes())
     pixels: np.ndarray = decoding.decode(encoded, InputSpec(size, size)).numpy()
     return pixels
@@ -94,6 +94,17 @@ def test_pixels_are_scaled_as_in_the_training(build: Builder) -> None:
     probability = softmax(build(LITE0)(photo("chelsea")[None]) @ kernel + bias)[0, EGYPTIAN_CAT]
     # It is 0.792 with pixels scaled to [-1, 1], and 0.734 with [0, 1].
     assert probability == pytest.approx(0.789, abs=0.001)
+
+
+def test_a_photo_is_recognised_at_another_size(tmp_path: Path) -> None:
+    tensorflow_import.import_tensorflow()
+    import tensorflow as tf
+
+    efficientnet_lite.save(LITE0, tmp_path / "saved", 160)
+    network = tf.saved_model.load(str(tmp_path / "saved"))
+    kernel, bias = classifier(LITE0)
+    logits = network(photo("chelsea", size=160)[None]).numpy() @ kernel + bias
+    assert logits.argmax() == EGYPTIAN_CAT
 
 
 @pytest.mark.parametrize("batch", [1, 3])

@@ -87,3 +87,19 @@ def test_a_file_that_is_damaged_or_gone_is_done_without(
     (gone,) = extraction.extract([photo], made, "float32")
     assert np.array_equal(damaged.vectors, expected.vectors)
     assert np.array_equal(gone.vectors, expected.vectors)
+
+
+def test_a_large_graph_is_left_to_other_engines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tf1_module(tmp_path / "module", (None, 8, 8, 3))
+    module = preparation.prepare(str(directory), tmp_path)
+    small = frozen_graph.freeze(module, tmp_path / "small.pb")
+    monkeypatch.setattr(frozen_graph, "_is_large", lambda _: True)
+    large = frozen_graph.freeze(module, tmp_path / "large.pb")  # without constant folding
+    assert frozen_graph.is_intact(large)
+    assert frozen_graph.load(large, BATCH) is None
+    monkeypatch.undo()
+    photos = pixels(module)
+    functions = [frozen_graph.load(made, BATCH) for made in (small, large)]
+    np.testing.assert_array_equal(*(function(photos) for function in functions if function))

@@ -313,11 +313,6 @@ def test_an_archive_of_something_else_is_refused(web: Web, tmp_path: Path) -> No
     [
         ("resnet.pth", "is PyTorch weights, which TensorFlow cannot run; use a TensorFlow module"),
         ("model.safetensors", "is PyTorch weights"),
-        (
-            "model.h5",
-            "is a Keras file; convert it to a SavedModel with keras.models.load_model(file)",
-        ),
-        ("model.keras", "export(folder), and pass that folder"),
         ("model.tflite", "pass the folder of a SavedModel"),
         ("saved_model.pb", "pass the folder of a SavedModel"),
         ("model.zip", "is an archive, but not .tar.gz; unpack it"),
@@ -332,6 +327,14 @@ def test_a_file_of_another_kind_is_named_with_the_remedy(
         assert handle in message
         assert remedy in message
     assert web.requests == []
+
+
+def test_a_keras_file_elsewhere_is_named_with_the_remedy(web: Web, tmp_path: Path) -> None:
+    remedy = "a Keras file; pass the path of the file itself, on this machine"
+    assert f"model.keras is {remedy}" in refusal(f"{web.url}/model.keras", tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/model.h5").touch()
+    assert f"folder contains model.h5, {remedy}" in refusal(tmp_path / "folder", tmp_path)
 
 
 def test_a_folder_of_pytorch_weights_is_named_as_such(tmp_path: Path) -> None:

@@ -245,15 +245,15 @@ def test_a_built_in_module_is_built_once(lite0: Module, monkeypatch: pytest.Monk
     assert preparation.prepare(LITE0, folder) == lite0
     assert saved.stat().st_mtime_ns == before
     assert (lite0.height, lite0.width, lite0.features) == (224, 224, 1280)
-    assert [path.name for path in folder.iterdir()] == [f"{LITE0}-{lite0.digest[:12]}"]
+    assert [path.name for path in folder.iterdir()] == [f"{LITE0}-224-{lite0.digest[:12]}"]
 
 
 def test_a_built_in_module_that_another_process_has_built_meanwhile_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    directory = tmp_path / f"{LITE0}-{efficientnet_lite.digest(LITE0)[:12]}"
+    directory = tmp_path / f"{LITE0}-224-{efficientnet_lite.digest(LITE0)[:12]}"
 
-    def save(_: str, temporary: Path) -> None:
+    def save(_: str, temporary: Path, _size: int) -> None:
         for folder in (temporary, directory):
             folder.mkdir()
         (directory / "being read").touch()
@@ -611,5 +611,15 @@ def test_a_built_in_module_with_another_range_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: Path
 ) -> None:
     monkeypatch.setattr(preparation, "_resolve", lambda *_, **__: plain)  # fast to load
-    with pytest.raises(UserError, match=f"image_range is byte, but {LITE0} takes pixels from 0 to"):
+    reason = rf"image_range is byte, but {LITE0} takes pixels in \[0, 1\]; set image_range to unit"
+    with pytest.raises(UserError, match=reason):
         preparation.prepare(LITE0, tmp_path, image_range="byte")
+
+
+@pytest.mark.slow
+def test_a_built_in_module_takes_the_size_of_the_user(lite0: Module, tmp_path: Path) -> None:
+    module = preparation.prepare(LITE0, tmp_path, image_size=64)
+    assert (module.height, module.width, module.features) == (64, 64, 1280)
+    assert module.digest == lite0.digest  # the recipe of vectors names the size
+    (directory,) = tmp_path.iterdir()
+    assert directory.name == f"{LITE0}-64-{lite0.digest[:12]}"

@@ -107,3 +107,18 @@ def test_several_may_write_at_a_time(tmp_path: Path) -> None:
     assert Counter(night.date[-1] for night in history.nights(tmp_path)) == dict.fromkeys(
         "1234", 10
     )
+
+
+def test_a_file_of_an_earlier_version_gets_the_new_columns(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / history.FILE) as database:
+        database.executescript(history._TABLES)
+        database.execute(
+            "insert into nights (date, finished, key, outcome, reason, flags, seconds, model, "
+            "evaluation, head, manifest) "
+            "values ('d', 'f', 'k', 'o', 'r', '[]', '{}', '', '', '', '')"
+        )
+    database.close()
+    (night,) = history.nights(tmp_path)
+    assert (night.module, night.tuned) == ("", False)
+    history.add(tmp_path, FULL)
+    assert history.nights(tmp_path)[-1] == FULL

@@ -4,14 +4,16 @@ import os
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from pipeline.bottlenecks import writer
+from pipeline.bottlenecks import recipe, writer
 from pipeline.errors import UserError
 from pipeline.files import atomic, disk_usage, naming, output_store
+from pipeline.modules import loading
 from pipeline.nightly import history, promotion, prune, shared_state
 from pipeline.nightly.history import Night
 from pipeline.photos import manifest
@@ -216,3 +218,31 @@ def test_a_folder_in_which_others_work_has_a_size(tmp_path: Path) -> None:
     finally:
         stop.set()
         thread.join()
+
+
+def test_tuned_modules_go_with_their_vectors_unless_a_model_uses_them(
+    out: Path, store: Store
+) -> None:
+    for name, model in (("a" * 12, result(0)), ("b" * 12, "")):
+        folder = out / "tuned" / name / "lite"
+        folder.mkdir(parents=True)
+        (folder / "saved_model.pb").write_text("a module")
+        module = replace(store.recipe.module, directory=str(folder), digest=name, tuned_from="lite")
+        tuned = replace(store.recipe, module=module)
+        loading.write(module, out / "modules" / f"lite-{name}.json")
+        (out / "modules" / f"lite-{name}.pb").write_text("a graph")
+        tuned.directory(out / "bottlenecks").mkdir()
+        if model:
+            recipe.write(tuned, out / "models" / model / "recipe.json")
+    (out / "tuned" / ("c" * 12)).mkdir()  # without success, so it contains no module
+    found = {path for path in names(out, keep=3) if not path.startswith("models/")}
+    vectors = tuned.directory(out / "bottlenecks").name
+    unused = "b" * 12
+    assert found == {
+        f"tuned/{unused}",
+        f"modules/lite-{unused}.json",
+        f"modules/lite-{unused}.pb",
+        f"bottlenecks/{vectors}",
+    }
+    prune.delete(out, prune.find(out, 3, LATER))
+    assert not tuned.directory(out / "bottlenecks").exists()

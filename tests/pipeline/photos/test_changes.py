@@ -4,6 +4,7 @@ import pandas as pd
 
 from pipeline.photos import changes
 from pipeline.photos.changes import Changes
+from pipeline.photos.corrections import Correction
 
 
 def rows(*photos: tuple[str, str], status: str = "ok") -> pd.DataFrame:
@@ -29,3 +30,22 @@ def test_photos_set_aside_do_not_count() -> None:
 def test_a_photo_in_two_classes_is_not_relabelled_while_it_stays_in_both() -> None:
     both = rows(("1", "a"), ("1", "b"))
     assert changes.compare(both, both) == Changes(0, 0, 0)
+
+
+def test_what_corrections_changed_is_named() -> None:
+    names = [f"a/{number}.jpg" for number in range(9)]
+    before = pd.DataFrame({"digest": list("012345678"), "label": "a", "path": names, "problem": ""})
+    before["status"] = "ok"
+    after = before.copy()
+    after.loc[:6, "label"] = "b"
+    after.loc[7, ["status", "problem"]] = ["excluded by corrections", "excluded"]
+    lines = [Correction(str(number), "", "relabel", "b") for number in range(7)]
+    lines.append(Correction("7", "", "exclude"))
+    shown = ", ".join(f"a/{number}.jpg from a to b" for number in range(5))
+    assert list(changes.correction_lines(before, after, lines)) == [
+        f"corrections relabelled 7 photos: {shown} and 2 more",
+        "corrections excluded 1 photo: a/7.jpg",
+    ]
+    assert list(changes.correction_lines(after, after, lines)) == []
+    assert list(changes.correction_lines(before, after, [])) == []  # photos that were moved
+    assert list(changes.correction_lines(None, after, lines)) == []

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.errors import UserError
 from pipeline.prediction import demo
 from tests.support.photos import PhotoMaker
 
@@ -86,15 +85,6 @@ def test_no_model_is_one_line(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert re.fullmatch(r"there is no model in .*\n", done.stderr)
-
-
-def test_a_port_in_use_is_named(client: Any) -> None:
-    server = demo._server(client.application, 0)
-    try:
-        with pytest.raises(UserError, match=f"port {server.server_port} is in use"):
-            demo._server(client.application, server.server_port)
-    finally:
-        server.server_close()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,55 @@
+"""Web pages for the users of this machine: served on 127.0.0.1, one user at a time."""
+
+from typing import Any
+
+from pipeline.errors import UserError
+
+HOST = "127.0.0.1"  # not reachable from other machines
+
+
+def import_flask() -> Any:
+    """Return the module Flask.
+
+    Raises:
+        UserError: if it is not installed.
+    """
+    try:
+        import flask
+    except ImportError:
+        raise UserError(
+            "the page needs Flask, which is not installed; "
+            "install it with: pip install 'retrain[demo]'"
+        ) from None
+    return flask
+
+
+def create(app: Any, port: int) -> Any:
+    """Create the server of a WSGI application; its `server_port` is the port.
+
+    Args:
+        app: the application.
+        port: 0 for any free port.
+
+    Raises:
+        UserError: if the port is in use.
+    """
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Quiet(WSGIRequestHandler):
+        def log_request(self, *_: object) -> None:
+            """Do not log requests."""
+
+    try:
+        return make_server(HOST, port, app, threaded=True, request_handler=Quiet)
+    except (OSError, SystemExit):
+        raise UserError(f"port {port} is in use; choose another one: --port {port + 1}") from None
+
+
+def run(server: Any, invitation: str) -> None:
+    """Print an invitation with the address, and serve until the user presses Ctrl-C."""
+    address = f"http://{HOST}:{server.server_port}"
+    print(f"{invitation} {address} (press Ctrl-C to stop)", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        server.server_close()

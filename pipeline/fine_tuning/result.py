@@ -1,0 +1,84 @@
+"""The result of fine-tuning: a record of what happened and, if it is better, a module."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.files import atomic
+from pipeline.fine_tuning.network import Network
+from pipeline.fine_tuning.verdict import Verdict
+from pipeline.modules import preparation, provenance
+from pipeline.modules.provenance import Provenance
+
+RECORD = "fine_tuning.json"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training photos.
+
+    Attributes:
+        number: from 1.
+        loss: mean training loss of its steps, with label smoothing and augmentation.
+        accuracy: on the validation photos, from 0 to 1.
+        cross_entropy: on the validation photos, at the best temperature, in nats.
+        seconds: including the evaluation.
+    """
+
+    number: int
+    loss: float
+    accuracy: float
+    cross_entropy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a fine-tuning did.
+
+    Attributes:
+        epochs: the epochs, in order.
+        best: number of the best epoch.
+        photos: number of training photos.
+        verdict: comparison with the module as it was.
+        stopped: why it ended early, in words; empty if it did not.
+    """
+
+    epochs: tuple[Epoch, ...]
+    best: int
+    photos: int
+    verdict: Verdict
+    stopped: str = ""
+
+
+def write(network: Network, record: Record, directory: Path) -> None:
+    """Write the result: the record and, if it is better, the module, in a folder of its own."""
+    module = network.module
+    with atomic.write(directory) as temporary:
+        temporary.mkdir()
+        content = json.dumps(asdict(record), indent=2) + "\n"
+        (temporary / RECORD).write_text(content, encoding="utf-8")
+        if record.verdict.better:
+            origin = module.tuned_from or module.handle
+            folder = temporary / preparation.short_name(origin)
+            network.save(folder)
+            epochs = module.tuned_epochs + record.best
+            provenance.write(Provenance(origin, epochs, record.photos, module.licence), folder)
+
+
+def module_in(directory: Path) -> Path | None:
+    """Return the folder of the fine-tuned module in a result; None if the frozen one stayed."""
+    return next((path.parent for path in directory.glob("*/saved_model.pb")), None)
+
+
+def summary_lines(record: Record) -> Iterator[str]:
+    """Yield what users should know about a fine-tuning; the first line is its summary."""
+    seconds = sum(epoch.seconds for epoch in record.epochs)
+    rate = len(record.epochs) * record.photos / seconds if seconds else 0
+    yield (
+        f"{record.verdict.summary}. Best epoch: {record.best} of {len(record.epochs)}; "
+        f"{seconds / 60:.1f} minutes, {rate:,.0f} photos a second"
+    )
+    if record.stopped:
+        yield f"Fine-tuning stopped early: {record.stopped}. The best epoch so far counts"

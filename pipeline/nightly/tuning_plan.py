@@ -1,0 +1,73 @@
+"""The plan for the module of a night: which one it uses, and whether it is fine-tuned."""
+
+import datetime
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.bottlenecks import recipe
+from pipeline.files import output_store
+from pipeline.modules.loading import Module
+from pipeline.nightly import history, promotion, shared_state
+
+FOLDER = "tuned"  # of fine-tuned modules, in the output folder
+
+
+@dataclass(frozen=True)
+class TuningPlan:
+    """What a night does about its module.
+
+    Attributes:
+        handle: the module to use, or to start from.
+        tune: whether it is fine-tuned tonight.
+    """
+
+    handle: str
+    tune: bool
+
+
+def plan(output_dir: Path, date: datetime.date, every: int, handle: str) -> TuningPlan:
+    """Plan a night from the history, so that a night that is run again has the same plan.
+
+    The module is that of the model that the history records as current: after a rollback, it is the
+    earlier one. If it was not fine-tuned, or from another module than the user's, it is the user's.
+
+    Args:
+        output_dir: the output folder.
+        date: the night.
+        every: days between two fine-tunings.
+        handle: the module that the user passed.
+    """
+    shared_state.pull(output_dir)
+    tuned = [night for night in history.nights(output_dir) if night.tuned]
+    tonight = [night for night in tuned if night.date == date.isoformat()]
+    if tonight:
+        return TuningPlan(tonight[-1].module, tune=False)
+    model = promotion.recorded_model(output_dir)
+    start = recipe.read(model / "recipe.json").module if model else None
+    last = max((night.date for night in tuned), default="")
+    days = (date - datetime.date.fromisoformat(last)).days if last else every
+    return TuningPlan(_local(output_dir, start, handle) or handle, tune=days >= every)
+
+
+def folder(output_dir: Path, module: Module) -> Path | None:
+    """Return the result of fine-tuning that contains a module; None if it was not fine-tuned."""
+    return output_dir / FOLDER / Path(module.directory).parent.name if module.tuned_from else None
+
+
+def describe(output_dir: Path, module: Module, tune: bool) -> str:
+    """Return a note on a night's module for its row in the history; empty if never fine-tuned."""
+    result = folder(output_dir, module)
+    if result is None:
+        return "the module was fine-tuned without success, and stays as it was" if tune else ""
+    when = "fine-tuned tonight" if tune else "fine-tuned earlier"
+    return f"module {module.tuned_from}, {when} ({FOLDER}/{result.name})"
+
+
+def _local(output_dir: Path, module: Module | None, handle: str) -> str:
+    """Return the local folder of a module that was fine-tuned from a handle, if it exists."""
+    result = folder(output_dir, module) if module else None
+    if module is None or result is None or module.tuned_from != handle:
+        return ""
+    output_store.open_store(output_dir).fetch([result])
+    directory = result / Path(module.directory).name
+    return str(directory) if directory.is_dir() else ""

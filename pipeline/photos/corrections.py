@@ -1,0 +1,215 @@
+"""Corrections: what people decided about photos, one line of a CSV file per decision.
+
+    digest,path,action,label,who,when,why
+
+A line refers to the content of a photo, so it survives moves and renames, and the photos themselves
+are never changed. Lines are only added: `undo` withdraws the earlier ones about a file.
+"""
+
+import csv
+import errno
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.files import locks, naming, output_store, places
+from pipeline.files.places import Place
+from pipeline.photos import discovery, sources
+from pipeline.photos.file_names import composed
+
+FILE = "corrections.csv"
+RELABEL, EXCLUDE, KEEP, UNDO = "relabel", "exclude", "keep", "undo"
+ACTIONS = (RELABEL, EXCLUDE, KEEP, UNDO)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A line of the file.
+
+    Attributes:
+        digest: SHA-256 of the photo's bytes in hex.
+        path: where the photo was, relative to the image folder, in printable characters. It tells
+            identical files apart.
+        action: one of ACTIONS; `keep` means that a finding about the photo is wrong.
+        label: the right label, for `relabel`.
+        who, when: the person, and the ISO time.
+        why: the reason; for `keep`, the kind of finding that is wrong, or anything else for all.
+        line: its number in the file; 0 if it is in none.
+    """
+
+    digest: str
+    path: str
+    action: str
+    label: str = ""
+    who: str = ""
+    when: str = ""
+    why: str = ""
+    line: int = 0
+
+
+COLUMNS = [field.name for field in fields(Correction)][:-1]
+
+
+def place(corrections: str, output_dir: Path) -> Place:
+    """Return the place of the file.
+
+    Args:
+        corrections: the option of this name, a path or URL. If it is empty, the file is next to the
+            output folder, or next to the folder of all mirrors.
+        output_dir: the local output folder.
+
+    Raises:
+        UserError: if a named file does not exist.
+    """
+    if not corrections:
+        is_mirror = output_store.open_store(output_dir).is_remote
+        return output_dir.absolute().parents[int(is_mirror)] / FILE
+    named = places.parse(corrections)
+    if isinstance(named, Path) and not named.exists():
+        raise UserError(f"corrections: there is no file {named.absolute()}; correct the path")
+    return named
+
+
+def read(place: Place) -> tuple[Correction, ...]:
+    """Return the lines of a file, without those that were undone; none if there is no file.
+
+    A last line that a killed process left unfinished is ignored.
+
+    Raises:
+        UserError: if a line is invalid, or the file is not UTF-8 text.
+    """
+    try:
+        text = sources.read(place).decode("utf-8-sig")
+    except FileNotFoundError:
+        if isinstance(place, Path):
+            return ()
+        raise UserError(f"corrections: there is no file {place}; correct the URL") from None
+    except OSError as error:
+        raise UserError(f"corrections: {place} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"corrections: {place} is not UTF-8 text; save it as UTF-8") from None
+    return in_force(_parse(_finished(text), place))
+
+
+def _parse(text: str, place: Place) -> Iterator[Correction]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = next(reader, COLUMNS)
+        if header != COLUMNS:
+            raise UserError(
+                f"corrections: the first line of {place} is not {','.join(COLUMNS)}; separate the "
+                "columns by commas"
+            )
+        for row in reader:
+            if row:
+                yield _correction(row, reader.line_num, place)
+    except csv.Error as error:
+        raise UserError(
+            f"corrections: line {reader.line_num} of {place} is not valid CSV ({error}); correct it"
+        ) from None
+
+
+def _correction(row: list[str], line: int, place: Place) -> Correction:
+    where = f"corrections: line {line} of {place}"
+    if len(row) != len(COLUMNS):
+        raise UserError(f"{where} has {len(row)} columns instead of {len(COLUMNS)}; correct it")
+    digest, path, action, label, who, when, why = row
+    if not re.fullmatch(r"[0-9a-f]{64}", digest := digest.strip().lower()):
+        raise UserError(
+            f"{where} has the digest {digest!r}, which is no SHA-256 in hex; copy it from the "
+            "manifest"
+        )
+    if (action := action.strip()) not in ACTIONS:
+        raise UserError(f"{where} has the action {action!r}; choose from {', '.join(ACTIONS)}")
+    if (action == RELABEL) != bool(label):
+        need = "needs a label" if action == RELABEL else f"has a label, which {action} ignores"
+        raise UserError(f"{where} {need}; correct it")
+    if label and discovery.label_problem(label):
+        raise UserError(f"{where} has a label with a line break; correct it")
+    return Correction(digest, path, action, composed(label), who, when, why.strip(), line)
+
+
+def in_force(corrections: Iterable[Correction]) -> tuple[Correction, ...]:
+    """Return the lines that no later line undoes, in order."""
+    left: dict[int, Correction] = {}
+    of_file: dict[tuple[str, str], list[int]] = {}
+    for number, correction in enumerate(corrections):
+        numbers = of_file.setdefault((correction.digest, correction.path), [])
+        if correction.action == UNDO:
+            for undone in numbers:
+                del left[undone]
+            numbers.clear()
+        else:
+            left[number] = correction
+            numbers.append(number)
+    return tuple(left.values())
+
+
+def key(corrections: Iterable[Correction]) -> str:
+    """Return a digest of everything that matters to runs; empty if there are no lines."""
+    facts = [
+        (c.digest, c.path, c.action, c.label, c.why if c.action == KEEP else "")
+        for c in corrections
+    ]
+    return naming.digest(facts) if facts else ""
+
+
+def labels(corrections: Iterable[Correction]) -> set[str]:
+    """Return the labels that photos are given."""
+    return {c.label for c in corrections if c.action == RELABEL}
+
+
+def by_content(corrections: Iterable[Correction]) -> dict[str, list[Correction]]:
+    """Return the lines by digest."""
+    groups: dict[str, list[Correction]] = {}
+    for correction in corrections:
+        groups.setdefault(correction.digest, []).append(correction)
+    return groups
+
+
+def append(path: Path, corrections: Sequence[Correction]) -> None:
+    """Add lines, without line breaks, in one write that is on the disk when this returns.
+
+    An unfinished last line that a killed process has left is removed.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    added = io.StringIO(newline="")
+    writer = csv.writer(added, lineterminator="\n")
+    try:
+        with locks.beside(path), path.open("a+b", buffering=0) as file:
+            file.seek(0)
+            before = file.read()
+            text = before.decode("utf-8-sig", "replace")
+            finished = _finished(text)
+            if finished != text:
+                file.truncate(before.rfind(b"\n") + 1)
+            elif text and not text.endswith("\n"):
+                added.write("\n")
+            if not finished.strip():
+                writer.writerow(COLUMNS)
+            writer.writerows(astuple(correction)[:-1] for correction in corrections)
+            start, content = file.seek(0, os.SEEK_END), added.getvalue().encode()
+            if file.write(content) < len(content):
+                file.truncate(start)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(f"corrections: {path} cannot be written: {error.strerror}") from None
+
+
+def _finished(text: str) -> str:
+    """Return the text without a last line that a killed process has left unfinished."""
+    complete, newline, last = text.rpartition("\n")
+    if not last:
+        return text
+    try:
+        (row,) = csv.reader([last], strict=True)
+    except (csv.Error, ValueError):
+        return complete + newline
+    return text if len(row) == len(COLUMNS) else complete + newline

@@ -1,0 +1,166 @@
+"""Decisions: what the corrections about each photo come to, and how they change a manifest."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from pipeline.photos import corrections
+from pipeline.photos.corrections import EXCLUDE, KEEP, RELABEL, Correction
+from pipeline.photos.file_names import printable
+from pipeline.photos.inspection import Problem
+
+EXCLUDED = "excluded by corrections"  # status of a photo
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the lines about one file come to.
+
+    Attributes:
+        action: RELABEL, EXCLUDE, or KEEP for neither.
+        label: the right label, for RELABEL.
+        kept: reasons of the `keep` lines.
+        lines: the lines.
+        conflict: whether lines contradict each other; the last one counts.
+    """
+
+    action: str
+    label: str
+    kept: frozenset[str]
+    lines: tuple[Correction, ...]
+    conflict: bool
+
+
+def decide(lines: Iterable[Correction], photos: pd.DataFrame) -> dict[str, Decision]:
+    """Return the decisions about photos, by path.
+
+    Args:
+        lines: the corrections in force.
+        photos: digest and path of all photos; the paths must be unique.
+    """
+    groups = corrections.by_content(lines)
+    concerned = photos.loc[photos["digest"].isin(groups), ["digest", "path"]]
+    paths: dict[str, list[str]] = {}
+    for digest, path in concerned.itertuples(index=False):
+        paths.setdefault(digest, []).append(path)
+    decided: dict[str, Decision] = {}
+    for digest, same in paths.items():
+        decided |= decide_files(groups[digest], same)
+    return decided
+
+
+def given_labels(lines: Iterable[Correction], photos: pd.DataFrame) -> dict[str, str]:
+    """Return the labels of the photos that were relabelled, by digest.
+
+    Args:
+        lines: the corrections in force.
+        photos: digest, path and label of all photos, as these corrections left them.
+    """
+    decided = decide(lines, photos)
+    relabelled = {path for path, decision in decided.items() if decision.action == RELABEL}
+    rows = photos.loc[photos["path"].isin(relabelled), ["digest", "label"]]
+    return dict(rows.itertuples(index=False))
+
+
+def decide_files(lines: Sequence[Correction], paths: Collection[str]) -> dict[str, Decision]:
+    """Return the decisions about files of the same content, by path.
+
+    A line is about the file at its path. If no file of this content is there any more, it is about
+    those that no line names. A label is right for all files of the same content.
+
+    Args:
+        lines: the lines about this content.
+        paths: all files of this content.
+    """
+    present = {printable(path) for path in paths}
+    moved = [line for line in lines if line.path not in present]
+    relabels = [line for line in lines if line.action == RELABEL]
+    decided: dict[str, Decision] = {}
+    for path in paths:
+        own = [line for line in lines if line.path == printable(path)]
+        if chosen := own or moved or relabels:
+            decided[path] = _decision(chosen)
+    return decided
+
+
+def _decision(lines: Sequence[Correction]) -> Decision:
+    last, kept, conflict = ("", ""), set[str](), False
+    for line in lines:
+        if line.action == KEEP:
+            if last[0] == EXCLUDE:
+                last, conflict = ("", ""), True
+            kept.add(line.why)
+        else:
+            conflict |= bool(kept) or last not in (("", ""), (line.action, line.label))
+            kept.clear()
+            last = (line.action, line.label)
+    return Decision(last[0] or KEEP, last[1], frozenset(kept), tuple(lines), conflict)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What corrections changed in a manifest, as its metadata keeps it.
+
+    Attributes:
+        relabelled: labels before the corrections, by path.
+        excluded: status and problem before the corrections, by path.
+        missing: numbers of the lines about photos that are not in the image folder.
+        needless: numbers of the lines that give photos the label that they have anyway.
+        conflicts: numbers of the lines that contradict each other, per file.
+    """
+
+    relabelled: Mapping[str, str]
+    excluded: Mapping[str, Sequence[str]]
+    missing: Sequence[int]
+    needless: Sequence[int]
+    conflicts: Sequence[Sequence[int]]
+
+
+def apply(rows: pd.DataFrame, lines: Sequence[Correction], merged: Callable[[str], str]) -> Applied:
+    """Give photos their right labels, and set excluded ones aside.
+
+    Args:
+        rows: rows of a manifest, changed in place.
+        lines: the corrections in force.
+        merged: returns the label to use in place of a label.
+    """
+    photos = rows[rows["problem"] != Problem.SKIPPED]
+    decided = decide(lines, photos)
+    position = dict(zip(photos["path"], photos.index, strict=True))
+    used = {line.line for decision in decided.values() for line in decision.lines}
+    relabelled, excluded = dict[str, str](), dict[str, list[str]]()
+    needed = set[int]()
+    for path, decision in decided.items():
+        row, label = position[path], merged(decision.label)
+        before, *inspected = (str(rows.at[row, name]) for name in ("label", "status", "problem"))
+        if decision.action == EXCLUDE:
+            excluded[path] = inspected
+            rows.loc[row, ["status", "problem", "split"]] = [EXCLUDED, Problem.EXCLUDED.value, ""]
+        elif decision.action == RELABEL and label != before:
+            relabelled[path] = before
+            rows.loc[row, "label"] = label
+            needed |= {line.line for line in decision.lines}
+    return Applied(
+        relabelled,
+        excluded,
+        missing=[c.line for c in lines if c.line not in used],
+        needless=[c.line for c in lines if c.action == RELABEL and c.line in used - needed],
+        conflicts=[[c.line for c in d.lines] for d in decided.values() if d.conflict],
+    )
+
+
+def restore(rows: pd.DataFrame, applied: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rows of a manifest as they were before corrections, except the splits.
+
+    Args:
+        rows: rows of a manifest.
+        applied: the fields of `Applied`.
+    """
+    rows = rows.set_index("path", drop=False)
+    for path, label in applied["relabelled"].items():
+        rows.loc[path, "label"] = label
+    for path, inspected in applied["excluded"].items():
+        rows.loc[path, ["status", "problem"]] = inspected
+    return rows.reset_index(drop=True)

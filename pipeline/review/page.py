@@ -1,0 +1,176 @@
+"""The review page: findings one by one, and the decisions of a person about them.
+
+python -m pipeline.review.page --output-dir data/output
+
+It is served on this machine only. The photos are never changed: decisions are added to a file of
+corrections, which the next run applies.
+"""
+
+import argparse
+import getpass
+import secrets
+import sys
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.evaluation.data_checks import checks, settled
+from pipeline.files import local_server, output_store, places
+from pipeline.photos import corrections
+from pipeline.photos.corrections import EXCLUDE, KEEP, RELABEL, UNDO
+from pipeline.photos.file_names import printable
+from pipeline.review import pictures, subject, suggestions
+from pipeline.review.queue import ONLY, StaleError, State
+from pipeline.review.subject import Subject
+
+PORT = 8084
+_ACTIONS = (RELABEL, EXCLUDE, KEEP, ONLY, UNDO)
+_HOSTS = (local_server.HOST, "localhost")  # a page elsewhere may have a name that leads here
+_MAX_REQUEST = 2**16  # bytes
+
+
+def application(about: Subject, read_only: bool = False) -> Any:
+    """Create the WSGI application.
+
+    Raises:
+        UserError: if Flask is not installed.
+    """
+    flask = local_server.import_flask()
+    app = flask.Flask("pipeline")  # the package with the templates
+    app.config["MAX_CONTENT_LENGTH"] = _MAX_REQUEST
+    token = secrets.token_urlsafe()
+    entries, labels = about.queue.entries, set(about.labels)
+
+    @app.before_request
+    def refuse_others() -> None:
+        """Refuse requests to other names, and changes that do not come from the page."""
+        if flask.request.host.rpartition(":")[0] not in _HOSTS:
+            flask.abort(403)
+        if flask.request.method in ("GET", "HEAD"):
+            return
+        is_same_origin = flask.request.headers.get("Origin") == f"http://{flask.request.host}"
+        given = flask.request.headers.get("X-Token", "").encode()
+        has_token = secrets.compare_digest(given, token.encode())
+        if read_only or not is_same_origin or not has_token:
+            flask.abort(403)
+
+    @app.get("/")
+    def page() -> Any:
+        flask.g.nonce = secrets.token_urlsafe()
+        return flask.render_template(
+            "review.html", token="" if read_only else token, nonce=flask.g.nonce
+        )
+
+    @app.get("/entries")
+    def list_entries() -> Any:
+        kinds = {
+            kind: {"title": each.title, "meaning": each.meaning, "group": kind in settled.GROUPS}
+            for kind, each in (checks.KINDS | suggestions.KINDS).items()
+        }
+        return flask.jsonify(
+            kinds=kinds,
+            entries=[asdict(entry) for entry in entries],
+            states=[asdict(state) for state in about.queue.states()],
+            labels=about.labels,
+            command=about.command,
+            file=str(about.queue.path),
+        )
+
+    @app.get("/states")
+    def list_states() -> Any:
+        return flask.jsonify([asdict(state) for state in about.queue.states()])
+
+    @app.get("/guesses/<digest>/<int:number>")
+    def guesses(digest: str, number: int) -> Any:
+        if number >= len(entries):
+            flask.abort(404)
+        labels = [photo.label for photo in entries[number].photos if photo.digest == digest]
+        if not labels:
+            flask.abort(404)
+        found = about.guessed.get(digest) or about.evidence.guesses(digest, labels[0])
+        return flask.jsonify([asdict(guess) for guess in found])
+
+    @app.get("/photo/<digest>/<any(large, small):size>")
+    def photo(digest: str, size: str) -> Any:
+        place = about.photos.get(digest)
+        side = pictures.LARGE if size == "large" else pictures.SMALL
+        picture = pictures.jpeg(place, side) if place else None
+        if picture is None:
+            flask.abort(404)
+        response = flask.Response(picture, mimetype="image/jpeg")
+        response.headers["Cache-Control"] = "private, max-age=86400, immutable"
+        return response
+
+    @app.post("/decide")
+    def decide() -> Any:
+        try:
+            asked = flask.request.get_json()
+            number, action, label = int(asked["entry"]), asked["action"], asked.get("label", "")
+            only, seen = int(asked.get("only", 0)), State(**asked["seen"])
+            photos = entries[number].photos if number >= 0 else ()
+            valid = action in _ACTIONS and 0 <= only < len(photos)
+            if not valid or (action == RELABEL and label not in labels):
+                raise ValueError
+        except (KeyError, TypeError, ValueError, IndexError):
+            flask.abort(400)
+        try:
+            changed = about.queue.decide(number, action, label, only, seen)
+        except StaleError:
+            return flask.jsonify(states=[asdict(state) for state in about.queue.states()]), 409
+        except UserError as error:
+            return flask.jsonify(error=str(error)), 422
+        return flask.jsonify({n: asdict(state) for n, state in changed.items()})
+
+    @app.after_request
+    def only_from_here(response: Any) -> Any:
+        """Forbid the browser to load anything from elsewhere, or to run what a name contains."""
+        nonce = flask.g.get("nonce", "")
+        response.headers["Content-Security-Policy"] = (
+            f"default-src 'none'; img-src 'self' data:; connect-src 'self'; "
+            f"script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; base-uri 'none'; "
+            "form-action 'none'; frame-ancestors 'none'"
+        )
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        return response
+
+    return app
+
+
+def main() -> None:
+    """Serve the page until it is interrupted, and print what was decided."""
+    parser = argparse.ArgumentParser(description="Serve a page for decisions about findings.")
+    parser.add_argument("--output-dir", default="data/output")
+    parser.add_argument(
+        "--corrections",
+        default="",
+        help="file to which decisions are added (default: corrections.csv next to output_dir)",
+    )
+    parser.add_argument("--read-only", action="store_true", help="show findings, change nothing")
+    parser.add_argument("--who", default="", help="name of the person (default: the user)")
+    parser.add_argument(
+        "--port", type=int, default=PORT, help="0: any free port (default: %(default)s)"
+    )
+    arguments = parser.parse_args()
+    try:
+        output_dir = places.existing_output(output_store.local_folder(arguments.output_dir))
+        file = places.parse(arguments.corrections or str(corrections.place("", output_dir)))
+        if not isinstance(file, Path):
+            raise UserError(
+                f"corrections: lines can only be added to a local file, not to {file}; download it"
+            )
+        about = subject.read(output_dir, file, printable(arguments.who or getpass.getuser()))
+        server = local_server.create(application(about, arguments.read_only), arguments.port)
+    except UserError as error:
+        sys.exit(str(error))
+    local_server.run(server, f"Review {len(about.queue.entries):,} findings on")
+    done = Counter(c.action for c in corrections.read(file))
+    print(f"{file}: {', '.join(f'{n:,} {action}' for action, n in done.items()) or 'no lines'}")
+    print(f"To train with these corrections: {about.command}")
+
+
+if __name__ == "__main__":
+    main()

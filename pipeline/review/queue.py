@@ -1,0 +1,198 @@
+"""The queue: findings that people decide about, and their decisions so far."""
+
+import datetime
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.evaluation.data_checks import settled
+from pipeline.photos import corrections, decisions
+from pipeline.photos.corrections import EXCLUDE, KEEP, RELABEL, UNDO, Correction
+from pipeline.photos.decisions import Decision
+from pipeline.photos.file_names import printable
+
+ONLY = "only"  # keep one photo of several, and exclude the others
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo of a finding; `label` is empty if it has none yet."""
+
+    digest: str
+    path: str
+    label: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finding about photos, or an unlabelled photo.
+
+    Attributes:
+        kind: a kind of finding, or `suggestions.KIND`.
+        detail: short description.
+        photos: the photos concerned, at least one.
+    """
+
+    kind: str
+    detail: str
+    photos: tuple[Photo, ...]
+
+
+@dataclass(frozen=True)
+class State:
+    """What has been decided about an entry.
+
+    Attributes:
+        settled: whether it needs no decision any more.
+        photos: the decision about each photo in words; empty if there is none.
+    """
+
+    settled: bool
+    photos: list[str]
+
+
+class StaleError(Exception):
+    """Another tab or person has decided about the entry in the meantime."""
+
+
+def entries(findings: pd.DataFrame, photos: pd.DataFrame) -> Iterator[Entry]:
+    """Yield the findings about photos whose content is known.
+
+    Args:
+        findings: rows of the findings, sorted by their number.
+        photos: rows of the manifest.
+    """
+    is_known = photos["path"].isin(findings["path"]) & (photos["digest"] != "")
+    known = photos.loc[is_known, ["digest", "path", "label", "split"]].to_numpy(object)
+    by_path = {fields[1]: Photo(*fields) for fields in known}
+    columns = findings[["finding", "kind", "detail", "path"]].to_numpy(object).tolist()
+    for (_, kind, detail), rows in groupby(columns, key=lambda row: row[:3]):
+        group = tuple(by_path[path] for *_, path in rows if path in by_path)
+        if len(group) > (kind in settled.GROUPS):
+            yield Entry(kind, detail, group)
+
+
+@dataclass
+class Queue:
+    """The entries, and the file to which decisions are added.
+
+    Attributes:
+        entries: in the order of review.
+        files: digest and path of all photos.
+        path: the file of corrections.
+        who: the person who decides.
+    """
+
+    entries: Sequence[Entry]
+    files: pd.DataFrame
+    path: Path
+    who: str = ""
+    _lines: dict[str, list[Correction]] = field(default_factory=dict)
+    _version: tuple[int, int] = (0, 0)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        self._entries_of: dict[str, list[int]] = {}
+        for number, entry in enumerate(self.entries):
+            for digest in {photo.digest for photo in entry.photos}:
+                self._entries_of.setdefault(digest, []).append(number)
+        files = self.files[self.files["digest"].isin(self._entries_of)]
+        self._paths = files.groupby("digest")["path"].agg(list).to_dict()
+        self._refresh()
+
+    def states(self) -> list[State]:
+        """Return what has been decided about each entry."""
+        with self._lock:
+            self._refresh()
+            return [self._state(entry) for entry in self.entries]
+
+    def decide(
+        self, number: int, action: str, label: str, only: int, seen: State
+    ) -> dict[int, State]:
+        """Add a decision to the file, in place of earlier ones.
+
+        Args:
+            number: index of the entry.
+            action: RELABEL, EXCLUDE or KEEP for all of its photos; ONLY to keep one photo and
+                exclude the others; or UNDO.
+            label: the right label, for RELABEL.
+            only: index of the photo, for ONLY.
+            seen: the state of the entry that the person has seen.
+
+        Returns:
+            The states of all entries with these photos, by index.
+
+        Raises:
+            StaleError: if the state is another one by now; nothing is written.
+            UserError: if the file cannot be written.
+        """
+        entry = self.entries[number]
+        with self._lock:
+            self._refresh()
+            if seen != self._state(entry):
+                raise StaleError
+            lines = list[Correction]()
+            for i, photo in enumerate(entry.photos):
+                wanted = action if action != ONLY else KEEP if i == only else EXCLUDE
+                lines += self._write(entry, photo, wanted, label)
+            corrections.append(self.path, lines)
+            self._refresh()
+            affected = {n for photo in entry.photos for n in self._entries_of[photo.digest]}
+            return {n: self._state(self.entries[n]) for n in sorted(affected)}
+
+    def _write(self, entry: Entry, photo: Photo, action: str, label: str) -> Iterator[Correction]:
+        """Yield the lines for one photo, after those that undo earlier ones."""
+        when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        path = printable(photo.path)
+        lines = self._lines.get(photo.digest, [])
+        if action == UNDO:
+            about = self._decision(photo)
+            for undone in sorted({line.path for line in about.lines} if about else ()):
+                yield Correction(photo.digest, undone, UNDO, "", self.who, when)
+            others = [c for c in lines if c.path == path and c.action == KEEP]
+            yield from (c for c in others if c.why != entry.kind)
+            return
+        own = [line for line in lines if line.path == path]
+        if own and (action != KEEP or any(line.action == EXCLUDE for line in own)):
+            yield Correction(photo.digest, path, UNDO, "", self.who, when)
+        new_label = label if action == RELABEL else ""
+        why = entry.kind if action == KEEP else entry.detail
+        yield Correction(photo.digest, path, action, new_label, self.who, when, printable(why))
+
+    def _decision(self, photo: Photo) -> Decision | None:
+        lines = self._lines.get(photo.digest)
+        if not lines:
+            return None
+        return decisions.decide_files(lines, self._paths[photo.digest]).get(photo.path)
+
+    def _state(self, entry: Entry) -> State:
+        found = [self._decision(photo) for photo in entry.photos]
+        is_settled = settled.is_settled(entry.kind, found)
+        return State(is_settled, [_in_words(decision, is_settled) for decision in found])
+
+    def _refresh(self) -> None:
+        """Read the file again if it has changed, for example in an editor."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            self._lines, self._version = {}, (0, 0)
+            return
+        version = (status.st_mtime_ns, status.st_size)
+        if version != self._version:
+            self._lines = corrections.by_content(corrections.read(self.path))
+            self._version = version
+
+
+def _in_words(decision: Decision | None, is_settled: bool) -> str:
+    if decision is None:
+        return ""
+    if decision.action == EXCLUDE:
+        return "excluded"
+    if decision.action == RELABEL:
+        return f"relabelled {decision.label}"
+    return "kept" if is_settled else ""

@@ -1,0 +1,282 @@
+"""Keras files: where they are cut, what they expect, and what is never loaded."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.modules import keras_export, keras_files, loading, preparation
+from tests.support.keras_models import classifier, features, save_weights
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__")  # Keras 3.15 with NumPy 2.4
+
+PHOTOS = np.random.default_rng(0).random((3, 16, 16, 3), np.float32)
+Models = Callable[[Any], Any]
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return classifier()
+
+
+@pytest.fixture(scope="module")
+def file(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("files") / "flowers.keras"
+    model.save(path)
+    return path
+
+
+def saved(model: Any, path: Path) -> Path:
+    model.save(path)
+    return path
+
+
+def after(model: Any, layer: str) -> np.ndarray:
+    """Return the output of a layer for `PHOTOS`."""
+    keras = keras_export.import_keras()
+    part = keras.Model(model.inputs[0], model.get_layer(layer).output)
+    vectors: np.ndarray = part(PHOTOS * 255, training=False).numpy()
+    return vectors
+
+
+def refusal(handle: Path | str, module_dir: Path, **options: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        preparation.prepare(str(handle), module_dir, **{"image_range": "byte"} | options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ".hdf5"])
+@pytest.mark.filterwarnings("ignore:You are saving")
+def test_a_file_is_cut_after_its_pooling(model: Any, tmp_path: Path, suffix: str) -> None:
+    path = saved(model, tmp_path / f"model{suffix}")
+    module = preparation.prepare(str(path), tmp_path / "modules", image_range="byte")
+    assert (module.height, module.width, module.features, module.output) == (16, 16, 6, "")
+    call, _ = loading.load(module)
+    np.testing.assert_allclose(call(PHOTOS), after(model, "pool"), rtol=1e-4, atol=1e-5)
+
+
+def test_another_layer_can_be_chosen(model: Any, file: Path, tmp_path: Path) -> None:
+    options = {"image_range": "byte", "module_output": "hidden"}
+    module = preparation.prepare(str(file), tmp_path, **options)
+    assert (module.features, module.output) == (5, "hidden")
+    call, _ = loading.load(module)
+    np.testing.assert_allclose(call(PHOTOS), after(model, "hidden"), rtol=1e-4, atol=1e-5)
+    # The same file has the same digest, and a folder of its own.
+    pooled = preparation.prepare(str(file), tmp_path, image_range="byte")
+    assert pooled.digest == module.digest
+    assert pooled.directory != module.directory
+
+
+def test_a_layer_that_does_not_exist_is_refused_with_others(file: Path, tmp_path: Path) -> None:
+    assert refusal(file, tmp_path, module_output="x") == (
+        f"tfhub_module: {file} has no layer 'x'; set module_output to another, such as norm, pool, "
+        "hidden, classes"
+    )
+    message = refusal(file, tmp_path, module_output="norm")
+    assert "(2, 7, 7, 6), not (2, features)" in message
+
+
+def functional(kind: str) -> tuple[Any, str, int]:
+    """Build a functional model; also the layer where it should be cut, and its width."""
+    keras = keras_export.import_keras()
+    layers = keras.layers
+    photos = keras.Input((16, 16, 3))
+    maps = layers.Conv2D(6, 3, name="maps")(photos)
+    squeeze = layers.GlobalAveragePooling2D(keepdims=True, name="squeeze")(maps)
+    weighed = layers.Multiply(name="weigh")([maps, layers.Conv2D(6, 1)(squeeze)])
+    if kind == "channel weights":  # a pooling in between, as in EfficientNet
+        vector, name = layers.GlobalMaxPooling2D(name="pool")(weighed), "pool"
+    elif kind == "convolutions behind":  # as in MobileNetV3, which flattens its classes
+        pooled = layers.GlobalAveragePooling2D(keepdims=True, name="pool")(maps)
+        vector, name = layers.Flatten()(layers.Conv2D(4, 1)(layers.Dropout(0.5)(pooled))), "pool"
+    elif kind == "flattened":
+        vector, name = layers.Flatten(name="flat")(layers.MaxPooling2D(7)(weighed)), "flat"
+    elif kind == "small photos":  # maps of one pixel before the pooling
+        small = layers.Conv2D(6, 3, strides=9, padding="same")(layers.MaxPooling2D(14)(maps))
+        vector, name = layers.GlobalAveragePooling2D(name="pool")(layers.ReLU()(small)), "pool"
+    else:  # a model in the model, which pools
+        inner = keras.Sequential([keras.Input((16, 16, 3)), *features()], name="inner")
+        return keras.Model(photos, layers.Dense(3)(inner(photos))), "inner", 6
+    width = 24 if kind == "flattened" else 6
+    return keras.Model(photos, layers.Dense(3)(vector)), name, width
+
+
+KINDS = ["channel weights", "convolutions behind", "flattened", "small photos", "model in model"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_cut_is_after_the_last_feature_map(kind: str) -> None:
+    model, name, width = functional(kind)
+    cut = keras_files._cut(model, Path("model.keras"), "")
+    assert list(cut.output) == [name]
+    assert cut.output[name].shape[-1] == width
+    if kind != "model in model":
+        whole = keras_export.import_keras().Model(model.inputs[0], model.get_layer(name).output)
+        np.testing.assert_array_equal(cut(PHOTOS)[name], whole(PHOTOS))
+
+
+@pytest.mark.parametrize("kind", ["maps", "several", "inside"])
+def test_a_file_without_a_clear_pooling_is_refused(tmp_path: Path, kind: str) -> None:
+    keras = keras_export.import_keras()
+    layers = keras.layers
+    photos = keras.Input((16, 16, 3))
+    maps = layers.Conv2D(6, 3, name="maps")(photos)
+    if kind == "maps":
+        output = layers.ReLU(name="relu")(maps)
+    elif kind == "several":
+        pools = [layers.GlobalAveragePooling2D()(maps), layers.GlobalMaxPooling2D()(maps)]
+        output = layers.Concatenate(name="joined")(pools)
+    else:
+        output = classifier()(layers.Conv2D(3, 3, padding="same")(photos))
+    model = keras.Model(photos, output)
+    message = refusal(saved(model, tmp_path / "model.keras"), tmp_path)
+    assert {
+        "maps": "has no layer that pools or flattens its feature maps into a vector; set "
+        "module_output to the layer to use, such as maps, relu",
+        "several": "has several layers that pool or flatten its feature maps into a vector; set",
+        "inside": f"pools inside its layer {model.layers[-1].name!r}, a model with a classifier; "
+        "save that one, model.get_layer(",
+    }[kind] in message
+    if kind == "several":
+        module = preparation.prepare(
+            str(tmp_path / "model.keras"), tmp_path, image_range="byte", module_output="joined"
+        )
+        assert module.features == 12
+
+
+@pytest.mark.filterwarnings("ignore:You are saving")
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_lambda_layer_is_refused_and_never_run(tmp_path: Path, suffix: str) -> None:
+    keras = keras_export.import_keras()
+    ran = tmp_path / "ran"
+    code = f"lambda x: __import__('pathlib').Path({str(ran)!r}).touch() or x"
+    layer = keras.layers.Lambda(eval(code), name="half")
+    inner = keras.Sequential([keras.Input((16, 16, 3)), layer])
+    model = keras.Sequential([keras.Input((16, 16, 3)), inner, *features()])
+    path = saved(model, tmp_path / f"model{suffix}")
+    ran.unlink()
+    message = refusal(path, tmp_path)
+    assert message.startswith(f"tfhub_module: {path} contains the Lambda layer 'half', which is ")
+    assert "Replace it by a standard layer such as Rescaling; or, if you trust the file" in message
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ({"class_name": "__lambda__", "config": {"value": ["", None, None]}}, "lambda"),
+        ({"module": "os", "class_name": "function", "config": "system"}, "system"),
+    ],
+)
+def test_safe_mode_stays_on_for_other_code(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: dict[str, Any], reason: str
+) -> None:
+    """A function, as code or by name, can also be hidden in other layers, as their activation."""
+    ran = list[object]()
+    monkeypatch.setattr("os.system", ran.append)
+    with zipfile.ZipFile(file) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(parts["config.json"])
+    (layer,) = (part for part in config["config"]["layers"] if part["class_name"] == "Conv2D")
+    layer["config"]["activation"] = code | {"registered_name": "function"}
+    changed = tmp_path / "changed.keras"
+    with zipfile.ZipFile(changed, "w") as archive:
+        for name, content in (parts | {"config.json": json.dumps(config).encode()}).items():
+            archive.writestr(name, content)
+    message = refusal(changed, tmp_path)
+    assert f"{changed} cannot be loaded (" in message
+    assert reason in message
+    assert ran == []
+
+
+@pytest.mark.filterwarnings("ignore:You are saving")
+def test_layers_of_the_users_own_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    keras = keras_export.import_keras()
+
+    class Own(keras.layers.Layer):  # type: ignore[misc, name-defined]
+        def call(self, x: Any) -> Any:
+            return x
+
+    model = keras.Sequential([keras.Input((16, 16, 3)), Own(), *features()])
+    message = refusal(saved(model, tmp_path / "model.keras"), tmp_path)
+    assert "cannot be loaded (" in message
+    assert message.endswith(
+        "if it contains layers of your own, export it with model.export(folder) where their code "
+        "is, and pass that folder"
+    )
+
+
+def test_weights_alone_are_refused(model: Any, tmp_path: Path) -> None:
+    path = save_weights(model, tmp_path / "weights.h5")
+    assert (
+        "weights.h5 contains weights, but no model; save the model with model.save(file), or "
+        in (refusal(path, tmp_path))
+    )
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
+def test_another_file_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"<html>not found</html>")
+    assert f"{name} is not a Keras file, or is damaged" in refusal(tmp_path / name, tmp_path)
+    assert f"there is no file {tmp_path}/no.keras" in refusal(tmp_path / "no.keras", tmp_path)
+
+
+def test_a_range_that_its_first_layer_contradicts_is_refused(file: Path, tmp_path: Path) -> None:
+    for _ in range(2):  # also if the file is exported already
+        assert refusal(file, tmp_path, image_range="unit") == (
+            f"image_range is unit, but {file} takes pixels in [0, 255]; set image_range to byte"
+        )
+
+
+def test_the_range_of_a_file_is_that_of_its_first_layers() -> None:
+    keras = keras_export.import_keras()
+    layers = keras.layers
+    photos = keras.Input((16, 16, 3))
+
+    def model(*steps: Any) -> Any:
+        return keras.Sequential([photos, *steps])
+
+    convolution, signed = layers.Conv2D(3, 3), layers.Rescaling(1 / 127.5, -1)
+    nested = model(signed, convolution)
+    assert keras_files._image_range(model(layers.RandomFlip(), nested)) == "byte"
+    assert keras_files._image_range(model(layers.Rescaling(255.0), nested)) == "unit"
+    assert keras_files._image_range(model(convolution)) == ""
+    assert keras_files._image_range(model(convolution, signed)) == ""
+
+
+def test_a_file_of_free_size_takes_the_users(tmp_path: Path) -> None:
+    path = saved(classifier(size=None), tmp_path / "model.keras")
+    assert "does not state its input size; set image_size" in refusal(path, tmp_path)
+    module = preparation.prepare(str(path), tmp_path, 24, "byte")
+    assert (module.height, module.width, module.features) == (24, 24, 6)
+    assert "image_size is 9, but" in refusal(
+        saved(classifier(), tmp_path / "fixed.keras"), tmp_path, image_size=9
+    )
+
+
+def test_several_inputs_are_refused(tmp_path: Path) -> None:
+    keras = keras_export.import_keras()
+    photos = [keras.Input((16, 16, 3)), keras.Input((16, 16, 3))]
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Add()(photos))
+    path = saved(keras.Model(photos, pooled), tmp_path / "model.keras")
+    assert "takes several inputs; save a model with the photos as its only" in (
+        refusal(path, tmp_path)
+    )
+
+
+def test_the_fingerprint_follows_the_file(file: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.keras"
+    copy.write_bytes(file.read_bytes())
+    before = preparation.fingerprint(str(copy))
+    assert preparation.fingerprint(str(copy)) == before
+    copy.write_bytes(file.read_bytes() + b" ")
+    assert preparation.fingerprint(str(copy)) != before
+    copy.unlink()
+    with pytest.raises(UserError, match="there is no file"):
+        preparation.fingerprint(str(copy))

@@ -1,0 +1,193 @@
+"""The review page in Chromium, used with the keyboard only."""
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pipeline.files import local_server
+from pipeline.photos import corrections
+from pipeline.review import page
+from pipeline.review import subject as subjects
+from pipeline.review.evidence import Guess
+from pipeline.review.queue import Entry, Queue
+from pipeline.review.subject import Subject
+from tests.support.browser import chromium
+
+pytestmark = pytest.mark.slow
+HOSTILE = '"><img src=x onerror="document.title=1"><script>document.title=2</script>'
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as driver:
+        yield driver
+
+
+@contextmanager
+def serve(subject: Subject) -> Iterator[str]:
+    server = local_server.create(page.application(subject), 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def subject(checked: Path) -> Subject:
+    opened = subjects.read(checked, checked.parent / corrections.FILE, "Ann")
+    guesses = [Guess("red_rose", 0.1, []), Guess("green leaf", 0.9, [])]
+    guessed = {entry.photos[0].digest: guesses for entry in opened.queue.entries}
+    return replace(opened, guessed=guessed)
+
+
+def press(browser: Any, keys: str) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    ActionChains(browser).send_keys(keys).perform()
+
+
+def text(browser: Any, name: str) -> str:
+    shown: str = browser.find_element("id", name).text
+    return shown
+
+
+def wait(condition: Any) -> None:
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    WebDriverWait(None, 20, 0.02).until(lambda _: condition())
+
+
+def open_page(browser: Any, address: str, count: str) -> None:
+    browser.get(address)
+    wait(lambda: text(browser, "count") == count)
+
+
+def lines(subject: Subject) -> list[tuple[str, str, str]]:
+    return [(c.path, c.action, c.label) for c in corrections.read(subject.queue.path)]
+
+
+def test_all_findings_are_decided_with_keys(browser: Any, subject: Subject) -> None:
+    with serve(subject) as address:
+        open_page(browser, address, "0 of 4")
+        press(browser, "2")  # of a leak: keep the second photo
+        wait(lambda: browser.find_elements("css selector", "#guesses kbd"))
+        press(browser, "1")  # the first suggested label
+        press(browser, "k")
+        press(browser, "u")  # while the decision is being saved
+        wait(lambda: text(browser, "count") == "2 of 4")
+        press(browser, "k")
+        press(browser, "x")
+        wait(lambda: len(lines(subject)) == 5)
+        wait(lambda: "2 kept" in text(browser, "totals"))
+        assert text(browser, "count") == "4 of 4"
+        assert "make train IMAGE_DIR=" in text(browser, "command")
+    assert lines(subject) == [
+        ("red_rose/0.jpg", "exclude", ""),
+        ("red_rose/1.jpg", "keep", ""),
+        ("red_rose/2.jpg", "relabel", "green leaf"),
+        ("red_rose/3.jpg", "keep", ""),
+        ("red_rose/4.jpg", "exclude", ""),
+    ]
+    assert not [e for e in browser.get_log("browser") if e["level"] == "SEVERE"]
+
+
+def test_the_grid_and_another_class_are_reached_with_keys(browser: Any, subject: Subject) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    with serve(subject) as address:
+        open_page(browser, address, "0 of 4")
+        press(browser, "g")
+        assert len(browser.find_elements("css selector", "#tiles button")) == 4
+        press(browser, Keys.ARROW_RIGHT + Keys.ENTER)
+        assert text(browser, "position") == "2 of 4 shown"
+        press(browser, "l")
+        press(browser, "green leaf" + Keys.ENTER)
+        wait(lambda: lines(subject) == [("red_rose/2.jpg", "relabel", "green leaf")])
+
+
+def test_another_tab_is_not_overwritten(browser: Any, subject: Subject) -> None:
+    with serve(subject) as address:
+        open_page(browser, address, "0 of 4")
+        first = browser.current_window_handle
+        browser.switch_to.new_window("tab")
+        open_page(browser, address, "0 of 4")
+        press(browser, "1")
+        wait(lambda: text(browser, "count") == "1 of 4")
+        browser.close()
+        browser.switch_to.window(first)
+        browser.execute_script("document.dispatchEvent(new Event('visibilitychange'))")
+        wait(lambda: text(browser, "count") == "1 of 4")  # the tab catches up when it is shown
+        written = lines(subject)
+        browser.execute_script("states[0] = {settled: false, photos: ['', '']}; filter(0)")
+        press(browser, "2")  # as if it had not
+        wait(lambda: "in the meantime" in text(browser, "message"))
+        assert lines(subject) == written
+
+
+def test_names_are_shown_as_they_are(browser: Any, subject: Subject) -> None:
+    photos = subject.queue.files
+    digest = subject.queue.entries[1].photos[0].digest
+    photo = replace(subject.queue.entries[1].photos[0], path=f"a/{HOSTILE}.jpg", label=HOSTILE)
+    entries = [Entry("label", f"looks like {HOSTILE}", (photo,))]
+    files = pd.DataFrame({"digest": [digest], "path": [photo.path]})
+    hostile = replace(
+        subject,
+        queue=Queue(entries, pd.concat([photos, files]), subject.queue.path),
+        labels=[HOSTILE, "{{ 7 * 7 }}"],
+        guessed={digest: [Guess("{{ 7 * 7 }}", 0.9, []), Guess(HOSTILE, 0.1, [])]},
+        command=f"make train IMAGE_DIR={HOSTILE}",
+    )
+    with serve(hostile) as address:
+        open_page(browser, address, "0 of 1")
+        wait(lambda: browser.find_elements("css selector", "#guesses kbd"))
+        assert HOSTILE in text(browser, "photos")
+        assert "{{ 7 * 7 }}" in text(browser, "guesses")
+        press(browser, "1")
+        wait(lambda: text(browser, "count") == "1 of 1")
+        assert HOSTILE in text(browser, "command")
+        assert browser.title == "Review"
+        assert not browser.find_elements("css selector", "img[src=x]")
+    wait(lambda: lines(subject) == [(photo.path, "relabel", "{{ 7 * 7 }}")])
+
+
+def test_a_killed_server_loses_no_decision(browser: Any, checked: Path) -> None:
+    command = [sys.executable, "-m", "pipeline.review.page", "--output-dir", str(checked)]
+
+    @contextmanager
+    def running(port: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+        with subprocess.Popen(
+            [*command, "--port", port], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout
+            yield re.findall(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0], process
+            process.terminate()
+
+    file = checked.parent / corrections.FILE
+    with running("0") as (address, process):
+        open_page(browser, address, "0 of 4")
+        press(browser, "1")
+        wait(lambda: browser.execute_script("return states[0].settled"))
+        assert len(corrections.read(file)) == 2
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        press(browser, "x")
+        wait(lambda: "may not be saved: No answer" in text(browser, "message"))
+        assert text(browser, "count") == "1 of 4"  # what is not saved does not count
+    with running(address.rpartition(":")[2]):
+        open_page(browser, address, "1 of 4")
+        press(browser, "x")
+        wait(lambda: len(corrections.read(file)) == 3)

@@ -1,0 +1,96 @@
+"""Moving files to the classes of corrections, and back."""
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.photos import manifest
+from pipeline.photos.corrections import Correction
+from pipeline.photos.listing import list_photos
+from pipeline.photos.split import SplitRule
+from pipeline.review import moves
+from pipeline.review.moves import Move
+from tests.support.photos import PhotoMaker
+from tests.support.tars import pack_folder
+
+
+def rows(folder: Path) -> pd.DataFrame:
+    return manifest.build(list_photos(folder), folder, SplitRule()).to_pandas()
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_files_are_moved_to_free_names_and_back(
+    photo_dir: Path, make_photo: PhotoMaker, tmp_path: Path
+) -> None:
+    make_photo(tmp_path / "uploads/new.jpg", 1, 77)
+    before, photos = contents(tmp_path), rows(photo_dir)
+    digest = photos.set_index("path")["digest"]
+    upload = sha256(tmp_path / "uploads/new.jpg")
+    lines = [
+        Correction(digest["red_rose/3.jpg"], "red_rose/3.jpg", "relabel", "green leaf"),
+        Correction(digest["red_rose/4.jpg"], "red_rose/4.jpg", "exclude"),
+        Correction(digest["red_rose/5.jpg"], "red_rose/5.jpg", "relabel", "red_rose"),
+        Correction(digest["red_rose/6.jpg"], "red_rose/6.jpg", "relabel", "../outside"),
+        Correction(upload, str(tmp_path / "uploads/new.jpg"), "relabel", "red_rose"),
+    ]
+    planned = list(moves.plan(lines, photos, photo_dir))
+    assert contents(tmp_path) == before  # the plan changes nothing
+    assert [step for step in planned if isinstance(step, str)] == [
+        f"{photo_dir}/red_rose/6.jpg: '../outside' cannot be the name of a folder"
+    ]
+    wanted = [step for step in planned if isinstance(step, Move)]
+    undo_list = tmp_path / "moves.csv"
+    moves.carry_out(wanted, undo_list)
+    after = contents(tmp_path)
+    assert after["photos/green leaf/3-2.jpg"] == before["photos/red_rose/3.jpg"]
+    assert after["photos-excluded/red_rose/4.jpg"] == before["photos/red_rose/4.jpg"]
+    assert after["photos/red_rose/new.jpg"] == after["uploads/new.jpg"]
+    assert not {"photos/red_rose/3.jpg", "photos/red_rose/4.jpg"} & set(after)
+    assert list(moves.undo(undo_list)) == []
+    undo_list.unlink()
+    assert contents(tmp_path) == before
+
+
+def test_a_photo_that_has_changed_stays(photo_dir: Path) -> None:
+    photos = rows(photo_dir)
+    (photo_dir / "red_rose/3.jpg").write_bytes(b"another photo")
+    digest = photos.set_index("path")["digest"]["red_rose/3.jpg"]
+    line = Correction(digest, "red_rose/3.jpg", "exclude")
+    (problem,) = moves.plan([line], photos, photo_dir)
+    assert "has changed" in str(problem)
+
+
+def test_folders_of_splits_are_kept(photo_dir: Path) -> None:
+    for part in ("train", "test"):
+        (photo_dir / part).mkdir()
+    (photo_dir / "red_rose").rename(photo_dir / "train/red_rose")
+    (photo_dir / "green leaf").rename(photo_dir / "test/green leaf")
+    digest = sha256(photo_dir / "train/red_rose/3.jpg")
+    photos = pd.DataFrame({"digest": digest, "path": ["train/red_rose/3.jpg"]})
+    (move,) = moves.plan([Correction(digest, "", "relabel", "green leaf")], photos, photo_dir)
+    assert isinstance(move, Move)
+    assert move.target == str(photo_dir / "train/green leaf/3.jpg")
+
+
+def test_photos_in_tar_files_stay(photo_dir: Path, tmp_path: Path) -> None:
+    packed = pack_folder(photo_dir, tmp_path / "packed")
+    photos = rows(packed)
+    (problem,) = moves.plan([Correction(photos["digest"][0], "", "exclude")], photos, packed)
+    assert "is in a tar file" in str(problem)
+
+
+def test_something_else_than_a_list_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="not a list of moves"):
+        list(moves.undo(tmp_path / "list.csv"))

@@ -1,0 +1,141 @@
+"""The review page: its requests."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.photos import corrections
+from pipeline.review import page
+from pipeline.review import subject as subjects
+from pipeline.review.subject import Subject
+
+LABEL = {"entry": 1, "action": "keep", "seen": {"settled": False, "photos": [""]}}
+
+
+@pytest.fixture
+def subject(checked: Path) -> Subject:
+    return subjects.read(checked, checked.parent / corrections.FILE, "Ann")
+
+
+def client_of(subject: Subject, read_only: bool = False) -> Any:
+    return page.application(subject, read_only).test_client()
+
+
+@pytest.fixture
+def client(subject: Subject) -> Any:
+    return client_of(subject)
+
+
+def headers(client: Any) -> dict[str, str]:
+    shown = client.get("/", base_url="http://127.0.0.1:8084").text
+    token = shown.partition('name="token" content="')[2].partition('"')[0]
+    return {"X-Token": token, "Origin": "http://127.0.0.1:8084"}
+
+
+def post(client: Any, asked: dict[str, Any], **changed: str) -> Any:
+    return client.post(
+        "/decide",
+        json=asked,
+        headers=headers(client) | changed,
+        base_url="http://127.0.0.1:8084",
+    )
+
+
+def get(client: Any, path: str) -> Any:
+    return client.get(path, base_url="http://127.0.0.1:8084")
+
+
+def test_the_entries_are_the_findings_about_photos(client: Any, checked: Path) -> None:
+    answer = get(client, "/entries").json
+    assert [entry["kind"] for entry in answer["entries"]] == ["leak", "label", "label", "label"]
+    assert answer["kinds"]["leak"]["group"]
+    assert answer["labels"] == ["green leaf", "red_rose"]
+    photos = checked.parent / "photos"
+    assert answer["command"] == f"make train IMAGE_DIR={photos} OUTPUT_DIR={checked}"
+
+
+def test_a_decision_is_in_the_file(client: Any, subject: Subject) -> None:
+    assert post(client, LABEL).json == {"1": {"settled": True, "photos": ["kept"]}}
+    (line,) = corrections.read(subject.queue.path)
+    assert (line.path, line.action, line.who) == ("red_rose/2.jpg", "keep", "Ann")
+    stale = post(client, LABEL | {"action": "exclude"})
+    assert (stale.status_code, stale.json["states"][1]["photos"]) == (409, ["kept"])
+    assert len(corrections.read(subject.queue.path)) == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"X-Token": "guess"}, {"X-Token": ""}, {"Origin": "http://evil.example"}, {"Origin": "null"}],
+)
+def test_other_pages_cannot_decide(client: Any, subject: Subject, changed: dict[str, str]) -> None:
+    assert post(client, LABEL, **changed).status_code == 403
+    assert not subject.queue.path.exists()
+
+
+def test_names_that_lead_to_this_machine_are_refused(client: Any) -> None:
+    assert client.get("/entries", base_url="http://evil.example:8084").status_code == 403
+    assert client.get("/entries", base_url="http://localhost:9000").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"entry": 4},
+        {"entry": -1},
+        {"action": "delete"},
+        {"action": "relabel", "label": "no such class"},
+        {"action": "only", "only": 1},
+        {"action": ["keep"]},
+        {"action": "relabel", "label": ["red_rose"]},
+        {"seen": None},
+    ],
+)
+def test_impossible_decisions_are_refused(
+    client: Any, subject: Subject, asked: dict[str, Any]
+) -> None:
+    assert post(client, LABEL | asked).status_code == 400
+    assert not subject.queue.path.exists()
+
+
+def test_read_only_shows_and_changes_nothing(subject: Subject) -> None:
+    client = client_of(subject, read_only=True)
+    assert headers(client)["X-Token"] == ""
+    assert get(client, "/entries").status_code == 200
+    assert post(client, LABEL).status_code == 403
+    assert not subject.queue.path.exists()
+
+
+def test_photos_are_served_by_digest_only(client: Any, subject: Subject) -> None:
+    digest = subject.queue.entries[0].photos[0].digest
+    for size in ("small", "large"):
+        answer = get(client, f"/photo/{digest}/{size}")
+        assert (answer.status_code, answer.mimetype) == (200, "image/jpeg")
+    for path in (f"/photo/{digest}/huge", "/photo/red_rose%2F0.jpg/large", "/photo/..%2Fx/small"):
+        assert get(client, path).status_code == 404
+
+
+def test_the_page_loads_nothing_from_elsewhere_and_runs_no_other_script(client: Any) -> None:
+    first, second = get(client, "/"), get(client, "/")
+    policy = first.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    assert policy != second.headers["Content-Security-Policy"]
+    assert "http://" not in first.text
+    assert "https://" not in first.text
+
+
+def test_an_invalid_file_is_a_message(client: Any, subject: Subject) -> None:
+    subject.queue.path.write_text("digest;path\n")
+    answer = post(client, LABEL)
+    assert answer.status_code == 422
+    assert "separate the columns by commas" in answer.json["error"]
+
+
+def test_the_photos_may_be_gone(client: Any, subject: Subject, photo_dir: Path) -> None:
+    digest = subject.queue.entries[0].photos[0].digest
+    shutil.rmtree(photo_dir)
+    assert get(client, f"/photo/{digest}/large").status_code == 404
+    assert get(client, f"/guesses/{digest}/0").json == []
+    assert get(client, f"/guesses/{digest}/7").status_code == 404

@@ -1,0 +1,104 @@
+"""Fine-tuning as a step: the result is a module like any other."""
+
+import datetime
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.nightly import history
+from tasks import NightlyRetrain
+from tests.support.photos import PhotoMaker
+from tests.support.saved_modules import tunable_module
+from tests.support.steps import ALL, Pipeline
+
+OPTIONS = {
+    "fine_tune_epochs": 4,
+    "fine_tune_learning_rate": 0.05,
+    "fine_tune_batch_size": 8,
+    "precision": "float32",
+    "validation_percentage": 30.0,
+    "testing_percentage": 20.0,
+}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def pipeline(make_photo: PhotoMaker, tmp_path: Path) -> Pipeline:
+    """Return a pipeline on photos of classes that the module mixes up."""
+    for hue, label in enumerate(("one", "two", "three")):
+        for seed in range(32):
+            make_photo(tmp_path / "photos" / label / f"{seed}.jpg", hue, seed)
+    return Pipeline(
+        image_dir=tmp_path / "photos",
+        tfhub_module=str(tunable_module(tmp_path / "mixer")),
+        output_dir=tmp_path / "out",
+        **OPTIONS,
+    )
+
+
+def record(out: Path) -> dict[str, object]:
+    (path,) = out.glob("tuned/*/fine_tuning.json")
+    content: dict[str, object] = json.loads(path.read_text())
+    return content
+
+
+def test_a_tuned_module_goes_through_all_steps(pipeline: Pipeline, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    steps = pipeline.run()
+    assert sorted(set(steps)) == sorted([*ALL, "FineTuneModule"])
+    assert record(out)["verdict"]["better"]  # type: ignore[index]
+    model = json.loads((out / "current/model.json").read_text())
+    assert model["module"]["tuned_from"] == str(tmp_path / "mixer")
+    card = (out / "current/model_card.md").read_text()
+    assert "The module was fine-tuned for" in card
+    assert len(list(out.glob("bottlenecks/*"))) == 2
+    assert not list(out.glob("tuned/.*"))
+    assert pipeline.run() == []
+    assert "FineTuneModule" in pipeline.run(random_rotation=5)
+
+
+def test_a_module_that_cannot_be_tuned_stops_the_run_before_any_vector(
+    pipeline: Pipeline, tiny_module: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(AssertionError):
+        pipeline.run(tfhub_module=str(tiny_module))
+    assert any("no trainable_variables" in line for line in pipeline.lines)
+    assert not (tmp_path / "out/bottlenecks").exists()
+    with pytest.raises(AssertionError):
+        pipeline.run(validation_percentage=0.0)
+    assert any("fine-tuning needs validation photos" in line for line in pipeline.lines)
+
+
+def test_without_success_the_frozen_module_is_the_result(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    frozen = pipeline.run(fine_tune_epochs=0)
+    assert frozen == sorted(ALL)
+    model = (out / "current").resolve()
+    assert pipeline.run(fine_tune_learning_rate=1e-9) == ["FineTuneModule"]
+    assert any("the module stays as it was" in line for line in pipeline.lines)
+    assert (out / "current").resolve() == model
+    assert pipeline.run(fine_tune_learning_rate=1e-9) == []
+
+
+def test_nights_between_use_the_tuned_module(pipeline: Pipeline, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    pipeline.task_class = NightlyRetrain
+    first = datetime.date(2026, 11, 1)
+
+    def night(number: int) -> list[str]:
+        return pipeline.run(date=first + datetime.timedelta(number), fine_tune_every=2)
+
+    assert "FineTuneModule" in night(0)
+    assert night(0) == []
+    assert "FineTuneModule" not in night(1)
+    tuned = [row.tuned for row in history.nights(out)]
+    modules = {row.module for row in history.nights(out)}
+    assert tuned == [True, False]
+    assert len(modules) == 1
+    assert "fine-tuned earlier" in history.nights(out)[-1].reason
+    assert "FineTuneModule" in night(2)
+    assert [row.tuned for row in history.nights(out)] == [True, False, True]

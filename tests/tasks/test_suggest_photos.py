@@ -1,0 +1,70 @@
+"""SuggestPhotos: which photos are suggested, and what is computed again."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.bottlenecks import extraction
+from pipeline.photos import corrections
+from pipeline.photos.corrections import Correction
+from pipeline.review import suggestions
+from tasks import SuggestPhotos, suggest_photos
+from tests.support.photos import PhotoMaker
+from tests.support.steps import Pipeline
+
+
+class Suggesting(Pipeline):
+    task_class = SuggestPhotos
+
+    def run(self, **options: Any) -> list[str]:
+        suggest_photos._find.cache_clear()
+        return super().run(**options)
+
+
+@pytest.fixture
+def uploads(photo_dir: Path, make_photo: PhotoMaker, tmp_path: Path) -> Path:
+    """Return a folder of twelve new photos, one of them twice, a known one, and no photo."""
+    folder = tmp_path / "uploads"
+    for seed in range(12):
+        make_photo(folder / f"{seed}.png", seed % 2, 500 + seed)
+    shutil.copy(folder / "0.png", folder / "again.png")
+    shutil.copy(photo_dir / "red_rose/0.jpg", folder / "known.jpg")
+    (folder / "none.jpg").write_text("no photo")
+    return folder
+
+
+def test_new_photos_are_suggested_and_their_vectors_computed_once(
+    options: dict[str, Any], uploads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suggesting = Suggesting(**options, images=str(uploads))
+    assert "SuggestPhotos" in suggesting.run(suggestions=100)
+    assert suggesting.run(suggestions=100) == []
+    suggested = suggestions.newest(tmp_path / "out")
+    assert sorted(suggested["path"]) == sorted(str(uploads / f"{seed}.png") for seed in range(12))
+    assert set(suggested["label_1"]) <= {"green leaf", "red_rose"}
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(extraction, "extract", refuse)
+    labelled = uploads / "3.png"
+    line = Correction(
+        hashlib.sha256(labelled.read_bytes()).hexdigest(), str(labelled), "relabel", "red_rose"
+    )
+    corrections.append(tmp_path / corrections.FILE, [line])
+    assert suggesting.run(suggestions=5) == ["SplitDataset", "SuggestPhotos"]
+    suggested = suggestions.newest(tmp_path / "out")
+    assert len(suggested) == 5
+    assert str(labelled) not in set(suggested["path"])
+
+
+def test_photos_that_all_have_labels_are_one_message(
+    options: dict[str, Any], photo_dir: Path
+) -> None:
+    suggesting = Suggesting(**options, images=str(photo_dir / "red_rose"))
+    with pytest.raises(AssertionError):
+        suggesting.run()
+    assert any("have a label already" in line for line in suggesting.lines)
