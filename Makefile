@@ -184,7 +184,7 @@ bench-augmentation: setup-dev ## measure what augmented copies gain and cost, on
 bench-fine-tuning: setup-dev ## measure the speed of fine-tuning, on IMAGE_DIR or on generated photos
 	$(BIN)/python -m benchmarks.fine_tuning $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
-bench-accuracy: setup-dev ## measure accuracy and time of modules and input sizes, on IMAGE_DIR or the sample photos
+bench-accuracy: setup-dev ## measure accuracy and time of modules and input sizes, on IMAGE_DIR or on scanned digits
 	$(BIN)/python -m benchmarks.accuracy $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
 bench-head: setup-dev ## measure the head against scikit-learn, and on a million rows

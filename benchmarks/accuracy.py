@@ -150,7 +150,7 @@ def row(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure accuracy against time.")
-    parser.add_argument("--image-dir", type=Path, help="photos (default: the sample digits)")
+    parser.add_argument("--image-dir", type=Path, help="photos (default: scanned digits)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)

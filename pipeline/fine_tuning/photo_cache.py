@@ -53,7 +53,11 @@ class PhotoCache:
         self._pixels = np.empty((0, *shape), np.uint8)
         if self.cached:
             with tempfile.TemporaryFile(dir=folder) as file:
-                os.posix_fallocate(file.fileno(), 0, self.cached * int(np.prod(shape)))
+                nbytes = self.cached * int(np.prod(shape))
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, nbytes)
+                else:  # macOS: a disk that fills up is noticed only later
+                    file.truncate(nbytes)
                 self._pixels = np.memmap(file, np.uint8, "r+", shape=(self.cached, *shape))
 
     def fill(self, progress: Progress = silent) -> None:

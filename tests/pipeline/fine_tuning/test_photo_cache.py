@@ -1,5 +1,6 @@
 """Decoded photos, cached within a budget."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,16 @@ def test_photos_are_the_same_with_any_budget(
         assert pixels.dtype == np.uint8
         assert np.abs(pixels / 255 - expected).max() <= 0.5 / 255 + 1e-6
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]  # the file has no name
+
+
+def test_photos_are_cached_where_no_space_can_be_reserved(
+    make_photo: PhotoMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "posix_fallocate")  # as on macOS
+    photos = paths(tmp_path / "photos", make_photo)
+    cache = PhotoCache(photos, [""] * 5, SPEC, (10, 12), tmp_path, 10**6)
+    cache.fill()
+    assert [pixels.shape for pixels in cache.read(np.arange(5))] == [(10, 12, 3)] * 5
 
 
 def test_a_changed_photo_is_named(make_photo: PhotoMaker, tmp_path: Path) -> None:
