@@ -1,11 +1,14 @@
 """The configuration in luigi.cfg: option values, checked, and names that do not exist."""
 
 import difflib
+import os
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from configparser import InterpolationError
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import luigi
@@ -15,6 +18,7 @@ from luigi.configuration.cfg_parser import InterpolationMissingEnvvarError
 from luigi.task_register import Register
 
 from pipeline.errors import UserError
+from pipeline.files import naming
 
 T = TypeVar("T", str, int, float, bool)
 
@@ -57,7 +61,11 @@ def set_luigi_defaults(arguments: Sequence[str]) -> None:
     core = config.options("core") if config.has_section("core") else []
     if any("scheduler" in name and not name.startswith("local") for name in core):
         config.set("core", "local_scheduler", config.get("core", "local_scheduler", "false"))
-    for section, values in LUIGI_DEFAULTS.items():
+    # Luigi refuses a command that is running already. By default, it takes the same command in
+    # another folder for the same one, and its folder of locks belongs to the first user.
+    locks = Path(tempfile.gettempdir(), f"luigi-{os.getuid()}-{naming.digest(str(Path.cwd()))}")
+    defaults = LUIGI_DEFAULTS | {"core": LUIGI_DEFAULTS["core"] | {"lock_pid_dir": str(locks)}}
+    for section, values in defaults.items():
         for name, value in values.items():
             if not config.has_option(section, name):
                 config.set(section, name, value)

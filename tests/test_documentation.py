@@ -102,7 +102,6 @@ def test_the_tutorial_leads_to_a_model_that_answers_curl(tiny_module: Path, tmp_
         "LUIGI_CONFIG_PATH": str(tmp_path / "luigi.cfg"),
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        "TMPDIR": str(tmp_path),  # Luigi refuses a command that is running, even in another folder
     }
     program = ["bash", "-euo", "pipefail", "-c", f"trap 'kill %1 || true' ERR\n{commands}"]
     done = subprocess.run(program, env=variables, cwd=tmp_path, capture_output=True, text=True)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from configparser import ConfigParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,6 +121,19 @@ def test_without_a_luigi_cfg_failures_have_exit_codes_and_no_scheduler_is_needed
     assert core().log_level == "INFO"
     assert worker().check_complete_on_run
     assert not worker().send_failure_email
+
+
+def test_the_same_command_may_run_in_two_folders(
+    luigi_cfg: ConfigParser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locks = []
+    for name in ("a", "b", "a"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / name)
+        luigi_cfg.remove_section("core")
+        configuration.set_luigi_defaults(["luigi"])
+        locks.append(core().lock_pid_dir)
+    assert locks[0] == locks[2] != locks[1]
 
 
 def test_luigi_cfg_overrides_the_defaults(luigi_cfg: ConfigParser) -> None:
