@@ -24,8 +24,8 @@ $(if $(UNKNOWN),$(error there is no variable $(UNKNOWN); did you mean $(NEAREST)
 	have no variable in OPTIONS))
 
 BIN := .venv/bin
-DATA := $(if $(CORRECTIONS),--corrections "$(CORRECTIONS)") $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)") \
-	$(if $(DATASET),--dataset "$(DATASET)") $(if $(SPLIT_FILE),--split-file "$(SPLIT_FILE)")
+DATA := $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)") \
+	$(if $(CORRECTIONS),--corrections "$(CORRECTIONS)") $(if $(DATASET),--dataset "$(DATASET)") $(if $(SPLIT_FILE),--split-file "$(SPLIT_FILE)")
 MODULE := $(if $(TFHUB_MODULE),--tfhub-module "$(TFHUB_MODULE)")
 LUIGI := $(BIN)/python -m tasks
 # The local output folder, from OUTPUT_DIR or luigi.cfg, or the mirror of a URL; looked up once.
@@ -49,11 +49,13 @@ setup-dev: .venv/installed-dev ## install everything into .venv
 INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
 .venv/installed: pyproject.toml constraints.txt
+	@echo "Installing packages into .venv, which takes a few minutes"
 	$(PYTHON) -m venv .venv
 	$(INSTALL) '.[demo,luigid,openvino,samples,tensorboard]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed
+	@echo "Installing what tests and benchmarks need, which takes a few minutes"
 	$(INSTALL) '.[dev]'
 	@touch $@
 
