@@ -253,7 +253,7 @@ def test_a_built_in_module_that_another_process_has_built_meanwhile_is_left_alon
 ) -> None:
     directory = tmp_path / f"{LITE0}-224-{efficientnet_lite.digest(LITE0)[:12]}"
 
-    def save(_: str, temporary: Path) -> None:
+    def save(_: str, temporary: Path, __: int) -> None:
         for folder in (temporary, directory):
             folder.mkdir()
         (directory / "being read").touch()
