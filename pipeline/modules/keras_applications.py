@@ -215,5 +215,5 @@ def _choices(name: str) -> str:
     """Return the names that a user may have meant, or all."""
     by_lower = {known.lower(): known for known in names()}
     close = difflib.get_close_matches(name.lower(), by_lower, 1)
-    nearest = f"did you mean {PREFIX}{by_lower[close[0]]}? " if close else ""
-    return f"{nearest}Its applications are {', '.join(by_lower.values())}"
+    nearest = f"did you mean {PREFIX}{by_lower[close[0]]}? Its" if close else "its"
+    return f"{nearest} applications are {', '.join(by_lower.values())}"
