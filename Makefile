@@ -110,12 +110,12 @@ suggest: setup ## suggest which photos in IMAGES=folder to label next
 REVIEW := $(if $(CORRECTIONS),--corrections "$(CORRECTIONS)")
 review: setup ## decide about findings and label photos, on http://127.0.0.1:8084; READ_ONLY=1 changes nothing
 	@$(EXISTING)
-	@$(BIN)/python -m pipeline.review.page --output-dir "$(OUT)" $(REVIEW) $(if $(READ_ONLY),--read-only)
+	@$(BIN)/python -m pipeline.review.page --output-dir "$(OUT)" $(REVIEW) $(if $(filter-out 0 no false,$(READ_ONLY)),--read-only)
 
 apply-corrections: setup ## list the files to move for the corrections; APPLY=1 moves them, UNDO=list moves them back
 	@$(EXISTING)
 	@$(BIN)/python -m pipeline.review.moves --output-dir "$(OUT)" $(REVIEW) \
-		$(if $(APPLY),--apply) $(if $(UNDO),--undo "$(UNDO)")
+		$(if $(filter-out 0 no false,$(APPLY)),--apply) $(if $(UNDO),--undo "$(UNDO)")
 
 demo: setup ## classify photos in the browser, on http://127.0.0.1:8000
 	@$(BIN)/python -m pipeline.prediction.demo --model "$(MODEL)"
@@ -146,7 +146,7 @@ pages: setup ## serve the pages of the output folder on http://127.0.0.1:8083
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory "$(OUT)" 8083
 
 prune: setup ## list old results that can be deleted; DELETE=1 deletes them
-	@$(LUIGI) PruneRuns $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(DELETE),--delete) $(OPTIONS)
+	@$(LUIGI) PruneRuns $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(filter-out 0 no false,$(DELETE)),--delete) $(OPTIONS)
 
 lint: setup-dev ## check style, types and the import contract
 	$(BIN)/ruff check .

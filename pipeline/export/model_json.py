@@ -153,8 +153,9 @@ def known_facts(directory: Path) -> dict[str, Any] | None:
 
 
 def module_facts(recipe: Recipe) -> dict[str, Any]:
-    """Return the description of the module without its local path."""
-    return {name: value for name, value in asdict(recipe.module).items() if name != "directory"}
+    """Return the description of the module without its local paths."""
+    facts = asdict(recipe.module)
+    return {name: value for name, value in facts.items() if name not in ("directory", "frozen")}
 
 
 def versions() -> dict[str, str]:

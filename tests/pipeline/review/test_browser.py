@@ -119,6 +119,21 @@ def test_the_grid_and_another_class_are_reached_with_keys(browser: Any, subject:
         wait(lambda: lines(subject) == [("red_rose/2.jpg", "relabel", "green leaf")])
 
 
+def test_letters_after_a_mistyped_class_decide_nothing(browser: Any, subject: Subject) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    with serve(subject) as address:
+        open_page(browser, address, "0 of 4")
+        press(browser, Keys.ARROW_RIGHT)
+        press(browser, "l")
+        press(browser, "gren leaf" + Keys.ENTER)
+        wait(lambda: "There is no class gren leaf" in browser.page_source)
+        press(browser, "kx")
+        press(browser, Keys.ENTER)
+        wait(lambda: "There is no class kx" in browser.page_source)
+    assert not lines(subject)
+
+
 def test_another_tab_is_not_overwritten(browser: Any, subject: Subject) -> None:
     with serve(subject) as address:
         open_page(browser, address, "0 of 4")
