@@ -9,8 +9,10 @@ from typing import Any
 import luigi
 
 from pipeline.files import naming
+from pipeline.fine_tuning import result
 from pipeline.head import softmax_head, training
 from pipeline.head.checkpoints import Checkpoints
+from pipeline.head.softmax_head import Head
 from pipeline.photos import split
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.messages import logger
@@ -52,6 +54,7 @@ class TrainHead(HeadOptions, Step):
             self.reporter,
             checkpoints,
             self._summaries(target.name),
+            tuned=self._tuned_head(),
         )
         softmax_head.write(head, record, target)
         checkpoints.clear()
@@ -59,6 +62,14 @@ class TrainHead(HeadOptions, Step):
             logger.info(line)
         for line in training.warnings(record):
             logger.warning(line)
+
+    def _tuned_head(self) -> Head | None:
+        """Return the head that was fine-tuned together with the module, if any."""
+        bottlenecks: ComputeBottlenecks = self.clone(ComputeBottlenecks)
+        recipe = bottlenecks.recipe()
+        if recipe is None or not recipe.module.tuned_from:
+            return None
+        return result.head_of(bottlenecks.ready(self.reporter).module)
 
     def _summaries(self, key: str) -> Path | None:
         if not self.summaries_dir:

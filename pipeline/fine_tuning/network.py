@@ -49,6 +49,7 @@ class Network:
         import tensorflow as tf
 
         self.module = module
+        self._labels = head.labels
         self._loaded, variables = trainable(module)
         call = loading.bind(module, self._loaded)
         count = max(1, round(len(variables) * settings.fine_tune_percentage / 100))
@@ -110,6 +111,11 @@ class Network:
         """Return logits, float32 [n, classes], for images, float32 [n, height, width, 3]."""
         answers: np.ndarray = self._logits(images).numpy()
         return answers
+
+    def head(self) -> Head:
+        """Return the head."""
+        weights, bias = (variable.numpy() for variable in self.variables[-2:])
+        return Head(self._labels, weights, bias)
 
     def weights(self) -> list[np.ndarray]:
         """Return the values of `variables`."""

@@ -8,7 +8,10 @@ from pathlib import Path
 from pipeline.files import atomic
 from pipeline.fine_tuning.network import Network
 from pipeline.fine_tuning.verdict import Verdict
+from pipeline.head import softmax_head
+from pipeline.head.softmax_head import Head
 from pipeline.modules import preparation, provenance
+from pipeline.modules.loading import Module
 from pipeline.modules.provenance import Provenance
 
 RECORD = "fine_tuning.json"
@@ -53,7 +56,10 @@ class Record:
 
 
 def write(network: Network, record: Record, directory: Path) -> None:
-    """Write the result: the record and, if it is better, the module, in a folder of its own."""
+    """Write the result: the record and, if it is better, the module, in a folder of its own.
+
+    The module's folder contains the head, from which `pipeline.head` continues.
+    """
     module = network.module
     with atomic.write(directory) as temporary:
         temporary.mkdir()
@@ -65,11 +71,22 @@ def write(network: Network, record: Record, directory: Path) -> None:
             network.save(folder)
             epochs = module.tuned_epochs + record.best
             provenance.write(Provenance(origin, epochs, record.photos, module.licence), folder)
+            softmax_head.write_layer(network.head(), folder / provenance.FOLDER)
 
 
 def module_in(directory: Path) -> Path | None:
     """Return the folder of the fine-tuned module in a result; None if the frozen one stayed."""
     return next((path.parent for path in directory.glob("*/saved_model.pb")), None)
+
+
+def head_of(module: Module) -> Head | None:
+    """Return the head that was trained together with a module; None if it was not fine-tuned.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    folder = Path(module.directory) / provenance.FOLDER
+    return softmax_head.read(folder) if (folder / softmax_head.FILE).exists() else None
 
 
 def summary_lines(record: Record) -> Iterator[str]:

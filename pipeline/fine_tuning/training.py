@@ -30,7 +30,7 @@ from pipeline.photos.manifest import Summary
 from pipeline.pixels.augmentation import Augmentation
 from pipeline.progress import Progress, silent
 
-FORMAT_VERSION = 1  # raise it when the result of fine-tuning changes
+FORMAT_VERSION = 2  # raise it when the result of fine-tuning changes
 CHECKPOINT_STEPS = 10  # each checkpoint takes some tenths of a second
 EVALUATION_BATCH = 32  # photos
 _PATIENCE = 3  # epochs in a row that may be worse than the best one

@@ -112,6 +112,10 @@ class Examples:
     def __len__(self) -> int:
         return len(self.classes)
 
+    def zeros(self) -> np.ndarray:
+        """Return a solution (see `softmax`) that is 0: float32 [features + 1, classes]."""
+        return np.zeros((len(self.scaling.mean) + 1, len(self.labels)), np.float32)
+
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield the rows of each block and its read-only vectors, float32 [rows, features]."""
         start = 0

@@ -60,6 +60,7 @@ def train(
     progress: Progress,
     checkpoints: Checkpoints,
     summaries: TensorBoardWriter,
+    center: np.ndarray | None = None,
 ) -> OptimizationResult:
     """Find the best strength, then train with this one to the fine tolerance.
 
@@ -69,16 +70,17 @@ def train(
         progress: counts the strengths tried.
         checkpoints: where the state is saved.
         summaries: receives the loss of each iteration and the metrics of each strength.
+        center: the solution to start from, which the L2 penalty pulls towards; by default 0.
     """
     fixed = settings.l2 or (0 if len(validation) else DEFAULT_L2)
     strengths = () if fixed else STRENGTHS
-    zeros = np.zeros((len(training.scaling.mean) + 1, len(training.labels)), np.float32)
-    run = _load(checkpoints) or _Run((), zeros, zeros)
+    start = training.zeros() if center is None else center
+    run = _load(checkpoints) or _Run((), start, start)
     sample = training.sample()
 
     def objective(photos: Examples, l2: float) -> Function:
         weights = settings.photo_weights(photos)
-        return softmax.objective(photos, weights, l2, settings.label_smoothing)
+        return softmax.objective(photos, weights, l2, settings.label_smoothing, center)
 
     def optimum(
         run: _Run, photos: Examples, l2: float, tolerance: float, start: np.ndarray

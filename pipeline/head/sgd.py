@@ -29,6 +29,7 @@ def train(
     progress: Progress,
     checkpoints: Checkpoints,
     summaries: TensorBoardWriter,
+    center: np.ndarray | None = None,
 ) -> OptimizationResult:
     """Train, and keep the solution with the best evaluation, or the last one without validation.
 
@@ -38,6 +39,7 @@ def train(
         progress: counts the steps.
         checkpoints: where the state is saved.
         summaries: receives the metrics of each evaluation.
+        center: the solution to start from, which the L2 penalty pulls towards; by default 0.
 
     Raises:
         UserError: if the learning rate is so high that the loss diverges.
@@ -45,8 +47,9 @@ def train(
     sgd, l2 = settings.sgd, settings.l2
     assert sgd is not None
     sample = _sample(validation, sgd)
-    solution = np.zeros((len(training.scaling.mean) + 1, len(training.labels)), np.float32)
-    best, best_trial, first = solution.copy(), Trial(l2, 0), 0
+    center = training.zeros() if center is None else center
+    solution = center.copy()
+    best, best_trial, first = center, Trial(l2, 0), 0
     saved = checkpoints.load()
     if saved:
         facts, arrays = saved
@@ -58,7 +61,8 @@ def train(
         with np.errstate(over="ignore", invalid="ignore"):
             error = vectors @ solution[:-1] + solution[-1]
             loss = softmax.block_loss(error, classes, batch_weights, settings.label_smoothing)
-            solution[:-1] -= sgd.learning_rate * (vectors.T @ error + l2 * solution[:-1])
+            pull = l2 * (solution[:-1] - center[:-1])
+            solution[:-1] -= sgd.learning_rate * (vectors.T @ error + pull)
             solution[-1] -= sgd.learning_rate * error.sum(0)
         if not np.isfinite(solution).all():
             raise UserError(

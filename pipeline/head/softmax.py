@@ -22,8 +22,14 @@ class Metrics:
     accuracy: float
 
 
-def objective(examples: Examples, weights: np.ndarray, l2: float, smoothing: float) -> Function:
-    """Return the function sum(weights * cross-entropy) + l2 / 2 * |W|^2 of a solution.
+def objective(
+    examples: Examples,
+    weights: np.ndarray,
+    l2: float,
+    smoothing: float,
+    center: np.ndarray | None = None,
+) -> Function:
+    """Return the function sum(weights * cross-entropy) + l2 / 2 * |W - center|^2 of a solution.
 
     The bias is not regularized.
 
@@ -32,6 +38,7 @@ def objective(examples: Examples, weights: np.ndarray, l2: float, smoothing: flo
         weights: float32 [n], weights of the photos with the sum 1.
         l2: L2 strength.
         smoothing: share of each target that is spread evenly over all classes.
+        center: the solution that the L2 penalty pulls towards; by default 0.
     """
     number = len(examples.labels)
     logits_buffer = np.empty((examples.blocking.rows, number), np.float32)
@@ -39,7 +46,8 @@ def objective(examples: Examples, weights: np.ndarray, l2: float, smoothing: flo
     product = np.empty((features, number), np.float32)
 
     def loss_and_gradient(solution: np.ndarray) -> tuple[float, np.ndarray]:
-        loss = l2 / 2 * float(np.vdot(solution[:-1], solution[:-1]))
+        away = solution[:-1] if center is None else solution[:-1] - center[:-1]
+        loss = l2 / 2 * float(np.vdot(away, away))
         gradient = np.zeros(solution.shape)
         # While Arrow reads with all cores, a BLAS thread that waits for work would occupy one.
         streamed = examples.cached is None
@@ -50,7 +58,7 @@ def objective(examples: Examples, weights: np.ndarray, l2: float, smoothing: flo
                 loss += block_loss(logits, examples.classes[rows], weights[rows], smoothing)
                 gradient[:-1] += np.matmul(vectors.T, logits, out=product)
                 gradient[-1] += logits.sum(0)
-        gradient[:-1] += l2 * solution[:-1]
+        gradient[:-1] += l2 * away
         return loss, gradient.astype(np.float32)
 
     return loss_and_gradient

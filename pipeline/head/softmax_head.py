@@ -14,6 +14,7 @@ from pipeline.head.calibration import Calibration
 from pipeline.head.familiarity import Familiarity
 from pipeline.head.trial import Trial
 
+FILE = "head.npz"
 FORMAT_VERSION = 5  # raise it when training changes, so that heads are trained again
 
 
@@ -67,12 +68,7 @@ def write(head: Head, record: TrainingRecord, directory: Path) -> None:
     """Write `head.npz`, `familiarity.npz`, `training.json` (the record) and `calibration.json`."""
     with atomic.write(directory) as temporary:
         temporary.mkdir()
-        np.savez(
-            temporary / "head.npz",
-            labels=np.array(head.labels),
-            weights=head.weights,
-            bias=head.bias,
-        )
+        write_layer(head, temporary)
         facts = asdict(record)
         del facts["calibration"]
         (temporary / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
@@ -81,13 +77,19 @@ def write(head: Head, record: TrainingRecord, directory: Path) -> None:
             familiarity.write(head.familiarity, temporary)
 
 
+def write_layer(head: Head, directory: Path) -> None:
+    """Write `head.npz`, which is all that `read` needs."""
+    labels = np.array(head.labels)
+    np.savez(directory / FILE, labels=labels, weights=head.weights, bias=head.bias)
+
+
 def read(directory: Path) -> Head:
     """Read a head.
 
     Raises:
         UserError: if the file is damaged.
     """
-    path = directory / "head.npz"
+    path = directory / FILE
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             labels = tuple(str(label) for label in arrays["labels"])

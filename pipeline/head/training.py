@@ -24,6 +24,7 @@ def train(
     checkpoints: Checkpoints = Checkpoints(),  # noqa: B008
     summaries: Path | None = None,
     blocking: Blocking = Blocking(),  # noqa: B008
+    tuned: Head | None = None,
 ) -> tuple[Head, TrainingRecord]:
     """Train a head, keeping the best one on the validation photos.
 
@@ -35,6 +36,11 @@ def train(
         checkpoints: where a killed training resumes.
         summaries: new folder for TensorBoard.
         blocking: how vectors are held in memory.
+        tuned: the head that was trained together with the module. A fine-tuned module separates
+            the photos that it was trained on almost perfectly, so they tell little about the best
+            head. The L2 penalty therefore pulls towards this head, not towards 0 (L2-SP; Li,
+            Grandvalet and Davoine, "Explicit inductive bias for transfer learning with
+            convolutional networks", 2018).
 
     Raises:
         UserError: if there are fewer than two classes, or the settings do not match them.
@@ -43,7 +49,10 @@ def train(
     validation_photos = Examples.read(validation, like=photos)
     optimize = sgd.train if settings.sgd else l2_path.train
     with TensorBoardWriter(summaries) as writer:
-        result = optimize(photos, validation_photos, settings, progress, checkpoints, writer)
+        center = _solution(photos, tuned) if tuned else None
+        result = optimize(
+            photos, validation_photos, settings, progress, checkpoints, writer, center
+        )
     logits = softmax.logits(validation_photos, result.measured)
     calibrated = calibration.calibrate(logits, validation_photos.classes, settings.calibrate)
     solution = result.final
@@ -115,6 +124,18 @@ def _read(training: BatchIterator, blocking: Blocking = Blocking()) -> Examples:
             "classifier needs at least two; add a folder of photos for each class"
         )
     return photos
+
+
+def _solution(examples: Examples, head: Head) -> np.ndarray:
+    """Return a head as a solution for standardized features; 0 for classes that it lacks."""
+    solution, scaling = examples.zeros(), examples.scaling
+    for column, label in enumerate(examples.labels):
+        if label in head.labels:
+            number = head.labels.index(label)
+            weights = head.weights[:, number]
+            solution[:-1, column] = weights * scaling.deviation
+            solution[-1, column] = head.bias[number] + scaling.mean @ weights
+    return solution
 
 
 def _unscaled(examples: Examples, solution: np.ndarray) -> Head:

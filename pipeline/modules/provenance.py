@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-_FILE = Path("assets.extra") / "fine_tuning.json"
+FOLDER = "assets.extra"
+_FILE = Path(FOLDER) / "fine_tuning.json"
 
 
 @dataclass(frozen=True)

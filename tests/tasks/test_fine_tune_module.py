@@ -4,8 +4,10 @@ import datetime
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pipeline.head import softmax_head
 from pipeline.nightly import history
 from tasks import NightlyRetrain
 from tests.support.photos import PhotoMaker
@@ -51,6 +53,10 @@ def test_a_tuned_module_goes_through_all_steps(pipeline: Pipeline, tmp_path: Pat
     assert record(out)["verdict"]["better"]  # type: ignore[index]
     model = json.loads((out / "current/model.json").read_text())
     assert model["module"]["tuned_from"] == str(tmp_path / "mixer")
+    (tuned,) = out.glob("tuned/*/*/assets.extra")
+    head, start = softmax_head.read(next(out.glob("heads/*/"))), softmax_head.read(tuned)
+    assert head.labels == start.labels
+    assert np.corrcoef(head.weights.ravel(), start.weights.ravel())[0, 1] > 0.9
     card = (out / "current/model_card.md").read_text()
     assert "The module was fine-tuned for" in card
     assert len(list(out.glob("bottlenecks/*"))) == 2

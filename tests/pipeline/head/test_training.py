@@ -19,9 +19,10 @@ NOTHING: Points = (np.empty((0, 20), np.float32), np.empty(0, dtype=object))
 
 
 def train(
-    photos: Points, validation: Points = NOTHING, **settings: object
+    photos: Points, validation: Points = NOTHING, tuned: Head | None = None, **settings: object
 ) -> tuple[Head, TrainingRecord]:
-    return training.train(in_memory(*photos), in_memory(*validation), Settings(**settings))  # type: ignore[arg-type]
+    batches = in_memory(*photos), in_memory(*validation)
+    return training.train(*batches, Settings(**settings), tuned=tuned)  # type: ignore[arg-type]
 
 
 def rare(given: Points, every: int) -> Points:
@@ -174,6 +175,32 @@ def test_few_photos_a_class_train(each: int, sgd: Sgd | None) -> None:
     trained, record = train((vectors[few], labels[few]), sgd=sgd)
     assert record.training == 3 * each
     assert accuracy(trained, (vectors, labels)) > 0.8
+
+
+@pytest.mark.parametrize("sgd", [None, Sgd(how_many_training_steps=300, learning_rate=1e-4)])
+def test_the_penalty_pulls_towards_a_tuned_head(sgd: Sgd | None) -> None:
+    tuned, _ = train(points(4000, 3, 7))
+    few, test = points(9, 3, 8), points(1000, 3, 9)
+    alone, _ = train(few, l2=100, sgd=sgd)
+    pulled, _ = train(few, tuned=tuned, l2=100, sgd=sgd)
+    assert accuracy(pulled, test) == pytest.approx(accuracy(tuned, test), abs=0.02)
+    assert accuracy(alone, test) < accuracy(tuned, test) - 0.05
+    free, _ = train(few, tuned=tuned, l2=1e-4)
+    assert (
+        np.abs(free.weights - tuned.weights).max()
+        > 10 * np.abs(pulled.weights - tuned.weights).max()
+    )
+
+
+def test_classes_that_a_tuned_head_lacks_are_learnt() -> None:
+    vectors, labels = points(600, 4, 7)
+    first = np.isin(labels, ["class 1", "class 3"])
+    tuned, _ = train((vectors[first], labels[first]))
+    trained, _ = train((vectors, labels), points(200, 4, 8), tuned=tuned)
+    alone, _ = train((vectors, labels), points(200, 4, 8))
+    test = points(2000, 4, 9)
+    assert trained.labels == ("class 0", "class 1", "class 2", "class 3")
+    assert accuracy(trained, test) > accuracy(alone, test) - 0.02
 
 
 def test_one_photo_in_validation_is_enough_to_go_on() -> None:
