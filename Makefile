@@ -186,6 +186,9 @@ bench-augmentation: setup-dev ## measure what augmented copies gain and cost, on
 bench-fine-tuning: setup-dev ## measure the speed of fine-tuning, on IMAGE_DIR or on generated photos
 	$(BIN)/python -m benchmarks.fine_tuning $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
+bench-fine-tuning-accuracy: setup-dev ## measure what fine-tuning gains, with scanned digits and IMAGE_DIRS="folder ..."
+	$(BIN)/python -m benchmarks.fine_tuning_accuracy --image-dirs $(IMAGE_DIRS)
+
 bench-accuracy: setup-dev ## measure accuracy and time of modules and input sizes, on IMAGE_DIR or on scanned digits
 	$(BIN)/python -m benchmarks.accuracy $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 

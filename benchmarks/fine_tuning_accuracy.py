@@ -1,0 +1,106 @@
+"""What fine-tuning gains: `make bench-fine-tuning-accuracy IMAGE_DIRS="folder ..."`.
+
+Runs the whole pipeline with and without fine-tuning, on scanned digits and the given photos, with
+all of them and with few photos per class, and compares both models on the same test photos. Of few
+photos, a fifth are for validation; the test photos are always all of the data set.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks import data
+from benchmarks.bottlenecks import processor, show
+from pipeline.evaluation.statistics import mcnemar_p_value
+from pipeline.fine_tuning.result import RECORD
+from pipeline.nightly.tuning_plan import FOLDER
+from pipeline.photos import split
+from pipeline.photos.listing import list_photos
+
+_VALIDATION = 0.2  # of few photos
+
+
+def few(image_dir: Path, directory: Path, each: int) -> Path:
+    """Copy `each` photos per class for training and validation, and all test photos."""
+    photos = list_photos(image_dir).photos
+    rule = split.SplitRule()
+    photos["split"] = [split.assign(rule, path) for path in photos["path"]]
+    validation = max(1, round(_VALIDATION * each))
+    wanted = {split.TRAINING: each - validation, split.VALIDATION: validation}
+    for (_, name), group in photos.groupby(["label", "split"]):
+        for path in group["path"].head(wanted.get(name, len(group))):
+            target = directory / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(image_dir / path, target)
+    return directory
+
+
+def run(image_dir: Path, out: Path, *options: str) -> pd.Series:
+    """Export a model; return which test photos it classifies correctly, by path."""
+    command = (sys.executable, "-m", "tasks", "ExportModel", "--image-dir", image_dir)
+    where = ("--output-dir", out, "--log-level", "WARNING")
+    subprocess.run([*command, *where, *options], check=True, stdout=subprocess.DEVNULL)
+    predictions = pd.read_parquet(out / "current" / "predictions.parquet")
+    correct: pd.Series = predictions.set_index("path")["correct"]
+    return correct
+
+
+def row(image_dir: Path, each: int, module: str, epochs: int, scratch: Path) -> dict[str, Any]:
+    """Return a row of the table."""
+    photos = few(image_dir, scratch / "few", each) if each else image_dir
+    out = scratch / "out"
+    frozen = run(photos, out, "--tfhub-module", module)
+    tuned = run(photos, out, "--tfhub-module", module, "--fine-tune-epochs", str(epochs))
+    (path,) = out.glob(f"{FOLDER}/*/{RECORD}")
+    record = json.loads(path.read_text())
+    verdict, seconds = record["verdict"], sum(epoch["seconds"] for epoch in record["epochs"])
+    gained = tuned.astype(int) - frozen.reindex(tuned.index).astype(int)
+    margin = 1.96 * gained.std() / len(gained) ** 0.5  # of a paired difference
+    before, after = verdict["frozen_accuracy"], verdict["tuned_accuracy"]
+    return {
+        "photos": image_dir.name,
+        "per class": each or "all",
+        "module": module,
+        "training photos": record["photos"],
+        "validation, %": f"{100 * before:.1f} to {100 * after:.1f} of {verdict['photos']}",
+        "result": "fine-tuned" if verdict["better"] else "frozen",
+        "test, frozen, %": 100 * frozen.mean(),
+        "fine-tuned, %": 100 * tuned.mean(),
+        "difference": f"{100 * gained.mean():+.1f} ± {100 * margin:.1f} of {len(gained)}",
+        "p": f"{mcnemar_p_value(int((gained > 0).sum()), int((gained < 0).sum())):.2g}",
+        "minutes": seconds / 60,
+        "photos/s": record["photos"] * len(record["epochs"]) / seconds,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure what fine-tuning gains.")
+    parser.add_argument("--image-dirs", type=Path, nargs="*", default=[])
+    parser.add_argument("--each", type=int, nargs="*", default=[0, 20, 5], help="0: all photos")
+    parser.add_argument("--modules", nargs="*", default=["efficientnet-lite0"])
+    parser.add_argument("--epochs", type=int, default=8)
+    arguments = parser.parse_args()
+    print(f"Processor: {processor()}; {arguments.epochs} epochs", flush=True)
+    os.environ["TQDM_DISABLE"] = "1"
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        digits = data.tiny(Path(temporary) / "digits")
+        for module in arguments.modules:
+            for image_dir in (digits, *arguments.image_dirs):
+                for each in arguments.each:
+                    with tempfile.TemporaryDirectory() as scratch:
+                        rows.append(row(image_dir, each, module, arguments.epochs, Path(scratch)))
+                    print(rows[-1], file=sys.stderr, flush=True)
+    show(rows)
+
+
+if __name__ == "__main__":
+    main()
