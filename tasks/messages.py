@@ -138,29 +138,40 @@ def log_summary(lines: Iterable[str], prefix: str = "") -> None:
 
 
 class Reporter:
-    """Show a task's progress on luigid's page, and as a bar on a terminal or else in the log."""
+    """Show a task's progress on luigid's page, and as a bar on a terminal or else in the log.
+
+    A step may count one thing after another, or resume in the middle; the rate is that of what is
+    counted now, since its first report.
+    """
 
     def __init__(self, task: luigi.Task) -> None:
         self._task: Any = task
         self._bar: Any = None  # a tqdm
-        self._start = time.monotonic()
+        self._start, self._first = time.monotonic(), 0
+        self._done, self._total = 0, 0
         self._last, self._last_log = -_UPDATE_S, self._start
 
     def __call__(self, done: int, total: int, message: str) -> None:
         """Implement `pipeline.progress.Progress`."""
+        now = time.monotonic()
+        counts_anew = self._total and (total != self._total or done < self._done)
+        if counts_anew:
+            self._start, self._first = now, done
+        self._done, self._total = done, total
         if sys.stderr.isatty():
             if self._bar is None:
                 self._bar = tqdm(total=total, unit="", dynamic_ncols=True)
-            self._bar.total = total  # a step may count one thing after another
+            if counts_anew:
+                self._bar.reset(total)
+                self._bar.n = self._bar.initial = done
             self._bar.set_description(message, refresh=False)
             self._bar.update(done - self._bar.n)
-        now = time.monotonic()
         if now - self._last < _UPDATE_S and done < total:
             return
         self._last = now
         text = f"{done:,} of {total:,} {message}"
-        if done and now > self._start:
-            rate = done / (now - self._start)
+        if done > self._first and now > self._start:
+            rate = (done - self._first) / (now - self._start)
             text += f", {rate:,.0f} a second, {(total - done) / rate:,.0f} s left"
         if self._bar is None and now - self._last_log > _LOG_S:
             self._last_log = now

@@ -131,6 +131,23 @@ def test_a_log_gets_a_line_now_and_then(
     assert caplog.messages[0] == "31 of 100 photos, 1 a second, 69 s left"
 
 
+def test_the_rate_is_that_of_what_is_counted_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(messages.time, "monotonic", lambda: clock[0])
+    status = task()
+    report = Reporter(status)
+    for second, done, total in ((10, 500, 500), (20, 600, 900), (30, 700, 900)):
+        clock[0] = second
+        report(done, total, "photos")
+    assert [text.partition(",")[2] for text, _ in status.shown_messages] == [
+        " 50 a second, 0 s left",
+        "",  # resumed here
+        " 10 a second, 20 s left",
+    ]
+
+
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -141,6 +158,21 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     last = terminal.getvalue().split("\r")[-1]
     assert "photos processed by the module: 100%" in last
     assert "50/50" in last
+
+
+def test_a_bar_starts_again_where_something_else_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    report = Reporter(task())
+    report(50, 50, "photos decoded")
+    report(30, 90, "photos trained on")
+    report(90, 90, "photos trained on")
+    report.close()
+    last = terminal.getvalue().split("\r")[-1]
+    assert "photos trained on: 100%" in last
+    assert "90/90" in last
 
 
 def test_without_a_worker_progress_is_only_logged(
