@@ -24,7 +24,8 @@ class Network:
     """A module and a head that are trained together, with AdamW.
 
     The module runs as it does for inference: batch norm uses its moving averages, which are better
-    than the statistics of small batches, and stay as they are.
+    than the statistics of small batches, and stay as they are. If there are several GPUs, each
+    trains on a part of every batch.
 
     Args:
         module: the module to start from.
@@ -49,39 +50,41 @@ class Network:
         import tensorflow as tf
 
         self.module = module
-        self._labels = head.labels
-        self._loaded, variables = trainable(module)
+        self._labels, self._strategy = head.labels, _strategy()
+        self._loaded, variables = trainable(module, self._strategy)
         call = loading.bind(module, self._loaded)
         count = max(1, round(len(variables) * settings.fine_tune_percentage / 100))
-        weights, bias = tf.Variable(head.weights), tf.Variable(head.bias)
-        self.variables = [*variables[-count:], weights, bias]
-        self.optimizer: Any = keras.optimizers.AdamW(weight_decay=_WEIGHT_DECAY)
-        if precision == engines.FLOAT16:
-            self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
-        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        inner.exclude_from_weight_decay([v for v in self.variables if v.shape.rank < 2])
-        self.optimizer.build(self.variables)
+        with self._strategy.scope():
+            weights, bias = tf.Variable(head.weights), tf.Variable(head.bias)
+            self.variables = [*variables[-count:], weights, bias]
+            self.optimizer: Any = keras.optimizers.AdamW(weight_decay=_WEIGHT_DECAY)
+            if precision == engines.FLOAT16:
+                self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
+            inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+            inner.exclude_from_weight_decay([v for v in self.variables if v.shape.rank < 2])
+            self.optimizer.build(self.variables)
         classes = len(head.labels)
         smoothing = settings.fine_tune_label_smoothing
         shape = [None, module.height, module.width, 3]
         pixels = tf.TensorSpec(shape, tf.float32)
 
-        @tf.function(
-            input_signature=[pixels, tf.TensorSpec([None], tf.int64)],
-            autograph=False,
-        )
-        def gradients(images: Any, truth: Any) -> Any:
+        def gradients_of_part(images: Any, truth: Any, batch: Any) -> Any:
             with tf.GradientTape() as tape:
                 logits = call(images) @ weights + bias
                 target = tf.one_hot(truth, classes) * (1 - smoothing) + smoothing / classes
                 losses = tf.nn.softmax_cross_entropy_with_logits(target, logits)
-                loss = tf.reduce_mean(losses * tf.gather(class_weights, truth))
+                loss = tf.reduce_sum(losses * tf.gather(class_weights, truth)) / batch
                 scaled = self.optimizer.scale_loss(loss)
             return loss, tape.gradient(scaled, self.variables)
 
         @tf.function(autograph=False)
+        def gradients(images: Any, truth: Any, batch: Any) -> Any:
+            losses, changes = self._strategy.run(gradients_of_part, args=(images, truth, batch))
+            return self._strategy.reduce("sum", losses, axis=None), changes
+
+        @tf.function(autograph=False)
         def apply(changes: Any) -> None:
-            self.optimizer.apply(changes, self.variables)
+            self._strategy.run(self.optimizer.apply, args=(changes, self.variables))
 
         @tf.function(input_signature=[pixels], autograph=False)
         def logits_of(images: Any) -> Any:
@@ -91,7 +94,7 @@ class Network:
 
     def loss(self, images: np.ndarray, truth: np.ndarray) -> float:
         """Compute the loss and its gradients on a batch, and change nothing."""
-        return float(self._gradients(images, truth)[0])
+        return self._loss_and_gradients(images, truth)[0]
 
     def train(self, images: np.ndarray, truth: np.ndarray, rate: float) -> float:
         """Train on a batch; return its loss. Nothing changes if the loss is not finite.
@@ -101,11 +104,27 @@ class Network:
             truth: int64 [n], the classes.
             rate: the learning rate.
         """
-        loss, changes = self._gradients(images, truth)
+        loss, changes = self._loss_and_gradients(images, truth)
         if np.isfinite(loss):
             self.optimizer.learning_rate.assign(rate)
             self._apply(changes)
-        return float(loss)
+        return loss
+
+    def _loss_and_gradients(self, images: np.ndarray, truth: np.ndarray) -> tuple[float, Any]:
+        """Return the loss of a batch, and the gradients of each part of it."""
+        import tensorflow as tf
+
+        count = self._strategy.num_replicas_in_sync
+
+        def parts(array: np.ndarray) -> Any:
+            split = np.array_split(array, count)
+            return self._strategy.experimental_distribute_values_from_function(
+                lambda context: tf.constant(split[context.replica_id_in_sync_group])
+            )
+
+        batch = tf.constant(len(truth), tf.float32)
+        loss, changes = self._gradients(parts(images), parts(truth), batch)
+        return float(loss), changes
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Return logits, float32 [n, classes], for images, float32 [n, height, width, 3]."""
@@ -141,15 +160,29 @@ class Network:
         tf.train.Checkpoint(self._loaded).write(prefix)
 
 
-def trainable(module: Module) -> tuple[Any, list[Any]]:
+def _strategy() -> Any:
+    """Return how a step is distributed: over all GPUs, if there are several."""
+    import tensorflow as tf
+
+    several = len(tf.config.list_logical_devices("GPU")) > 1
+    return tf.distribute.MirroredStrategy() if several else tf.distribute.get_strategy()
+
+
+def trainable(module: Module, strategy: Any = None) -> tuple[Any, list[Any]]:
     """Load a module for training; return it, and the variables that its vectors depend on.
+
+    Args:
+        module: the module.
+        strategy: the `tf.distribute.Strategy` that will train it; by default that of one device.
 
     Raises:
         UserError: if there are none.
     """
     import tensorflow as tf
 
-    loaded = signatures.load(Path(module.directory))
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        loaded = signatures.load(Path(module.directory))
     variables = list(getattr(loaded, "trainable_variables", ()))
     where = f"tfhub_module: {module.handle} cannot be fine-tuned:"
     if (Path(module.directory) / "tfhub_module.pb").is_file():
@@ -157,10 +190,14 @@ def trainable(module: Module) -> tuple[Any, list[Any]]:
     if not variables:
         raise UserError(f"{where} it has no trainable_variables; {_REMEDY}")
     images = consistency.images(module.height, module.width, 2)
-    try:
+
+    def differentiate() -> Any:
         with tf.GradientTape() as tape:
             total = tf.reduce_sum(loading.bind(module, loaded)(images))
-        gradients = tape.gradient(total, variables)
+        return tape.gradient(total, variables)
+
+    try:
+        gradients = tf.function(lambda: strategy.run(differentiate), autograph=False)()
     except (LookupError, ValueError, tf.errors.OpError) as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise UserError(f"{where} it has no gradients ({reason}); {_REMEDY}") from None
