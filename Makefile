@@ -195,6 +195,9 @@ bench-accuracy: setup-dev ## measure accuracy and time of modules and input size
 bench-head: setup-dev ## measure the head against scikit-learn, and on a million rows
 	$(BIN)/python -m benchmarks.head $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 
+bench-scaling: setup-dev ## measure how features are scaled for the head, on scanned digits and IMAGE_DIRS="folder ..."
+	$(BIN)/python -m benchmarks.scaling --image-dirs $(IMAGE_DIRS)
+
 bench-engine: setup-dev ## measure local work, Luigi workers and Ray, on IMAGE_DIR or on generated photos
 	$(BIN)/python -m benchmarks.engine $(if $(IMAGE_DIR),--image-dir "$(IMAGE_DIR)")
 

@@ -14,6 +14,10 @@ import pandas as pd
 
 from pipeline.bottlenecks.reader import to_float32
 
+# Relative to the root mean square of all deviations. Features that hardly vary are mostly noise,
+# which standardization would enlarge to the size of the others (decision 4).
+LEAST_DEVIATION = 0.5
+
 BatchIterator = Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
 """Yields batches in the same order each time: vectors [n, features] and labels [n], text."""
 
@@ -41,7 +45,12 @@ class Blocking:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Mean and standard deviation of each feature, float32 [features]; 0 is replaced by 1."""
+    """How features are standardized.
+
+    Attributes:
+        mean: mean of each feature, float32 [features].
+        deviation: its standard deviation, but at least LEAST_DEVIATION; float32 [features].
+    """
 
     mean: np.ndarray
     deviation: np.ndarray
@@ -226,5 +235,7 @@ class _Moments:
 
     def scaling(self) -> Scaling:
         deviation = np.sqrt(self.squares / max(self.count, 1))
+        least = LEAST_DEVIATION * np.sqrt(np.sum(deviation**2) / max(deviation.size, 1))
+        deviation = np.maximum(deviation, least)
         deviation[deviation < 1e-6] = 1
         return Scaling(self.mean.astype(np.float32), deviation.astype(np.float32))

@@ -15,7 +15,7 @@ from pipeline.head.familiarity import Familiarity
 from pipeline.head.trial import Trial
 
 FILE = "head.npz"
-FORMAT_VERSION = 5  # raise it when training changes, so that heads are trained again
+FORMAT_VERSION = 6  # raise it when training changes, so that heads are trained again
 
 
 @dataclass(frozen=True)

@@ -87,13 +87,13 @@ class Store:
 def points(
     n: int, classes: int, seed: int, features: int = 20, noise: float = 2.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return noisy points around one centre per class, on features of very different scales."""
+    """Return noisy points around one centre per class, on features of different scales."""
     generator = np.random.default_rng(seed)
     centres = np.random.default_rng(1).normal(size=(classes, features))
     numbers = generator.integers(0, classes, n)
     vectors = centres[numbers] + noise * generator.normal(size=(n, features))
     labels = np.array([f"class {number}" for number in numbers], dtype=object)
-    return (vectors * np.logspace(-2, 2, features)).astype(np.float32), labels
+    return (vectors * np.logspace(-0.15, 0.15, features)).astype(np.float32), labels
 
 
 def saved(directory: Path, content: str = "") -> Path:

@@ -51,6 +51,15 @@ def test_what_is_given_is_left_as_it_is() -> None:
     assert np.array_equal(vectors, before)
 
 
+def test_features_that_hardly_vary_are_not_enlarged_to_the_size_of_others() -> None:
+    vectors, labels = points(500, 3, 1)
+    vectors[:, :3] *= 1e-3
+    photos = Examples.read(in_memory(vectors, labels))
+    deviations = np.concatenate(all_blocks(photos)).std(0)
+    assert np.allclose(deviations[3:], 1, atol=1e-3)
+    assert (deviations[:3] < 0.01).all()
+
+
 def test_features_are_standardised_and_classes_are_in_alphabetical_order() -> None:
     vectors, labels = points(5000, 4, 2)
     vectors[:, 3] = 7

@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from pipeline.errors import UserError
-from pipeline.head import l2_path, softmax_head, training
+from pipeline.head import dataset, l2_path, softmax_head, training
 from pipeline.head.dataset import BatchIterator, Blocking, in_memory
 from pipeline.head.settings import NONE, Settings, Sgd
 from pipeline.head.softmax_head import Head, TrainingRecord
@@ -223,6 +223,17 @@ def test_a_thousand_classes_train() -> None:
     trained, _ = train(photos, validation, l2=0.01)
     assert len(trained.labels) == 1000
     assert accuracy(trained, points(1000, 1000, 9, noise=0.3)) > 0.8
+
+
+def test_features_that_hardly_vary_do_little_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_noise(given: Points) -> Points:
+        noise = np.random.default_rng(len(given[1])).normal(0, 1e-3, (len(given[1]), 300))
+        return np.concatenate([given[0], noise.astype(np.float32)], axis=1), given[1]
+
+    few, test = with_noise(points(15, 3, 7)), with_noise(points(1000, 3, 9))
+    held = accuracy(train(few, l2=0.1)[0], test)
+    monkeypatch.setattr(dataset, "LEAST_DEVIATION", 0.0)
+    assert held > accuracy(train(few, l2=0.1)[0], test) + 0.05
 
 
 def test_a_feature_that_never_varies_does_no_harm() -> None:
