@@ -96,7 +96,7 @@ class FineTuneModule(BottleneckOptions, Step):
                 self.reporter,
                 self._summaries(target.name),
             )
-            result.write(network, record, target)
+            record = result.write(network, record, target)
             checkpoints.clear()
             log_summary(result.summary_lines(record))
         prepared = self._prepared()

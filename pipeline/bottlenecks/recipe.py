@@ -73,7 +73,6 @@ def write(recipe: Recipe, model: Path) -> None:
 
     Paths in the output folder are stored relative to it, so that it can be moved.
     """
-
     output_dir = _output_dir(model)
 
     def stored(path: str) -> str:

@@ -60,12 +60,17 @@ class Record:
         return f"{self.verdict.summary}. Started from {self.module}; {epochs}"
 
 
-def write(network: Network, record: Record, directory: Path) -> None:
-    """Write the result: the record and, if it is better, the module, in a folder of its own."""
+def write(network: Network, record: Record, directory: Path) -> Record:
+    """Write the result: the record and, if it is better, the module, in a folder of its own.
+
+    Returns:
+        The record as it is written, with the module that it started from.
+    """
     module = network.module
+    record = replace(record, module=module.handle)
     with atomic.write(directory) as temporary:
         temporary.mkdir()
-        content = json.dumps(asdict(replace(record, module=module.handle)), indent=2) + "\n"
+        content = json.dumps(asdict(record), indent=2) + "\n"
         (temporary / RECORD).write_text(content, encoding="utf-8")
         if record.verdict.better:
             origin = module.tuned_from or module.handle
@@ -74,6 +79,7 @@ def write(network: Network, record: Record, directory: Path) -> None:
             epochs = module.tuned_epochs + record.best
             about = (origin, epochs, record.photos, module.licence, module.height, module.width)
             provenance.write(Provenance(*about), folder)
+    return record
 
 
 def read(directory: Path) -> Record | None:

@@ -127,6 +127,7 @@ def test_a_model_tells_that_fine_tuning_had_no_success(pipeline: Pipeline, tmp_p
     assert summary.startswith("Fine-tuning is not clearly better, so the module stays as it was: ")
     assert f"Started from {tmp_path / 'mixer'}; best epoch: " in summary
     assert summary in pipeline.lines
+    assert any(line.startswith(f"{summary}; ") for line in pipeline.lines)
     for name in ("report.html", "model_card.md"):
         assert summary in (out / "current" / name).read_text()
 
