@@ -100,6 +100,14 @@ class NightlyOptions(ExportOptions):
     retries = option("nightly.retries", 2, "number of retries of a failed run", significant=False)
     retry_delay = option("nightly.retry_delay", 60.0, "seconds before a retry", significant=False)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.fine_tune_every < 1:
+            raise UserError(
+                f"fine_tune_every is {self.fine_tune_every}; it must be at least 1, which is "
+                "every night; to fine-tune never, set fine_tune_epochs to 0"
+            )
+
 
 class PruneOptions(OutputOptions):
     """Section [prune]: what to keep of earlier runs."""

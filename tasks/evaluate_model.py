@@ -1,14 +1,19 @@
 """Evaluate the head on the test split, and write the page."""
 
+from pathlib import Path
+
 import luigi
 import numpy as np
 
 from pipeline.bottlenecks import unlabelled
+from pipeline.bottlenecks.recipe import Recipe
 from pipeline.evaluation import comparison, metrics, model_photos, report, unknown_photos
 from pipeline.evaluation.data_checks import checks
 from pipeline.evaluation.report import Run
 from pipeline.files import naming, timings
 from pipeline.files.timings import Timing
+from pipeline.fine_tuning import result as tuning_result
+from pipeline.fine_tuning.result import Record
 from pipeline.head import softmax_head
 from pipeline.nightly import shared_state
 from pipeline.photos import manifest, split
@@ -58,14 +63,25 @@ class EvaluateModel(EvaluationOptions, Step):
         findings = checks.read(fetch(inputs["findings"]))
         settings = {name: str(getattr(self, name)) for name, _ in self.get_params()}
         timed = self._timings()
-        run = Run(recipe, summary, photos, settings, timed, head_dir, compared, current, unknown)
+        tuning = self._fine_tuning(recipe)
+        of_head = (head_dir, compared, current, unknown)
+        run = Run(recipe, summary, photos, settings, timed, *of_head, tuning)
         report.write(run, result, predictions, findings, self.image_dir, target)
         most_named = None if self.print_misclassified_test_images else metrics.TOP
         for line in metrics.summary_lines(result, most_named):
             logger.info(line)
         for line in unknown_photos.summary_lines(unknown) if unknown else ():
             logger.info(line)
+        if tuning:
+            logger.info(tuning.summary)
         logger.info("Report: %s", target / report.FILE)
+
+    def _fine_tuning(self, recipe: Recipe) -> Record | None:
+        """Return what fine-tuning did in this run or, if the module is a result of it, earlier."""
+        if self.fine_tune_epochs:
+            return tuning_result.read(fetch(self.clone(FineTuneModule).output()))
+        module = recipe.module
+        return tuning_result.read(Path(module.directory).parent) if module.tuned_from else None
 
     def _unknown_vectors(self, features: int) -> np.ndarray:
         """Return the vectors of the photos in unknown_dir, [n, features]."""

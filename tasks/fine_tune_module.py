@@ -9,7 +9,7 @@ from typing import Any
 import luigi
 
 from pipeline.files import naming
-from pipeline.fine_tuning import result, training
+from pipeline.fine_tuning import result, settings, training
 from pipeline.fine_tuning.training import Source
 from pipeline.head.checkpoints import Checkpoints
 from pipeline.modules.loading import Module
@@ -17,7 +17,7 @@ from pipeline.nightly import tuning_plan
 from pipeline.photos import split
 from pipeline.progress import Progress
 from tasks.fine_tuning_options import NO_DISTORTIONS
-from tasks.messages import log_summary
+from tasks.messages import log_summary, logger
 from tasks.options import BottleneckOptions
 from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
@@ -84,6 +84,8 @@ class FineTuneModule(BottleneckOptions, Step):
             unfinished = target.with_name(f".{target.name}.unfinished.npz")
             checkpoints = Checkpoints(unfinished, training.CHECKPOINT_STEPS)
             target.parent.mkdir(parents=True, exist_ok=True)
+            for line in settings.advice_lines(self.tuning, self._training_photos()):
+                logger.warning(line)
             network, record = training.tune(
                 source,
                 self.tuning,
@@ -94,7 +96,7 @@ class FineTuneModule(BottleneckOptions, Step):
                 self.reporter,
                 self._summaries(target.name),
             )
-            result.write(network, record, target)
+            record = result.write(network, record, target)
             checkpoints.clear()
             log_summary(result.summary_lines(record))
         prepared = self._prepared()
@@ -107,6 +109,11 @@ class FineTuneModule(BottleneckOptions, Step):
         options = {"tfhub_module": str(tuned), "module_sha256": ""} if tuned else {}
         prepared: PrepareModule = self.clone(PrepareModule, **options)
         return prepared
+
+    def _training_photos(self) -> int:
+        summary = self.clone(SplitDataset).summary()
+        assert summary is not None
+        return sum(c.training for c in summary.classes)
 
     def _frozen(self) -> Any:
         from tasks.compute_bottlenecks import ComputeBottlenecks  # which may require this step

@@ -77,7 +77,9 @@ class NightlyRetrain(NightlyOptions, Step):
         """What tonight does about the module. It is made once, as tonight's row changes it."""
         if not self.fine_tune_epochs:
             return TuningPlan(self.tfhub_module, tune=False)
-        return tuning_plan.plan(self.output_dir, self.date, self.fine_tune_every, self.tfhub_module)
+        return tuning_plan.plan(
+            self.output_dir, self.date, self.fine_tune_every, self.tfhub_module, self.image_size
+        )
 
     def _tonight(self, step: type[luigi.Task], **options: object) -> Any:
         """Return another step, with tonight's module."""

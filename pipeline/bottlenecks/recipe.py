@@ -1,7 +1,7 @@
 """Recipes: everything but the photo that determines a vector."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from pipeline.pixels.decoding import PREPROCESSING_VERSION
 
 _NOT_IN_THE_KEY = ("module", "augmentation")  # the key contains the module's digest
 VECTOR_TYPES = ("float16", "float32")
+FILE = "recipe.json"
 FORMAT_VERSION = 2  # raise it when the meaning of a column of the bottlenecks changes
 
 
@@ -67,19 +68,40 @@ class Recipe:
         }
 
 
-def write(recipe: Recipe, path: Path) -> None:
-    """Write a recipe as JSON."""
-    with atomic.write(path) as temporary:
-        temporary.write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+def write(recipe: Recipe, model: Path) -> None:
+    """Write a recipe as `recipe.json` into the folder of a model in `<output_dir>/models`.
+
+    Paths in the output folder are stored relative to it, so that it can be moved.
+    """
+    output_dir = _output_dir(model)
+
+    def stored(path: str) -> str:
+        resolved = Path(path).resolve()
+        inside = path and resolved.is_relative_to(output_dir)
+        return str(resolved.relative_to(output_dir)) if inside else path
+
+    module = recipe.module
+    module = replace(module, directory=stored(module.directory), frozen=stored(module.frozen))
+    with atomic.write(model / FILE) as temporary:
+        temporary.write_text(json.dumps(asdict(replace(recipe, module=module)), indent=2) + "\n")
 
 
-def read(path: Path) -> Recipe:
-    """Read a recipe from a JSON file."""
-    return parse(path.read_bytes())
+def read(model: Path) -> Recipe:
+    """Read the recipe from the folder of a model."""
+    recipe = parse((model / FILE).read_bytes())
+    module = recipe.module
+    directory, frozen = (
+        str(_output_dir(model) / path) if path else "" for path in (module.directory, module.frozen)
+    )
+    return replace(recipe, module=replace(module, directory=directory, frozen=frozen))
+
+
+def _output_dir(model: Path) -> Path:
+    return model.resolve().parents[1]
 
 
 def parse(content: bytes) -> Recipe:
-    """Read a recipe from JSON."""
+    """Read a recipe from JSON, with its paths as they are stored."""
     fields = json.loads(content)
     # Models from before this option saw photos as they are stored.
     module = Module(**{"exif_orientation": False} | fields.pop("module"))

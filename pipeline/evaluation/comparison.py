@@ -87,7 +87,7 @@ def score(
         incomplete, or its module does not exist any more.
     """
     try:
-        own, head = recipe.read(model / "recipe.json"), softmax_head.read(model)
+        own, head = recipe.read(model), softmax_head.read(model)
     except (OSError, ValueError, TypeError, KeyError):
         return None
     if own.key != made_by.key:

@@ -31,6 +31,7 @@ from pipeline.evaluation.unknown_photos import UnknownPhotos
 from pipeline.files import atomic, html
 from pipeline.files.places import Place
 from pipeline.files.timings import Timing
+from pipeline.fine_tuning.result import Record
 from pipeline.photos import split
 from pipeline.photos.manifest import Summary
 from pipeline.pixels import thumbnails
@@ -57,6 +58,7 @@ class Run:
         compared: comparison with the current model, if any.
         earlier: folder of that model.
         unknown: what the head's familiarity rejects; None for a head without it.
+        fine_tuning: what fine-tuning did, with or without success; None without it.
     """
 
     recipe: Recipe
@@ -68,6 +70,7 @@ class Run:
     compared: Comparison | None
     earlier: Path
     unknown: UnknownPhotos | None = None
+    fine_tuning: Record | None = None
 
 
 def write(
@@ -118,7 +121,7 @@ def _figures(
     run: Run, evaluation: Evaluation, predictions: pd.DataFrame, findings: pd.DataFrame
 ) -> dict[str, Any]:
     """Return the content of `evaluation.json`."""
-    module, classes = run.recipe.module, run.summary.classes
+    module, classes, tuning = run.recipe.module, run.summary.classes, run.fine_tuning
     counts = findings.groupby("kind", sort=False)["finding"].nunique()
     return {
         **asdict(evaluation),
@@ -138,6 +141,7 @@ def _figures(
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "module": module.handle,
             "module_digest": module.digest,
+            "fine_tuning": tuning and {"summary": tuning.summary, **asdict(tuning)},
             "input": f"{module.width} x {module.height} pixels",
             "features": module.features,
             "precision": run.recipe.precision,

@@ -42,6 +42,7 @@ def write(directory: Path, recipe: Recipe, summary: Summary, results: dict[str, 
         "description": f"Classifies photos into {len(metrics)} classes: a softmax layer on "
         f"feature vectors of the module {_name(module)}.",
         "module": module,
+        "fine_tuning": evaluation.get("run", {}).get("fine_tuning"),
         "recipe": recipe.facts(),
         "data": {
             "training": sum(c.training for c in summary.classes),
@@ -117,7 +118,7 @@ def markdown(card: dict[str, Any]) -> str:
         "## Limits",
         "\n".join(f"- {limit}" for limit in card["limits"]),
         "## Module",
-        *_fine_tuning(module),
+        *_fine_tuning(module, card["fine_tuning"]),
         f"{module['tuned_from'] or module['handle']}, licence: {module['licence'] or 'unknown'}. "
         f"It takes {module['height']} x {module['width']} pixels and returns "
         f"{module['features']:,} features. SHA-256 of its content: `{module['digest']}`.",
@@ -138,13 +139,15 @@ def _name(module: dict[str, Any]) -> str:
     return f"{module['tuned_from']}, fine-tuned" if module["tuned_from"] else str(module["handle"])
 
 
-def _fine_tuning(module: dict[str, Any]) -> list[str]:
+def _fine_tuning(module: dict[str, Any], record: dict[str, Any] | None) -> list[str]:
+    lines = [f"{record['summary']}."] if record else []
     if not module["tuned_from"]:
-        return []
+        return lines
     epochs, photos = module["tuned_epochs"], module["tuned_photos"]
     return [
+        *lines,
         f"The module was fine-tuned for {epochs:,} epochs, most recently on {photos:,} training "
-        "photos. Its licence is that of the module that it was made from:"
+        "photos. Its licence is that of the module that it was made from:",
     ]
 
 

@@ -74,7 +74,7 @@ def write(source: Source, options: Options, directory: Path) -> None:
         module, head = source.recipe.module, softmax_head.read(source.head)
         saved_model.write(head, module, temporary, options.final_tensor_name)
         shutil.copytree(source.head, temporary, dirs_exist_ok=True)
-        recipe.write(source.recipe, temporary / "recipe.json")
+        recipe.write(source.recipe, temporary)
         tensors = (saved_model.INPUT_TENSOR, options.final_tensor_name)
         for kind in options.tflite:
             photos = manifest.read(source.manifest)

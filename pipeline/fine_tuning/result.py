@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pipeline.files import atomic
@@ -10,11 +10,11 @@ from pipeline.fine_tuning.network import Network
 from pipeline.fine_tuning.verdict import Verdict
 from pipeline.head import softmax_head
 from pipeline.head.softmax_head import Head
-from pipeline.modules import preparation, provenance
+from pipeline.modules import handles, preparation, provenance
 from pipeline.modules.loading import Module
 from pipeline.modules.provenance import Provenance
 
-RECORD = "fine_tuning.json"
+RECORD = handles.FINE_TUNING
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Record:
         photos: number of training photos.
         verdict: comparison with the module as it was.
         stopped: why it ended early, in words; empty if it did not.
+        module: handle of the module that it started from.
     """
 
     epochs: tuple[Epoch, ...]
@@ -53,14 +54,25 @@ class Record:
     photos: int
     verdict: Verdict
     stopped: str = ""
+    module: str = ""
+
+    @property
+    def summary(self) -> str:
+        """What the user should know, on one line."""
+        epochs = f"best epoch: {self.best} of {len(self.epochs)}"
+        return f"{self.verdict.summary}. Started from {self.module}; {epochs}"
 
 
-def write(network: Network, record: Record, directory: Path) -> None:
+def write(network: Network, record: Record, directory: Path) -> Record:
     """Write the result: the record and, if it is better, the module, in a folder of its own.
 
     The module's folder contains the head, from which `pipeline.head` continues.
+
+    Returns:
+        The record as it is written, with the module that it started from.
     """
     module = network.module
+    record = replace(record, module=module.handle)
     with atomic.write(directory) as temporary:
         temporary.mkdir()
         content = json.dumps(asdict(record), indent=2) + "\n"
@@ -70,8 +82,20 @@ def write(network: Network, record: Record, directory: Path) -> None:
             folder = temporary / preparation.short_name(origin)
             network.save(folder)
             epochs = module.tuned_epochs + record.best
-            provenance.write(Provenance(origin, epochs, record.photos, module.licence), folder)
+            about = (origin, epochs, record.photos, module.licence, module.height, module.width)
+            provenance.write(Provenance(*about), folder)
             softmax_head.write_layer(network.head(), folder / provenance.FOLDER)
+    return record
+
+
+def read(directory: Path) -> Record | None:
+    """Read the record of a result; None if there is none."""
+    path = directory / RECORD
+    if not path.is_file():
+        return None
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    epochs = tuple(Epoch(**epoch) for epoch in facts["epochs"])
+    return Record(**facts | {"epochs": epochs, "verdict": Verdict(**facts["verdict"])})
 
 
 def module_in(directory: Path) -> Path | None:
@@ -93,9 +117,6 @@ def summary_lines(record: Record) -> Iterator[str]:
     """Yield what users should know about a fine-tuning; the first line is its summary."""
     seconds = sum(epoch.seconds for epoch in record.epochs)
     rate = len(record.epochs) * record.photos / seconds if seconds else 0
-    yield (
-        f"{record.verdict.summary}. Best epoch: {record.best} of {len(record.epochs)}; "
-        f"{seconds / 60:.1f} minutes, {rate:,.0f} photos a second"
-    )
+    yield f"{record.summary}; {seconds / 60:.1f} minutes, {rate:,.0f} photos a second"
     if record.stopped:
         yield f"Fine-tuning stopped early: {record.stopped}. The best epoch so far counts"

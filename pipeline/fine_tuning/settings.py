@@ -1,6 +1,7 @@
 """Settings of fine-tuning, validated."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,8 @@ class Settings:
         rate, minutes = self.fine_tune_learning_rate, self.fine_tune_minutes
         checks = {
             "fine_tune_epochs": (self.fine_tune_epochs >= 0, "at least 0"),
-            "fine_tune_learning_rate": (0 < rate < math.inf, "a positive number"),
+            # AdamW changes each variable by about the rate per step, whatever its gradient is.
+            "fine_tune_learning_rate": (0 < rate <= 1, "above 0, up to 1; 0.0003 is usual"),
             "fine_tune_batch_size": (self.fine_tune_batch_size >= 1, "at least 1"),
             "fine_tune_percentage": (0 < self.fine_tune_percentage <= 100, "above 0, up to 100"),
             "fine_tune_label_smoothing": (
@@ -53,6 +55,21 @@ class Settings:
         for name, (valid, allowed) in checks.items():
             if not valid:
                 raise UserError(f"{name} is {getattr(self, name):g}; it must be {allowed}")
+
+
+def advice_lines(settings: Settings, photos: int) -> Iterator[str]:
+    """Yield what a user should know about settings that do not suit the number of training photos.
+
+    Args:
+        settings: the settings.
+        photos: number of training photos.
+    """
+    if settings.fine_tune_batch_size > photos:
+        yield (
+            f"fine_tune_batch_size is {settings.fine_tune_batch_size}, and there are {photos:,} "
+            "training photos: each epoch is a single step on all of them; to train in more steps, "
+            f"set it to {max(1, photos // 4):,}"
+        )
 
 
 def distortions(options: dict[str, Any]) -> Augmentation:

@@ -34,9 +34,10 @@ class Verdict:
     def summary(self) -> str:
         """What the user should know, on one line."""
         percents = f"{self.frozen_accuracy:.1%} before, {self.tuned_accuracy:.1%} after"
-        measured = f"{percents} on {self.photos:,} validation photos (p = {self.p_value:.2g})"
+        photos = f"{self.photos:,} photos (p = {self.p_value:.2g})"
+        measured = f"validation accuracy {percents}, {photos}"
         if self.better:
-            return f"Fine-tuning: {measured}"
+            return f"Fine-tuning has improved the module: {measured}"
         return f"Fine-tuning is not clearly better, so the module stays as it was: {measured}"
 
 

@@ -18,6 +18,7 @@ from pipeline.modules import kaggle
 from pipeline.progress import Progress, silent
 
 DEFAULT_CACHE = Path("data/modules")
+FINE_TUNING = "fine_tuning.json"  # the record of a fine-tuning, beside its module, if there is one
 
 _WEB = ("http://", "https://")
 _COMPRESSED = "tf-hub-format=compressed"
@@ -257,6 +258,16 @@ def _lack(path: Path) -> str:
     versions = [folder.parent.name for folder in sorted(path.glob("*/saved_model.pb"))]
     if versions:
         return f"contains several modules; pass one of its folders {', '.join(versions)}"
+    tuned = [
+        file.parent
+        for file in sorted(path.glob("*/*/saved_model.pb"), key=lambda file: -file.stat().st_mtime)
+        if (file.parents[1] / FINE_TUNING).is_file()
+    ]
+    if tuned:
+        folders = ", ".join(map(str, tuned))
+        return f"contains fine-tuned modules; pass the folder of one, newest first: {folders}"
+    if (path / FINE_TUNING).is_file():
+        return "is a fine-tuning that was not better, so it contains no module; " + _CHOICE
     for suffixes, remedy in _FOREIGN.items():
         names = [file.name for file in sorted(path.iterdir()) if file.suffix.lower() in suffixes]
         if names:

@@ -19,7 +19,8 @@ class Module:
     """A prepared module.
 
     Attributes:
-        handle: the handle that the user passed.
+        handle: the handle that the user passed; for a fine-tuned module, what it was made from, and
+            its digest.
         directory: folder of its SavedModel.
         digest: SHA-256 of its content, independent of its path.
         height, width: pixels of its input, float32 [batch, height, width, 3] in [0, 1].

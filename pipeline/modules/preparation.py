@@ -23,9 +23,10 @@ from pipeline.modules import (
     signatures,
 )
 from pipeline.modules.loading import Module, _UnreadableError
+from pipeline.modules.provenance import Provenance
 from pipeline.progress import Progress, silent
 
-FORMAT_VERSION = 4  # raise it when the inspection of modules changes
+FORMAT_VERSION = 5  # raise it when the inspection of modules changes
 
 
 def short_name(handle: str) -> str:
@@ -194,11 +195,24 @@ def _inspect(
     loaded = loading._load(str(directory), digest)
     functions = {n: signatures.function(loaded, n) for n in signatures.usable_names(loaded)}
     usable = {name: function for name, function in functions.items() if function}
+    origin = provenance.read(directory)
+    if origin:
+        handle = _tuned_handle(origin, digest)
+        if image_size and (image_size, image_size) != (origin.height, origin.width):
+            raise UserError(
+                f"image_size is {image_size}, but {handle} was fine-tuned at {origin.height} x "
+                f"{origin.width} pixels; leave image_size at 0, or fine-tune "
+                f"{origin.tuned_from} at that size"
+            )
     sizes = [(function.height, function.width) for function in usable.values()]
     suggested = next(filter(all, sizes), None) or signatures.stated_size(directory)
     reasons = []
     for name, function in usable.items():
-        height, width = _input_size(handle, function, image_size, suggested)
+        height, width = (
+            (origin.height, origin.width)
+            if origin
+            else _input_size(handle, function, image_size, suggested)
+        )
         if function.dtype.is_integer and image_range != signatures.BYTE:
             raise UserError(
                 f"tfhub_module: {handle} takes integers up to 255; set image_range to "
@@ -215,7 +229,6 @@ def _inspect(
             continue
         shape = tuple(getattr(output, "shape", ()))
         if shape[:-1] in ((2,), (2, 1, 1)) and output.dtype.is_floating:
-            origin = provenance.read(directory)
             module = Module(
                 handle=handle,
                 directory=str(directory.absolute()),
@@ -240,6 +253,11 @@ def _inspect(
     raise UserError(
         f"tfhub_module: {handle} does not turn photos into feature vectors: {reasons[0]}"
     )
+
+
+def _tuned_handle(origin: Provenance, digest: str) -> str:
+    """Return what a fine-tuned module is called, wherever its folder is."""
+    return f"{short_name(origin.tuned_from)}, fine-tuned ({digest[: naming.DIGEST_LENGTH]})"
 
 
 def _input_size(

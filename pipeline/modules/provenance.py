@@ -22,12 +22,15 @@ class Provenance:
         tuned_epochs: epochs on the user's photos, of all fine-tunings together.
         tuned_photos: training photos of the last fine-tuning.
         licence: licence of the original weights, if known.
+        height, width: pixels that it was fine-tuned at.
     """
 
     tuned_from: str
     tuned_epochs: int
     tuned_photos: int
     licence: str
+    height: int
+    width: int
 
 
 def write(provenance: Provenance, directory: Path) -> None:

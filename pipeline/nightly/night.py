@@ -148,7 +148,7 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
         evaluation=results.evaluation.name,
         head=results.head.name,
         manifest=results.manifest.name,
-        module=module.directory if module.tuned_from else module.handle,
+        module=tuning_plan.recorded_name(out, module),
         tuned=results.tuned,
     )
     history.add(out, night, move)

@@ -146,9 +146,8 @@ def _of_tuned_modules(output_dir: Path, tuned: set[str]) -> Iterator[tuple[Path,
             result = tuning_plan.folder(output_dir, module)
             if result is None or result.name in tuned:
                 continue
-            frozen = Path(module.frozen) if module.frozen else path.with_suffix(".pb")
             vectors = recipe.directories(module, output_dir / "bottlenecks")
-            for leftover in (path, frozen, *vectors):
+            for leftover in (path, path.with_suffix(".pb"), *vectors):
                 if leftover.exists():
                     yield leftover, _modified(leftover)
 
@@ -217,7 +216,7 @@ def _classes(path: Path) -> tuple[manifest.ClassSummary, ...]:
 def _recipes(models: Iterable[Path], store: OutputStore) -> Iterator[Recipe]:
     """Yield the recipes of models."""
     for model in models:
-        path = model / "recipe.json"
+        path = model / recipe.FILE
         content = path.read_bytes() if path.exists() else store.read(path)
         if content:
             yield recipe.parse(content)

@@ -25,33 +25,46 @@ class TuningPlan:
     tune: bool
 
 
-def plan(output_dir: Path, date: datetime.date, every: int, handle: str) -> TuningPlan:
+def plan(
+    output_dir: Path, date: datetime.date, every: int, handle: str, image_size: int
+) -> TuningPlan:
     """Plan a night from the history, so that a night that is run again has the same plan.
 
     The module is that of the model that the history records as current: after a rollback, it is the
-    earlier one. If it was not fine-tuned, or from another module than the user's, it is the user's.
+    earlier one. If it was not fine-tuned, or not from the user's module and at its size, it is the
+    user's.
 
     Args:
         output_dir: the output folder.
         date: the night.
         every: days between two fine-tunings.
         handle: the module that the user passed.
+        image_size: its input size that the user passed; 0: any.
     """
     shared_state.pull(output_dir)
     tuned = [night for night in history.nights(output_dir) if night.tuned]
     tonight = [night for night in tuned if night.date == date.isoformat()]
     if tonight:
-        return TuningPlan(tonight[-1].module, tune=False)
+        return TuningPlan(_local(output_dir, tonight[-1].module) or handle, tune=False)
     model = promotion.recorded_model(output_dir)
-    start = recipe.read(model / "recipe.json").module if model else None
+    module = recipe.read(model).module if model else None
+    start = ""
+    if module and module.tuned_from == handle and image_size in (0, module.height):
+        start = _local(output_dir, recorded_name(output_dir, module))
     last = max((night.date for night in tuned), default="")
     days = (date - datetime.date.fromisoformat(last)).days if last else every
-    return TuningPlan(_local(output_dir, start, handle) or handle, tune=days >= every)
+    return TuningPlan(start or handle, tune=days >= every)
 
 
 def folder(output_dir: Path, module: Module) -> Path | None:
     """Return the result of fine-tuning that contains a module; None if it was not fine-tuned."""
     return output_dir / FOLDER / Path(module.directory).parent.name if module.tuned_from else None
+
+
+def recorded_name(output_dir: Path, module: Module) -> str:
+    """Return how the history names a module: its handle, or `tuned/<digest>/<name>`."""
+    result = folder(output_dir, module)
+    return f"{FOLDER}/{result.name}/{Path(module.directory).name}" if result else module.handle
 
 
 def describe(output_dir: Path, module: Module, tune: bool) -> str:
@@ -63,11 +76,10 @@ def describe(output_dir: Path, module: Module, tune: bool) -> str:
     return f"module {module.tuned_from}, {when} ({FOLDER}/{result.name})"
 
 
-def _local(output_dir: Path, module: Module | None, handle: str) -> str:
-    """Return the local folder of a module that was fine-tuned from a handle, if it exists."""
-    result = folder(output_dir, module) if module else None
-    if module is None or result is None or module.tuned_from != handle:
-        return ""
-    output_store.open_store(output_dir).fetch([result])
-    directory = result / Path(module.directory).name
+def _local(output_dir: Path, name: str) -> str:
+    """Return the handle of a module that the history names; empty if it was deleted."""
+    if not name.startswith(f"{FOLDER}/"):
+        return name
+    directory = output_dir / name
+    output_store.open_store(output_dir).fetch([directory.parent])
     return str(directory) if directory.is_dir() else ""

@@ -44,7 +44,7 @@ def model(
     """Write the folder of a model; without training photos, that of an earlier version."""
     softmax_head.write(head, TrainingRecord(0.1, 1, 1, ()), directory)
     write_figures(head, test, directory, training and made_of(training, test))
-    recipe.write(RECIPE, directory / "recipe.json")
+    recipe.write(RECIPE, directory)
     return directory
 
 

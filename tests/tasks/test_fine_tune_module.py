@@ -2,6 +2,8 @@
 
 import datetime
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 from pipeline.head import softmax_head
 from pipeline.nightly import history
+from pipeline.prediction import single
 from tasks import NightlyRetrain
 from tests.support.photos import PhotoMaker
 from tests.support.saved_modules import tunable_module
@@ -22,6 +25,8 @@ OPTIONS = {
     "validation_percentage": 30.0,
     "testing_percentage": 20.0,
 }
+
+STRANGER = Path(__file__).parents[1] / "support/stranger.py"
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +51,13 @@ def record(out: Path) -> dict[str, object]:
     return content
 
 
+def summary_of(out: Path) -> str:
+    """Return the sentence about fine-tuning in the evaluation of the current model."""
+    evaluation = json.loads((out / "current/evaluation.json").read_text())
+    assert evaluation["run"]["fine_tuning"]["verdict"] == record(out)["verdict"]
+    return str(evaluation["run"]["fine_tuning"]["summary"])
+
+
 def test_a_tuned_module_goes_through_all_steps(pipeline: Pipeline, tmp_path: Path) -> None:
     out = tmp_path / "out"
     steps = pipeline.run()
@@ -59,10 +71,34 @@ def test_a_tuned_module_goes_through_all_steps(pipeline: Pipeline, tmp_path: Pat
     assert np.corrcoef(head.weights.ravel(), start.weights.ravel())[0, 1] > 0.9
     card = (out / "current/model_card.md").read_text()
     assert "The module was fine-tuned for" in card
+    assert summary_of(out) in card
+    assert f"<dd>{summary_of(out)}</dd>" in (out / "current/report.html").read_text()
+    assert any(line == summary_of(out) for line in pipeline.lines)
+    for name in ("model.json", "model_card.json", "recipe.json"):
+        assert str(out) not in (out / "current" / name).read_text()
     assert len(list(out.glob("bottlenecks/*"))) == 2
     assert not list(out.glob("tuned/.*"))
     assert pipeline.run() == []
     assert "FineTuneModule" in pipeline.run(random_rotation=5)
+
+
+def test_the_files_of_a_tuned_model_agree(pipeline: Pipeline, tmp_path: Path) -> None:
+    pipeline.run(tflite="float32,float16", onnx=True)
+    model = tmp_path / "out/current"
+    parity = json.loads((model / "model.json").read_text())["answers"]
+    files = {"saved_model", "output_graph.pb", "model.onnx"}
+    assert set(parity) == files | {f"model-{kind}.tflite" for kind in ("float32", "float16")}
+    assert {answers["agreement"] for answers in parity.values()} == {1.0}
+    photos = [tmp_path / "photos" / label / "0.jpg" for label in ("one", "two", "three")]
+    classify = single.load(model)
+    ours = [classify(photo.read_bytes()).answers[0][0] for photo in photos]
+    command = [sys.executable, "-I", STRANGER, model, *photos]
+    done = subprocess.run(
+        list(map(str, command)), cwd=tmp_path, capture_output=True, text=True, env={"PATH": ""}
+    )
+    assert done.returncode == 0, done.stderr
+    assert ours == ["one", "two", "three"]
+    assert all(theirs == ours for theirs in json.loads(done.stdout).values())
 
 
 def test_a_module_that_cannot_be_tuned_stops_the_run_before_any_vector(
@@ -88,6 +124,18 @@ def test_without_success_the_frozen_module_is_the_result(
     assert any("the module stays as it was" in line for line in pipeline.lines)
     assert (out / "current").resolve() == model
     assert pipeline.run(fine_tune_learning_rate=1e-9) == []
+
+
+def test_a_model_tells_that_fine_tuning_had_no_success(pipeline: Pipeline, tmp_path: Path) -> None:
+    pipeline.run(fine_tune_learning_rate=1e-9)
+    out = tmp_path / "out"
+    summary = summary_of(out)
+    assert summary.startswith("Fine-tuning is not clearly better, so the module stays as it was: ")
+    assert f"Started from {tmp_path / 'mixer'}; best epoch: " in summary
+    assert summary in pipeline.lines
+    assert any(line.startswith(f"{summary}; ") for line in pipeline.lines)
+    for name in ("report.html", "model_card.md"):
+        assert summary in (out / "current" / name).read_text()
 
 
 def test_nights_between_use_the_tuned_module(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import luigi
+import pytest
 
+from pipeline.errors import UserError
 from tasks import (
     ExportModel,
     NightlyRetrain,
@@ -18,6 +21,13 @@ from tasks import (
 
 def test_a_folder_may_begin_with_a_tilde() -> None:
     assert ExportModel(image_dir="~/photos").image_dir == Path.home() / "photos"
+
+
+@pytest.mark.parametrize("option", [{"fine_tune_cache_gb": -1.0}, {"fine_tune_every": 0}])
+def test_impossible_options_of_fine_tuning_are_refused_by_name(option: dict[str, Any]) -> None:
+    (name,) = option
+    with pytest.raises(UserError, match=f"^{name} is .*; it must be "):
+        NightlyRetrain(**option)
 
 
 def all_options() -> list[tuple[str, luigi.Parameter]]:

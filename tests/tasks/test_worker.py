@@ -1,9 +1,12 @@
 """Several worker processes that share a luigid and an output folder."""
 
+import json
 import re
 import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ import pytest
 
 from tasks import ExportModel, PlanShards
 from tests.support.commands import ROOT, Luigid, environment, run
+from tests.support.photos import PhotoMaker
+from tests.support.saved_modules import tunable_module
 
 pytestmark = pytest.mark.slow  # every test starts processes
 
@@ -89,6 +94,35 @@ def test_the_work_of_a_worker_that_dies_is_taken_over(
     assert len(one.log_matches("Shard ")) < 48
     assert set(done) == set(range(48))
     assert len(rows(options["output_dir"])) == 48
+
+
+def test_two_workers_fine_tune_once_and_show_how_far_it_is(
+    luigid: Luigid, make_photo: PhotoMaker, tmp_path: Path
+) -> None:
+    for hue, label in enumerate(("one", "two", "three")):
+        for seed in range(32):
+            make_photo(tmp_path / "photos" / label / f"{seed}.jpg", hue, seed)
+    options = {
+        "image_dir": tmp_path / "photos",
+        "tfhub_module": tunable_module(tmp_path / "mixer"),
+        "output_dir": tmp_path / "out",
+        "validation_percentage": 30,
+        "fine_tune_epochs": 4,
+        "fine_tune_learning_rate": 0.05,
+        "fine_tune_batch_size": 8,
+    }
+    workers = [Worker(tmp_path / str(n), "ExportModel", luigid.url, **options) for n in range(2)]
+    assert [worker.process.wait(240) for worker in workers] == [0, 0], workers[0].log_matches(".*")
+    took = [line for worker in workers for line in worker.log_matches(r"(\w+) took ")]
+    assert took.count("FineTuneModule") == 1
+    assert took.count("ComputeBottlenecks") == 2  # frozen and fine-tuned
+    assert len(list(tmp_path.glob("out/tuned/*/mixer"))) == 1
+    query = urllib.parse.urlencode({"data": json.dumps({"status": "DONE"})})
+    with urllib.request.urlopen(f"{luigid.url}/api/task_list?{query}") as answer:
+        tasks = json.load(answer)["response"].values()
+    (tuning,) = (task for task in tasks if task["name"] == "FineTuneModule")
+    assert re.search(r"\d+ of \d+ photos, epoch 4 of 4, loss ", tuning["status_message"])
+    assert tuning["progress_percentage"] == 100
 
 
 def test_what_fails_again_and_again_ends_the_worker(luigid: Luigid, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def find(context: CheckContext) -> Iterator[Finding]:
     checked.
     """
     module = context.module
-    if module is None or preparation.includes_preprocessing(module.handle):
+    if module is None or preparation.includes_preprocessing(module.tuned_from or module.handle):
         return
     photos = context.photos[context.photos["split"] == split.TRAINING].sort_values("digest")
     counts = photos["label"].value_counts()

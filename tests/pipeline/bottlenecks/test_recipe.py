@@ -58,5 +58,18 @@ def test_facts_name_the_module_and_the_preprocessing() -> None:
 
 
 def test_a_recipe_is_read_as_it_was_written(tmp_path: Path) -> None:
-    recipe.write(RECIPE, tmp_path / "recipe.json")
-    assert recipe.read(tmp_path / "recipe.json") == RECIPE
+    recipe.write(RECIPE, tmp_path)
+    assert recipe.read(tmp_path) == RECIPE
+
+
+def test_a_recipe_finds_its_module_in_an_output_folder_that_was_moved(tmp_path: Path) -> None:
+    (tmp_path / "out/models/m").mkdir(parents=True)
+    files = {"directory": "tuned/d/lite", "frozen": "modules/lite.pb"}
+    paths = {name: str(tmp_path / "out" / path) for name, path in files.items()}
+    written = replace(RECIPE, module=replace(RECIPE.module, **paths))
+    recipe.write(written, tmp_path / "out/models/m")
+    (tmp_path / "out").rename(tmp_path / "moved")
+    module = recipe.read(tmp_path / "moved/models/m").module
+    paths = {name: str(tmp_path / "moved" / path) for name, path in files.items()}
+    assert module == replace(written.module, **paths)
+    assert str(tmp_path) not in (tmp_path / "moved/models/m/recipe.json").read_text()

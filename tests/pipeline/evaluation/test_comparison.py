@@ -1,5 +1,6 @@
 """Comparison: two models on the same photos."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,7 @@ def model(store: Store, tmp_path: Path) -> Path:
     weights[0::3, 0], weights[1::3, 1] = 10, 10
     head = Head(("green leaf", "red_rose"), weights, np.zeros(2, np.float32))
     softmax_head.write(head, TrainingRecord(1, 1, 0, ()), tmp_path / "model")
-    recipe.write(store.recipe, tmp_path / "model/recipe.json")
+    recipe.write(store.recipe, tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -144,9 +145,8 @@ def test_without_the_module_or_the_model_there_is_no_comparison(
     store.run()
     test = store.rows("testing")
     assert comparison.score(tmp_path / "none", test, store.image_dir, store.recipe) is None
-    text = (model / "recipe.json").read_text()
-    gone = text.replace(store.recipe.module.directory, str(tmp_path / "gone"))
-    (model / "recipe.json").write_text(gone.replace("float16", "float32"))
+    gone = replace(store.recipe.module, directory=str(tmp_path / "gone"))
+    recipe.write(replace(store.recipe, module=gone, vector_type="float32"), model)
     assert comparison.score(model, test, store.image_dir, store.recipe) is None
     nothing = comparison.with_model(model, BEFORE, NOTHING, test, store.image_dir, store.recipe)
     assert nothing is None

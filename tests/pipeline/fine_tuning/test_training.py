@@ -118,6 +118,9 @@ def test_the_result_is_a_module_that_can_be_tuned_again(
     assert module.digest != source.recipe.module.digest
     assert (module.tuned_from, module.tuned_epochs) == (source.recipe.module.handle, record.best)
     assert provenance.read(folder) is not None
+    assert module.handle == f"mixer, fine-tuned ({module.digest[:12]})"
+    with pytest.raises(UserError, match=r"image_size is 9, but mixer, .* was fine-tuned at 8 x 8"):
+        preparation.prepare(str(folder), tmp_path, image_size=9)
     images = np.random.default_rng(0).random((3, 8, 8, 3), np.float32)
     vectors = loading.load(module)[0](images)
     logits = vectors @ tuned.variables[-2] + tuned.variables[-1]
@@ -135,9 +138,12 @@ def test_a_worse_result_contains_no_module(tune: Callable[..., Any], tmp_path: P
     assert "stays as it was" in next(result.summary_lines(record))
 
 
-def test_a_loss_that_is_not_finite_names_the_rate(tune: Callable[..., Any]) -> None:
-    with pytest.raises(UserError, match="not finite at fine_tune_learning_rate 1e"):
-        tune(replace(SETTINGS, fine_tune_learning_rate=1e38))
+def test_a_loss_that_is_not_finite_names_the_rate(
+    tune: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network.Network, "train", lambda *_: float("nan"))
+    with pytest.raises(UserError, match=r"not finite at fine_tune_learning_rate 0\.05"):
+        tune()
 
 
 def test_the_best_epoch_survives_a_later_loss_that_is_not_finite(

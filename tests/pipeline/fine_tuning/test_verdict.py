@@ -18,7 +18,7 @@ def test_a_clear_gain_counts_whatever_the_confidence() -> None:
         result = verdict.compare(frozen, tuned * np.float32(scale), classes)
         assert result.better
         assert result.tuned_accuracy > result.frozen_accuracy
-        assert result.summary.startswith("Fine-tuning: ")
+        assert result.summary.startswith("Fine-tuning has improved the module: ")
 
 
 def test_a_loss_and_no_difference_do_not_count() -> None:

@@ -88,6 +88,22 @@ def test_of_several_versions_one_has_to_be_named(folder: Path, tmp_path: Path) -
     assert "served contains several modules; pass one of its folders 1, 2" in message
 
 
+def test_a_folder_of_fine_tuned_modules_says_which_ones_to_pass(
+    folder: Path, tmp_path: Path
+) -> None:
+    tuned = tmp_path / "tuned"
+    for number, name in enumerate(("older", "newer", "rejected")):
+        (tuned / name).mkdir(parents=True)
+        (tuned / name / handles.FINE_TUNING).write_text("{}")
+        if name != "rejected":
+            shutil.copytree(folder, tuned / name / "lite")
+            os.utime(tuned / name / "lite/saved_model.pb", (number, number))
+    assert handles.resolve(str(tuned / "older"), tmp_path) == tuned / "older/lite"
+    folders = f"{tuned / 'newer/lite'}, {tuned / 'older/lite'}"
+    assert refusal(tuned, tmp_path).endswith(f"newest first: {folders}")
+    assert "was not better, so it contains no module" in refusal(tuned / "rejected", tmp_path)
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_an_archive_of_this_machine_is_unpacked_once(
     folder: Path, tmp_path: Path, nested: bool

@@ -145,7 +145,7 @@ def test_a_hundred_photos_are_enough_however_many_are_left_out(tmp_path: Path) -
 def test_a_model_whose_module_is_gone_is_measured_on_its_own_test_photos(tmp_path: Path) -> None:
     current = model(tmp_path / "m1", GOOD, EARLIER_TEST, EARLIER_TRAINING)
     gone = replace(RECIPE.module, directory=str(tmp_path / "gone"), digest="other")
-    recipe.write(replace(RECIPE, module=gone), current / "recipe.json")
+    recipe.write(replace(RECIPE, module=gone), current)
     outcome = hold(current, model(tmp_path / "m2", GOOD, EARLIER_TEST, EARLIER_TRAINING), ALL)
     assert outcome.reasons == ()
     figures, why = outcome.notes

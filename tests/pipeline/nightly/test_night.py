@@ -51,7 +51,7 @@ class Nights:
             write_figures(trained, parts[2], saved(model), photos)
             softmax_head.write(trained, record, out / "heads" / name)
             shutil.copytree(out / "heads" / name, model, dirs_exist_ok=True)
-            recipe.write(store.recipe, model / "recipe.json")
+            recipe.write(store.recipe, model)
         path = out / "manifests" / f"{name}.parquet"
         return Results(store.image_dir, out, path, classes, store.recipe, model, model, model)
 

@@ -233,7 +233,7 @@ def test_tuned_modules_go_with_their_vectors_unless_a_model_uses_them(
         (out / "modules" / f"lite-{name}.pb").write_text("a graph")
         tuned.directory(out / "bottlenecks").mkdir()
         if model:
-            recipe.write(tuned, out / "models" / model / "recipe.json")
+            recipe.write(tuned, out / "models" / model)
     (out / "tuned" / ("c" * 12)).mkdir()  # without success, so it contains no module
     found = {path for path in names(out, keep=3) if not path.startswith("models/")}
     vectors = tuned.directory(out / "bottlenecks").name

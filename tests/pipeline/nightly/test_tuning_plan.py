@@ -25,17 +25,20 @@ def add_night(out: Path, day: int, name: str, tuned: bool, promote: bool = True)
     model = out / "models" / f"model-{name}-{day}"
     model.mkdir(parents=True)
     saved(model)
-    recipe.write(Recipe(module, "float32", "float16"), model / "recipe.json")
+    recipe.write(Recipe(module, "float32", "float16"), model)
     date = (FIRST + datetime.timedelta(day)).isoformat()
     outcome = history.PROMOTED if promote else history.REFUSED
-    night = Night(date, outcome, "", model=model.name, module=str(folder), tuned=tuned)
+    recorded = tuning_plan.recorded_name(out, module)
+    night = Night(date, outcome, "", model=model.name, module=recorded, tuned=tuned)
     move = promotion.promote(out, model, promotion.NIGHTLY) if promote else None
     history.add(out, night, move)
     return str(folder)
 
 
-def plan(out: Path, day: int, every: int = 3, handle: str = "lite") -> TuningPlan:
-    return tuning_plan.plan(out, FIRST + datetime.timedelta(day), every, handle)
+def plan(
+    out: Path, day: int, every: int = 3, handle: str = "lite", image_size: int = 0
+) -> TuningPlan:
+    return tuning_plan.plan(out, FIRST + datetime.timedelta(day), every, handle, image_size)
 
 
 def test_the_first_night_tunes_the_module_of_the_user(tmp_path: Path) -> None:
@@ -70,6 +73,20 @@ def test_after_a_rejection_or_a_rollback_the_earlier_module_is_used(tmp_path: Pa
 def test_another_module_of_the_user_is_not_replaced(tmp_path: Path) -> None:
     add_night(tmp_path, 0, "one", tuned=True)
     assert plan(tmp_path, 1, handle="other") == TuningPlan("other", tune=False)
+
+
+def test_another_size_of_the_user_needs_the_module_of_the_user(tmp_path: Path) -> None:
+    tuned = add_night(tmp_path, 0, "one", tuned=True)
+    assert plan(tmp_path, 1, image_size=8) == TuningPlan(tuned, tune=False)
+    assert plan(tmp_path, 1, image_size=9) == TuningPlan("lite", tune=False)
+
+
+def test_the_output_folder_can_be_moved(tmp_path: Path) -> None:
+    add_night(tmp_path / "out", 0, "one", tuned=True)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    moved = str(tmp_path / "moved/tuned/one/lite")
+    assert plan(tmp_path / "moved", 0) == TuningPlan(moved, tune=False)
+    assert plan(tmp_path / "moved", 1) == TuningPlan(moved, tune=False)
 
 
 def test_a_deleted_module_is_replaced_by_that_of_the_user(tmp_path: Path) -> None:
