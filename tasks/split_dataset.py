@@ -74,7 +74,8 @@ class SplitDataset(DataOptions, Step):
         _reported.add((self.image_dir, self.output_dir))
         self._warn(remarks.summary_lines(table, listing, self.image_dir, rule))
         if applied := manifest.applied(table.schema):
-            self._warn(remarks.correction_lines(applied, self.corrections_file))
+            labels = list(summary.by_label)
+            self._warn(remarks.correction_lines(applied, labels, self.corrections_file))
         logger.info("%s. All photos are listed in %s", summary, target)
 
     def labels(self) -> tuple[str, ...]:

@@ -16,4 +16,3 @@ def test_a_port_in_use_is_one_message(capfd: pytest.CaptureFixture[str]) -> None
     finally:
         server.server_close()
     assert capfd.readouterr() == ("", "")
-
