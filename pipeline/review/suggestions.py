@@ -24,7 +24,7 @@ KINDS = {
     KIND: Kind(
         "Photos to label next",
         "The model would learn most from their labels. The labels count once the photos are in "
-        "image_dir: make apply-corrections APPLY=1 copies them there.",
+        "image_dir; the command that copies them there is shown at the end.",
     )
 }
 _CANDIDATES = 10  # photos that are grouped, the most uncertain ones, per photo wanted
