@@ -95,10 +95,11 @@ def _options(task: Any) -> dict[str, str]:
     return given | {last_run.IMAGE_DIR: places.absolute(task.image_dir)}
 
 
-@luigi.Task.event_handler(luigi.Event.DEPENDENCY_MISSING)
+@luigi.Task.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
 @luigi.Task.event_handler(luigi.Event.DEPENDENCY_PRESENT)
-def _record(task: luigi.Task) -> None:
-    """Record a run whose findings exist already."""
+def _remember(task: luigi.Task, dependency: luigi.Task | None = None) -> None:
+    """Remember what the user asked for, and record a run whose findings exist already."""
     if isinstance(task, CheckOptions):
         _first.setdefault(task.output_dir, task)
-        task.clone(CheckData).record()
+        if dependency is None:
+            task.clone(CheckData).record()

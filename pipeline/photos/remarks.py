@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -88,13 +89,16 @@ def summary_lines(
     yield from _share_lines(rows[rows["status"] == inspection.OK], listing.layout, rule)
 
 
-def correction_lines(applied: Applied, labels: Collection[str], place: Place) -> Iterator[str]:
+def correction_lines(
+    applied: Applied, labels: Collection[str], place: Place, output: str
+) -> Iterator[str]:
     """Yield what the corrections changed, and which of their lines are obsolete or conflicting.
 
     Args:
         applied: what they changed.
         labels: all classes.
         place: their file.
+        output: path or URL of the output folder.
     """
     relabelled, excluded = len(applied.relabelled), len(applied.excluded)
     if relabelled or excluded:
@@ -115,7 +119,8 @@ def correction_lines(applied: Applied, labels: Collection[str], place: Place) ->
         (applied.missing, "about photos that are not in image_dir"),
         (
             applied.elsewhere,
-            "about photos that are not in image_dir yet; copy them with make apply-corrections",
+            "about photos that are not in image_dir yet; copy them with make apply-corrections "
+            f"OUTPUT_DIR={shlex.quote(output)} APPLY=1",
         ),
         (applied.needless, "giving photos the label that they have anyway; delete them"),
     ):

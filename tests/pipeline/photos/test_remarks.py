@@ -212,10 +212,10 @@ def test_classes_that_a_model_lacks_are_named() -> None:
 def test_corrections_that_are_done_are_silent_and_others_name_their_lines() -> None:
     file, classes = Path("corrections.csv"), ["Kiwi", "kiwis", "lime"]
     done = Applied({}, {}, missing=(), elsewhere=(), needless=(), conflicts=(), new_labels=())
-    assert list(remarks.correction_lines(done, classes, file)) == []
+    assert list(remarks.correction_lines(done, classes, file, "out")) == []
     open_lines = replace(done, relabelled={"a.jpg": "Kiwi"}, new_labels=["kiwis"], missing=[2])
     open_lines = replace(open_lines, elsewhere=[3, 4], needless=[5], conflicts=[[6, 7]])
-    lines = remarks.correction_lines(open_lines, classes, file)
+    lines = remarks.correction_lines(open_lines, classes, file, "out")
     assert [line.replace(" corrections.csv", "") for line in lines] == [
         "Corrections: 1 photo relabelled, 0 excluded by",
         "corrections: makes a new class, kiwis; did you mean Kiwi?",
@@ -223,6 +223,6 @@ def test_corrections_that_are_done_are_silent_and_others_name_their_lines() -> N
         "Delete one of lines 6 and 7",
         "corrections: has 1 line about photos that are not in image_dir: 2",
         "corrections: has 2 lines about photos that are not in image_dir yet; copy them with make "
-        "apply-corrections: 3, 4",
+        "apply-corrections OUTPUT_DIR=out APPLY=1: 3, 4",
         "corrections: has 1 line giving photos the label that they have anyway; delete them: 5",
     ]
