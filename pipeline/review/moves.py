@@ -230,7 +230,10 @@ def _undo(named: Path, output_dir: Path) -> None:
 def _run(output_dir: Path, named: str, apply: bool) -> None:
     run = last_run.find(output_dir)
     if not isinstance(run.image_dir, Path):
-        raise UserError(f"image_dir: files on an object store ({run.image_dir}) are not moved")
+        raise UserError(
+            f"image_dir: files on an object store ({run.image_dir}) are not moved; copy newly "
+            "labelled photos there yourself. All other corrections work without moves"
+        )
     file = run.corrections_file(named)
     planned = list(plan(corrections.read(file), run.photos, run.image_dir))
     moves = [move for move in planned if isinstance(move, Move)]

@@ -187,8 +187,8 @@ def main() -> None:
         file = places.parse(arguments.corrections or str(run.corrections_file("")))
         if not isinstance(file, Path):
             raise UserError(
-                f"corrections: lines can only be added to a local file, not to {file}; download it, "
-                "and pass CORRECTIONS=..."
+                f"corrections: lines can only be added to a local file, not to {file}; download "
+                "it, and pass CORRECTIONS=..."
             )
         about = subject.read(run, file, printable(arguments.who or getpass.getuser()))
         server = local_server.create(application(about, arguments.read_only), arguments.port)

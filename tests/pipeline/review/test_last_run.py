@@ -1,13 +1,17 @@
 """The last run of the data checks."""
 
 import shlex
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.files import output_store
 from pipeline.photos import corrections
-from pipeline.review import last_run
+from pipeline.review import last_run, suggestions
+from tests.support.objects import URL, Objects
 
 
 def test_the_last_run_is_the_recorded_one(checked: Path, photo_dir: Path) -> None:
@@ -45,6 +49,25 @@ def test_the_corrections_are_those_of_the_run(checked: Path, photo_dir: Path) ->
         f"make train OUTPUT_DIR={checked} CORRECTIONS={file} 'OPTIONS=--dataset flower_photos'"
     )
     assert found.options["l2"] == "0.1"
+
+
+def test_another_machine_finds_the_last_run_and_the_suggestions(
+    checked: Path, photo_dir: Path, objects: Objects, tmp_path: Path
+) -> None:
+    here, there = (output_store.local_folder(URL, tmp_path / name) for name in ("here", "there"))
+    shutil.copytree(checked, here, dirs_exist_ok=True)
+    suggestions.write(pd.DataFrame(columns=suggestions.COLUMNS), here / "suggestions/a.csv")
+    results = here / "checks/0123456789ab.parquet", here / "manifests/0123456789ab.parquet"
+    output_store.open_store(here).upload([*results, here / "suggestions/a.csv"])
+    last_run.record(here, *results, {"image_dir": str(photo_dir)})
+    before = len(objects.requests)
+    last_run.record(here, *results, {"image_dir": str(photo_dir)})
+    assert [request.split()[0] for request in objects.requests[before:]] == ["GET"]
+    run = last_run.find(there)
+    assert len(run.findings) == 6
+    assert f"OUTPUT_DIR={URL}" in run.command("train", run.corrections_file(""))
+    suggestions.newest(there)
+    assert (there / "suggestions/a.csv").exists()
 
 
 def test_without_findings_the_message_says_what_to_do(checked: Path, tmp_path: Path) -> None:
