@@ -120,12 +120,13 @@ def find(output_dir: Path) -> LastRun:
 
 
 def _fields(output_dir: Path) -> dict[str, Any]:
-    content = output_store.open_store(output_dir).read(output_dir / FILE)
+    store = output_store.open_store(output_dir)
+    content = store.read(output_dir / FILE)
     try:
         fields: dict[str, Any] = json.loads(content or b"")
     except ValueError:
         raise UserError(
-            f"there are no findings in {output_dir}; pass the OUTPUT_DIR of your runs, or check "
-            "the photos first with: make check"
+            f"there is no run with findings in {store.url}; pass the OUTPUT_DIR of your runs, or "
+            f"check the photos first: make check IMAGE_DIR=... OUTPUT_DIR={store.url}"
         ) from None
     return fields

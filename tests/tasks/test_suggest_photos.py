@@ -80,7 +80,7 @@ def test_without_photos_those_of_the_last_run_are_used(
 ) -> None:
     out = tmp_path / "out"
     given = {"output_dir": out, "images": "uploads"}
-    with pytest.raises(UserError, match=f"no findings in {out}"):
+    with pytest.raises(UserError, match=f"no run with findings in {out}"):
         SuggestPhotos(**given)
     results = out / "checks/a.parquet", out / "manifests/a.parquet"
     last_run.record(out, *results, {"image_dir": "/photos", "l2": "0.5", "tflite": "int8"})

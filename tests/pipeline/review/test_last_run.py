@@ -71,7 +71,7 @@ def test_another_machine_finds_the_last_run_and_the_suggestions(
 
 
 def test_without_findings_the_message_says_what_to_do(checked: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no findings in .*make check"):
+    with pytest.raises(UserError, match=r"no run with findings in .*make check"):
         last_run.find(tmp_path / "empty")
     (checked / "checks/0123456789ab.parquet").unlink()
     with pytest.raises(UserError, match=r"results of the last run in .* are missing; run it again"):
