@@ -38,13 +38,12 @@ class Subject:
 
     def commands(self) -> list[str]:
         """Return the commands that carry out the decisions so far."""
-        train = self.run.command("train", self.queue.path)
+        commands = [self.run.command("train", self.queue.path)]
         states = zip(self.queue.entries, self.queue.states(), strict=True)
-        if any(
-            e.kind == suggestions.KIND and s.photos[0].startswith(RELABELLED) for e, s in states
-        ):
-            return [self.run.command("apply-corrections", self.queue.path, "APPLY=1"), train]
-        return [train]
+        new = (state.photos[0] for entry, state in states if entry.kind == suggestions.KIND)
+        if any(decision.startswith(RELABELLED) for decision in new):  # they are to be copied first
+            commands.insert(0, self.run.command("apply-corrections", self.queue.path, "APPLY=1"))
+        return commands
 
 
 def read(run: LastRun, file: Path, who: str) -> Subject:

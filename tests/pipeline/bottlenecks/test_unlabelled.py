@@ -71,10 +71,14 @@ def test_photos_on_an_object_store_have_the_same_vectors(
     assert np.array_equal(vectors, expected)
 
 
-def test_unusable_photos_alone_are_an_error_with_a_reason(tmp_path: Path) -> None:
+def test_unusable_photos_alone_are_an_error_with_a_reason(recipe: Recipe, tmp_path: Path) -> None:
     for name in ("a.jpg", "b.jpg"):
-        (tmp_path / name).write_text("no photo")
-    inspected = unlabelled.inspect(list(discovery.list_folder(tmp_path)))
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        (tmp_path / "photos" / name).write_text("no photo")
+    inspected = unlabelled.inspect(list(discovery.list_folder(tmp_path / "photos")))
+    used, vectors = unlabelled.with_vectors(inspected, recipe, tmp_path / "store")
+    assert used.equals(inspected)
+    assert len(vectors) == 0
     reason = r"unknown_dir: none of 2 photos is usable; .*a\.jpg: not a readable image"
     with pytest.raises(UserError, match=reason):
         unlabelled.refuse_unusable(inspected, "unknown_dir")
