@@ -91,7 +91,8 @@ def _options(task: Any) -> dict[str, str]:
         for name, parameter in task.get_params()
         if hasattr(ExportOptions, name) and getattr(task, name) != parameter._default
     }
-    given.pop("output_dir", None)
+    for folder in ("output_dir", "work_dir"):
+        given.pop(folder, None)
     return given | {last_run.IMAGE_DIR: places.absolute(task.image_dir)}
 
 

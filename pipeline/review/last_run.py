@@ -34,7 +34,7 @@ class LastRun:
         image_dir: folder that the paths are relative to.
         photos: rows of the manifest.
         findings: rows of the findings.
-        options: those that differ from the defaults, except `output_dir`, as texts.
+        options: those that differ from the defaults, as texts, except the output folder.
     """
 
     output_dir: Path
