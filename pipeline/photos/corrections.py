@@ -177,6 +177,12 @@ def nearest(label: str, labels: Iterable[str]) -> str:
     return by_lower[close[0]] if close else ""
 
 
+def announcement(label: str, labels: Iterable[str]) -> str:
+    """Say that a label is none of the existing ones, and name the most similar of these."""
+    close = nearest(label, labels)
+    return f"{label} is a new class{f'; did you mean {close}?' if close else ''}"
+
+
 def in_force(corrections: Iterable[Correction]) -> tuple[Correction, ...]:
     """Return the lines that no later line undoes, in order."""
     left: dict[int, Correction] = {}

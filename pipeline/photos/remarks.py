@@ -104,10 +104,9 @@ def correction_lines(
     if relabelled or excluded:
         changed = counted(relabelled, "photo")
         yield f"Corrections: {changed} relabelled, {excluded:,} excluded by {place}"
+    others = set(labels).difference(applied.new_labels)
     for label in applied.new_labels:
-        close = corrections.nearest(label, set(labels).difference(applied.new_labels))
-        hint = f"; did you mean {close}?" if close else ""
-        yield f"corrections: {place} makes a new class, {label}{hint}"
+        yield f"corrections: {corrections.announcement(label, others)}"
     if applied.conflicts:
         shown = [" and ".join(map(str, lines)) for lines in applied.conflicts]
         yield (

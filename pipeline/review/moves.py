@@ -235,10 +235,13 @@ def _run(output_dir: Path, named: str, apply: bool) -> None:
             "labelled photos there yourself. All other corrections work without moves"
         )
     file = run.corrections_file(named)
-    planned = list(plan(corrections.read(file), run.photos, run.image_dir))
+    lines, labels = corrections.read(file), set(run.photos["label"])
+    planned = list(plan(lines, run.photos, run.image_dir))
     moves = [move for move in planned if isinstance(move, Move)]
     for step in planned:
         print(step if isinstance(step, Move) else f"Skipped: {step}")
+    for label in sorted(corrections.labels(lines) - labels) if moves else ():
+        print(corrections.announcement(label, labels))
     if not moves:
         print("There is nothing to move")
     elif not apply:

@@ -218,7 +218,7 @@ def test_corrections_that_are_done_are_silent_and_others_name_their_lines() -> N
     lines = remarks.correction_lines(open_lines, classes, file, "out")
     assert [line.replace(" corrections.csv", "") for line in lines] == [
         "Corrections: 1 photo relabelled, 0 excluded by",
-        "corrections: makes a new class, kiwis; did you mean Kiwi?",
+        "corrections: kiwis is a new class; did you mean Kiwi?",
         "corrections: lines of contradict each other about 1 photo; the last one counts. "
         "Delete one of lines 6 and 7",
         "corrections: has 1 line about photos that are not in image_dir: 2",

@@ -91,11 +91,12 @@ def test_the_commands_of_moving_and_back(
 
     upload = make_photo(tmp_path / "uploads/new.jpg", 1, 77)
     lines = [Correction(sha256(photo_dir / "red_rose/4.jpg"), "red_rose/4.jpg", "exclude")]
-    lines.append(Correction(sha256(upload), str(upload), "relabel", "red_rose"))
+    lines.append(Correction(sha256(upload), str(upload), "relabel", "red-rose"))
     corrections.append(tmp_path / corrections.FILE, lines)
     before = contents(photo_dir)
     command = f"make apply-corrections OUTPUT_DIR={checked}"
     assert f"1 file to move, 1 file to copy. To do that:\n    {command} APPLY=1" in run()
+    assert "red-rose is a new class; did you mean red_rose?" in run()
     applied = run("--apply")
     assert f"1 file moved, 1 file copied. To undo that:\n    {command} UNDO=" in applied
     assert "make train IMAGE_DIR=" in applied
