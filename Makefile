@@ -1,7 +1,7 @@
 # `make help` lists the targets. Common options have variables of their own: IMAGE_DIR, DATASET,
 # OUTPUT_DIR, SPLIT_FILE, CORRECTIONS, TFHUB_MODULE, SUMMARIES_DIR. Pass all others in OPTIONS, for example
 # OPTIONS="--l2 0.01 --precision float32". SCHEDULER=http://127.0.0.1:8082 uses the luigid that
-# `make luigid` starts.
+# `make luigid` starts. PORT=... is another port for the page that a target serves.
 PYTHON ?= python3
 IMAGE_DIR ?=
 DATASET ?=
@@ -14,7 +14,7 @@ SCHEDULER ?=
 OPTIONS ?=
 
 VARIABLES := IMAGE_DIR DATASET OUTPUT_DIR SPLIT_FILE TFHUB_MODULE SUMMARIES_DIR SCHEDULER OPTIONS \
-	MODEL IMAGE IMAGES IMAGE_DIRS TASK DELETE CORRECTIONS READ_ONLY APPLY UNDO PYTHON BIN
+	MODEL IMAGE IMAGES IMAGE_DIRS TASK DELETE CORRECTIONS READ_ONLY APPLY UNDO PORT PYTHON BIN
 # Make ignores mistyped variables, and would train on the sample photos without IMAGE_DIR.
 UNKNOWN := $(firstword $(filter-out $(VARIABLES),$(foreach V,$(.VARIABLES),$(if \
 	$(filter command,$(origin $V)),$V))))
@@ -110,7 +110,8 @@ suggest: setup ## suggest which photos in IMAGES=folder to label next
 REVIEW := $(if $(CORRECTIONS),--corrections "$(CORRECTIONS)")
 review: setup ## decide about findings and label photos, on http://127.0.0.1:8084; READ_ONLY=1 changes nothing
 	@$(EXISTING)
-	@$(BIN)/python -m pipeline.review.page --output-dir "$(OUT)" $(REVIEW) $(if $(filter-out 0 no false,$(READ_ONLY)),--read-only)
+	@$(BIN)/python -m pipeline.review.page --output-dir "$(OUT)" $(REVIEW) $(if $(filter-out 0 no false,$(READ_ONLY)),--read-only) \
+		$(if $(PORT),--port "$(PORT)")
 
 apply-corrections: setup ## list the files to move for the corrections; APPLY=1 moves them, UNDO=list moves them back
 	@$(EXISTING)
@@ -118,16 +119,16 @@ apply-corrections: setup ## list the files to move for the corrections; APPLY=1 
 		$(if $(filter-out 0 no false,$(APPLY)),--apply) $(if $(UNDO),--undo "$(UNDO)")
 
 demo: setup ## classify photos in the browser, on http://127.0.0.1:8000
-	@$(BIN)/python -m pipeline.prediction.demo --model "$(MODEL)"
+	@$(BIN)/python -m pipeline.prediction.demo --model "$(MODEL)" $(if $(PORT),--port "$(PORT)")
 
 luigid: setup ## start Luigi's scheduler, with its page on http://127.0.0.1:8082
 	@$(BIN)/python -c "import prometheus_client, sqlalchemy" 2>/dev/null || { echo "luigi.cfg: record_task_history \
 	and metrics_collector need SQLAlchemy and prometheus-client; install them with: pip install 'retrain[luigid]'"; exit 1; }
 	@mkdir -p data/luigid
-	$(BIN)/luigid --address 127.0.0.1 --port 8082
+	$(BIN)/luigid --address 127.0.0.1 --port $(or $(PORT),8082)
 
 tensorboard: setup ## start TensorBoard for SUMMARIES_DIR, on http://127.0.0.1:6006
-	$(BIN)/tensorboard --host 127.0.0.1 --port 6006 --logdir "$(or $(SUMMARIES_DIR),data/summaries)"
+	$(BIN)/tensorboard --host 127.0.0.1 --port $(or $(PORT),6006) --logdir "$(or $(SUMMARIES_DIR),data/summaries)"
 
 nightly: setup ## train, and promote the model if it passes the gate; for cron or systemd
 	@$(BIN)/python -m tasks.nightly $(DATA) $(MODULE) $(RUN)
@@ -143,7 +144,7 @@ history: setup ## print the history of nightly runs, and write its page
 
 pages: setup ## serve the pages of the output folder on http://127.0.0.1:8083
 	@$(EXISTING)
-	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory "$(OUT)" 8083
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory "$(OUT)" $(or $(PORT),8083)
 
 prune: setup ## list old results that can be deleted; DELETE=1 deletes them
 	@$(LUIGI) PruneRuns $(if $(OUTPUT_DIR),--output-dir "$(OUTPUT_DIR)") $(if $(filter-out 0 no false,$(DELETE)),--delete) $(OPTIONS)

@@ -1,16 +1,22 @@
 """Check the data set for problems."""
 
+from pathlib import Path
+from typing import Any
+
 import luigi
 
 from pipeline.bottlenecks import cache, remote_cache
 from pipeline.evaluation.data_checks import checks, context, settled
-from pipeline.files import naming
+from pipeline.files import naming, places
 from pipeline.photos import manifest, split
+from pipeline.review import last_run
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.messages import logger
-from tasks.options import CheckOptions
+from tasks.options import CheckOptions, ExportOptions
 from tasks.split_dataset import SplitDataset
-from tasks.step import Pending, Result, Step, fetch
+from tasks.step import Pending, Result, Step, fetch, local_path
+
+_first = dict[Path, Any]()  # the task that the user asked for, by output folder
 
 
 class CheckData(CheckOptions, Step):
@@ -38,6 +44,20 @@ class CheckData(CheckOptions, Step):
         kinds = checks.parse_kinds(self.fail_on)
         return not kinds or checks.read(fetch(target), kinds).empty
 
+    def run(self) -> None:
+        try:
+            super().run()
+        finally:  # also after a finding that stops the run
+            self.record()
+
+    def record(self) -> None:
+        """Record this run as the last one, once there are findings."""
+        target = self.output()
+        if target.exists():
+            listed = local_path(self.clone(SplitDataset).output())
+            options = _options(_first.get(self.output_dir, self))
+            last_run.record(self.output_dir, local_path(target), listed, options)
+
     def work(self) -> None:
         target = fetch(self.output())
         if not target.exists():
@@ -62,3 +82,25 @@ class CheckData(CheckOptions, Step):
                 logger.warning(line)
         kinds = checks.parse_kinds(self.fail_on)
         checks.fail_on_findings(checks.read(target, kinds), target)
+
+
+def _options(task: Any) -> dict[str, str]:
+    """Return the options of a task that `make train` has too, if they differ from the defaults."""
+    given = {
+        name: parameter.serialize(getattr(task, name))
+        for name, parameter in task.get_params()
+        if hasattr(ExportOptions, name) and getattr(task, name) != parameter._default
+    }
+    for folder in ("output_dir", "work_dir"):
+        given.pop(folder, None)
+    return given | {last_run.IMAGE_DIR: places.absolute(task.image_dir)}
+
+
+@luigi.Task.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
+@luigi.Task.event_handler(luigi.Event.DEPENDENCY_PRESENT)
+def _remember(task: luigi.Task, dependency: luigi.Task | None = None) -> None:
+    """Remember what the user asked for, and record a run whose findings exist already."""
+    if isinstance(task, CheckOptions):
+        _first.setdefault(task.output_dir, task)
+        if dependency is None:
+            task.clone(CheckData).record()

@@ -4,11 +4,11 @@ import functools
 
 import luigi
 
-from pipeline.bottlenecks import unlabelled
+from pipeline.bottlenecks import remote_cache, unlabelled
 from pipeline.errors import UserError
 from pipeline.files import naming
 from pipeline.prediction import batch
-from tasks.messages import logger
+from tasks.messages import log_summary
 from tasks.options import BottleneckOptions, UnknownOptions
 from tasks.plan_shards import PlanShards
 from tasks.step import Pending, Result, Step, local_path
@@ -38,8 +38,10 @@ class ComputeUnknown(UnknownOptions, BottleneckOptions, Step):
     def work(self) -> None:
         photos, plan = _find(self.unknown_dir), self.clone(PlanShards)
         recipe = plan.ready(self.reporter)
-        unusable = unlabelled.compute(photos, recipe, local_path(self.output()), self.reporter)
-        for path, problem in list(unusable.items())[: batch.MAX_NAMED]:
-            logger.warning("Unknown photos: %s is not used: %s", path, problem)
-        used = len(photos) - len(unusable)
-        logger.info("Unknown photos: %s of %s are usable", f"{used:,}", f"{len(photos):,}")
+        directory = recipe.directory(self.output_dir / "bottlenecks")
+        remote_cache.fetch_notes(self.output_store, directory)
+        inspected = unlabelled.inspect(photos)
+        used, vectors = unlabelled.with_vectors(inspected, recipe, directory, self.reporter)
+        unlabelled.refuse_unusable(used, "unknown_dir")
+        unlabelled.write(used, vectors, recipe, local_path(self.output()))
+        log_summary(unlabelled.summary_lines(used, "Unknown"))

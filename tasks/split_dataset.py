@@ -74,7 +74,8 @@ class SplitDataset(DataOptions, Step):
         _reported.add((self.image_dir, self.output_dir))
         self._warn(remarks.summary_lines(table, listing, self.image_dir, rule))
         if applied := manifest.applied(table.schema):
-            self._warn(remarks.correction_lines(applied, self.corrections_file))
+            file, output = self.corrections_file, self.output_store.url
+            self._warn(remarks.correction_lines(applied, list(summary.by_label), file, output))
         logger.info("%s. All photos are listed in %s", summary, target)
 
     def labels(self) -> tuple[str, ...]:

@@ -1,19 +1,23 @@
 """Suggest which photos to label next."""
 
 import functools
+import shlex
+from collections.abc import Sequence
+from typing import Any
 
 import luigi
 
-from pipeline.bottlenecks import remote_cache
+from pipeline.bottlenecks import remote_cache, unlabelled
 from pipeline.errors import UserError
 from pipeline.files import naming
 from pipeline.head import softmax_head
 from pipeline.photos import manifest
 from pipeline.prediction import batch
-from pipeline.review import suggestions, unlabelled
+from pipeline.review import last_run, suggestions
 from tasks.command_options import SuggestOptions
 from tasks.compute_bottlenecks import ComputeBottlenecks
-from tasks.messages import logger
+from tasks.messages import log_summary, logger
+from tasks.options import SAMPLE_DIR
 from tasks.split_dataset import SplitDataset
 from tasks.step import Pending, Result, Step, fetch, local_path
 from tasks.train_head import TrainHead
@@ -24,6 +28,20 @@ _find = functools.cache(batch.find)
 
 class SuggestPhotos(SuggestOptions, Step):
     """Write a table of the photos without a label from which a model would learn most."""
+
+    @classmethod
+    def get_param_values(
+        cls, params: Sequence[tuple[str, Any]], args: Any, kwargs: Any
+    ) -> list[tuple[str, Any]]:
+        """Without photos of its own, use those of the last run, with its options."""
+        values = dict(super().get_param_values(params, args, kwargs))
+        if values["dataset"] or values["image_dir"] != SAMPLE_DIR:
+            return list(values.items())
+        recorded = last_run.options(values["output_dir"])
+        for name, parameter in params:
+            if name in recorded and values[name] == parameter._default:
+                values[name] = parameter.parse(recorded[name])
+        return super().get_param_values(params, (), values)
 
     def requires(self) -> list[luigi.Task]:
         return [self.clone(TrainHead)]
@@ -48,16 +66,29 @@ class SuggestPhotos(SuggestOptions, Step):
         remote_cache.fetch_notes(self.output_store, directory)
         known = set(manifest.read(fetch(dataset.output()))["digest"])
         known |= {correction.digest for correction in dataset.corrected()}
-        photos = unlabelled.inspect(found, known)
+        photos = unlabelled.inspect(found)
+        unlabelled.refuse_unusable(photos, "images")
+        photos = photos[(photos["problem"] != "") | ~photos["digest"].isin(known)]
+        if (photos["problem"] != "").all():
+            raise UserError(
+                f"images: all usable photos at {self.images} have a label already; pass a folder "
+                "of other photos"
+            )
         photos, vectors = unlabelled.with_vectors(photos, recipe, directory, self.reporter)
+        unlabelled.refuse_unusable(photos, "images")
+        log_summary(unlabelled.summary_lines(photos, "Unlabelled"))
+        usable = photos[photos["problem"] == ""]
+        is_first = ~usable["digest"].duplicated().to_numpy()
+        photos, vectors = usable[is_first], vectors[is_first]
         head = softmax_head.read(fetch(self.clone(TrainHead).output()))
         scores = head.probabilities(vectors)
         suggested = suggestions.table(photos, head.labels, scores, vectors, self.suggestions)
         target = local_path(self.output())
         suggestions.write(suggested, target)
         logger.info(
-            "%s of %s unlabelled photos suggested, in %s. To label them: make review",
+            "%s of %s unlabelled photos suggested, in %s. To label them: make review OUTPUT_DIR=%s",
             f"{len(suggested):,}",
             f"{len(photos):,}",
             target,
+            shlex.quote(self.output_store.url),
         )

@@ -8,6 +8,8 @@ security policy that forbids loading anything. Text is escaped; scripts receive 
 import functools
 from typing import Any
 
+from pipeline.files.numbers import counted
+
 NOTHING = "\N{EN DASH}"  # shown in place of a missing number
 
 
@@ -34,6 +36,7 @@ def _environment() -> Any:
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
     environment.filters |= {"percent": percent, "number": number, "seconds": seconds}
+    environment.filters["counted"] = counted
     return environment
 
 

@@ -1,5 +1,7 @@
 """Web pages for the users of this machine: served on 127.0.0.1, one user at a time."""
 
+import io
+from contextlib import redirect_stderr
 from typing import Any
 
 from pipeline.errors import UserError
@@ -31,7 +33,7 @@ def create(app: Any, port: int) -> Any:
         port: 0 for any free port.
 
     Raises:
-        UserError: if the port is in use.
+        UserError: if the port cannot be used, for example because another program uses it.
     """
     from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -39,10 +41,15 @@ def create(app: Any, port: int) -> Any:
         def log_request(self, *_: object) -> None:
             """Do not log requests."""
 
+    refusal = io.StringIO()  # Werkzeug's own text, which names no option
     try:
-        return make_server(HOST, port, app, threaded=True, request_handler=Quiet)
-    except (OSError, SystemExit):
-        raise UserError(f"port {port} is in use; choose another one: --port {port + 1}") from None
+        with redirect_stderr(refusal):
+            return make_server(HOST, port, app, threaded=True, request_handler=Quiet)
+    except (OSError, SystemExit) as error:
+        reason = refusal.getvalue().partition("\n")[0] or str(error)
+        raise UserError(
+            f"port {port} cannot be used: {reason}; choose another one with PORT=... (--port)"
+        ) from None
 
 
 def run(server: Any, invitation: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pipeline.files.numbers import counted
 from pipeline.photos import decisions, inspection
 from pipeline.photos.corrections import RELABEL, Correction
 from pipeline.photos.file_names import printable
@@ -75,9 +76,8 @@ def correction_lines(
 
 
 def _some(names: Sequence[str]) -> str:
-    number = "1 photo" if len(names) == 1 else f"{len(names):,} photos"
     more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
-    return f"{number}: {', '.join(names[:MAX_NAMED])}{more}"
+    return f"{counted(len(names), 'photo')}: {', '.join(names[:MAX_NAMED])}{more}"
 
 
 def _usable(rows: pd.DataFrame) -> pd.DataFrame:

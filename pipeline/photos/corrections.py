@@ -7,10 +7,12 @@ are never changed. Lines are only added: `undo` withdraws the earlier ones about
 """
 
 import csv
+import difflib
 import errno
 import io
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -18,12 +20,14 @@ from pathlib import Path
 from pipeline.errors import UserError
 from pipeline.files import locks, naming, output_store, places
 from pipeline.files.places import Place
-from pipeline.photos import discovery, sources
-from pipeline.photos.file_names import composed
+from pipeline.photos import sources
+from pipeline.photos.file_names import composed, leftover
 
 FILE = "corrections.csv"
 RELABEL, EXCLUDE, KEEP, UNDO = "relabel", "exclude", "keep", "undo"
 ACTIONS = (RELABEL, EXCLUDE, KEEP, UNDO)
+_MAX_LABEL = 255  # bytes in UTF-8, as of the names of folders
+_CONTROL = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories of line breaks and control characters
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ class Correction:
     when: str = ""
     why: str = ""
     line: int = 0
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it labels a photo that was not in the image folder when the line was written."""
+        return self.action == RELABEL and ("://" in self.path or Path(self.path).is_absolute())
 
 
 COLUMNS = [field.name for field in fields(Correction)][:-1]
@@ -80,7 +89,7 @@ def read(place: Place) -> tuple[Correction, ...]:
     A last line that a killed process left unfinished is ignored.
 
     Raises:
-        UserError: if a line is invalid, or the file is not UTF-8 text.
+        UserError: if a line is invalid, or the file is empty or not UTF-8 text.
     """
     try:
         text = sources.read(place).decode("utf-8-sig")
@@ -92,18 +101,19 @@ def read(place: Place) -> tuple[Correction, ...]:
         raise UserError(f"corrections: {place} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"corrections: {place} is not UTF-8 text; save it as UTF-8") from None
-    return in_force(_parse(_finished(text), place))
+    if not text.strip():  # a process that was killed, or a full disk, may have lost the lines
+        raise UserError(
+            f"corrections: {place} is empty; restore it, or delete it if there are no corrections"
+        )
+    return in_force(_parse(_finished(text) or text, place))
 
 
 def _parse(text: str, place: Place) -> Iterator[Correction]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        header = next(reader, COLUMNS)
+        header = next(reader, [])
         if header != COLUMNS:
-            raise UserError(
-                f"corrections: the first line of {place} is not {','.join(COLUMNS)}; separate the "
-                "columns by commas"
-            )
+            raise UserError(_header_problem(header, place))
         for row in reader:
             if row:
                 yield _correction(row, reader.line_num, place)
@@ -111,6 +121,14 @@ def _parse(text: str, place: Place) -> Iterator[Correction]:
         raise UserError(
             f"corrections: line {reader.line_num} of {place} is not valid CSV ({error}); correct it"
         ) from None
+
+
+def _header_problem(header: list[str], place: Place) -> str:
+    expected = f"corrections: the first line of {place} is not {','.join(COLUMNS)}"
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if ",".join(header).split(separator) == COLUMNS:
+            return f"{expected}: its columns are separated by {name}; save it with commas"
+    return f"{expected}; correct it"
 
 
 def _correction(row: list[str], line: int, place: Place) -> Correction:
@@ -125,12 +143,44 @@ def _correction(row: list[str], line: int, place: Place) -> Correction:
         )
     if (action := action.strip()) not in ACTIONS:
         raise UserError(f"{where} has the action {action!r}; choose from {', '.join(ACTIONS)}")
-    if (action == RELABEL) != bool(label):
+    if (action == RELABEL) != bool(label := composed(label.strip(" "))):
         need = "needs a label" if action == RELABEL else f"has a label, which {action} ignores"
         raise UserError(f"{where} {need}; correct it")
-    if label and discovery.label_problem(label):
-        raise UserError(f"{where} has a label with a line break; correct it")
-    return Correction(digest, path, action, composed(label), who, when, why.strip(), line)
+    if label and (problem := label_problem(label)):
+        raise UserError(f"{where} has the label {label[:80]!r}, which {problem}; correct it")
+    return Correction(digest, path, action, label, who, when, why.strip(), line)
+
+
+def label_problem(label: str) -> str:
+    """Return why a label cannot be the name of a class folder; empty if it can.
+
+    Args:
+        label: the label, with composed accents.
+    """
+    if any(unicodedata.category(character) in _CONTROL for character in label):
+        return "contains a line break or a control character"
+    if "/" in label or "\\" in label:
+        return "contains a path separator"
+    if label.strip() != label or not label:
+        return "is empty, or begins or ends with a space"
+    if leftover(label):
+        return "is the name of a hidden folder, or of one that belongs to another program"
+    if len(label.encode()) > _MAX_LABEL:
+        return f"is longer than {_MAX_LABEL} bytes"
+    return ""
+
+
+def nearest(label: str, labels: Iterable[str]) -> str:
+    """Return the label that is most similar to another one; empty if none is similar."""
+    by_lower = {each.lower(): each for each in labels}
+    close = difflib.get_close_matches(label.lower(), by_lower, 1)
+    return by_lower[close[0]] if close else ""
+
+
+def announcement(label: str, labels: Iterable[str]) -> str:
+    """Say that a label is none of the existing ones, and name the most similar of these."""
+    close = nearest(label, labels)
+    return f"{label} is a new class{f'; did you mean {close}?' if close else ''}"
 
 
 def in_force(corrections: Iterable[Correction]) -> tuple[Correction, ...]:
@@ -195,10 +245,15 @@ def append(path: Path, corrections: Sequence[Correction]) -> None:
                 writer.writerow(COLUMNS)
             writer.writerows(astuple(correction)[:-1] for correction in corrections)
             start, content = file.seek(0, os.SEEK_END), added.getvalue().encode()
-            if file.write(content) < len(content):
+            try:
+                if file.write(content) < len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
                 file.truncate(start)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(file.fileno())
+                if not start:
+                    path.unlink()
+                raise
     except OSError as error:
         raise UserError(f"corrections: {path} cannot be written: {error.strerror}") from None
 

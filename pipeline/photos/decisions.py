@@ -106,16 +106,22 @@ class Applied:
     Attributes:
         relabelled: labels before the corrections, by path.
         excluded: status and problem before the corrections, by path.
-        missing: numbers of the lines about photos that are not in the image folder.
-        needless: numbers of the lines that give photos the label that they have anyway.
+        missing: numbers of the lines about photos that are not in the image folder, unless they
+            were excluded: then their files may have been moved or deleted.
+        elsewhere: numbers of the lines that label photos which were never in the image folder.
+        needless: numbers of the lines that give photos the label of the folder they were in when
+            the line was written. Those whose photos were moved to their class are done.
         conflicts: numbers of the lines that contradict each other, per file.
+        new_labels: labels that no photo has without the corrections.
     """
 
     relabelled: Mapping[str, str]
     excluded: Mapping[str, Sequence[str]]
     missing: Sequence[int]
+    elsewhere: Sequence[int]
     needless: Sequence[int]
     conflicts: Sequence[Sequence[int]]
+    new_labels: Sequence[str]
 
 
 def apply(rows: pd.DataFrame, lines: Sequence[Correction], merged: Callable[[str], str]) -> Applied:
@@ -129,25 +135,42 @@ def apply(rows: pd.DataFrame, lines: Sequence[Correction], merged: Callable[[str
     photos = rows[rows["problem"] != Problem.SKIPPED]
     decided = decide(lines, photos)
     position = dict(zip(photos["path"], photos.index, strict=True))
-    used = {line.line for decision in decided.values() for line in decision.lines}
+    names, labels = set(map(printable, photos["path"])), set(photos["label"])
     relabelled, excluded = dict[str, str](), dict[str, list[str]]()
-    needed = set[int]()
+    needed, conflicts = set[int](), list[list[int]]()
     for path, decision in decided.items():
         row, label = position[path], merged(decision.label)
         before, *inspected = (str(rows.at[row, name]) for name in ("label", "status", "problem"))
+        numbers = [line.line for line in decision.lines]
         if decision.action == EXCLUDE:
             excluded[path] = inspected
             rows.loc[row, ["status", "problem", "split"]] = [EXCLUDED, Problem.EXCLUDED.value, ""]
         elif decision.action == RELABEL and label != before:
             relabelled[path] = before
             rows.loc[row, "label"] = label
-            needed |= {line.line for line in decision.lines}
+            needed.update(numbers)
+        if decision.conflict:
+            conflicts.append(numbers)
+            needed.update(numbers)
+    used = {line.line for decision in decided.values() for line in decision.lines}
+    gone = {line.digest for line in lines if line.action == EXCLUDE}
+    unused = [
+        line
+        for line in lines
+        if line.line not in used and not (line.digest in gone and line.path not in names)
+    ]
     return Applied(
         relabelled,
         excluded,
-        missing=[c.line for c in lines if c.line not in used],
-        needless=[c.line for c in lines if c.action == RELABEL and c.line in used - needed],
-        conflicts=[[c.line for c in d.lines] for d in decided.values() if d.conflict],
+        missing=[line.line for line in unused if not line.is_elsewhere],
+        elsewhere=[line.line for line in unused if line.is_elsewhere],
+        needless=[
+            line.line
+            for line in lines
+            if line.action == RELABEL and line.line in used - needed and line.path in names
+        ],
+        conflicts=conflicts,
+        new_labels=sorted({*rows.loc[rows["path"].isin(relabelled), "label"]} - labels),
     )
 
 

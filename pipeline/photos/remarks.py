@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -10,8 +11,9 @@ from dataclasses import replace
 import pandas as pd
 import pyarrow as pa
 
+from pipeline.files.numbers import counted
 from pipeline.files.places import Place
-from pipeline.photos import inspection, layout, manifest, split
+from pipeline.photos import corrections, inspection, layout, manifest, split
 from pipeline.photos.decisions import Applied
 from pipeline.photos.file_names import name_of, printable, suffix_of
 from pipeline.photos.inspection import Problem
@@ -87,31 +89,43 @@ def summary_lines(
     yield from _share_lines(rows[rows["status"] == inspection.OK], listing.layout, rule)
 
 
-def correction_lines(applied: Applied, place: Place) -> Iterator[str]:
+def correction_lines(
+    applied: Applied, labels: Collection[str], place: Place, output: str
+) -> Iterator[str]:
     """Yield what the corrections changed, and which of their lines are obsolete or conflicting.
 
     Args:
         applied: what they changed.
+        labels: all classes.
         place: their file.
+        output: path or URL of the output folder.
     """
     relabelled, excluded = len(applied.relabelled), len(applied.excluded)
-    yield f"Corrections: {relabelled:,} photos relabelled, {excluded:,} excluded by {place}"
+    if relabelled or excluded:
+        changed = counted(relabelled, "photo")
+        yield f"Corrections: {changed} relabelled, {excluded:,} excluded by {place}"
+    others = set(labels).difference(applied.new_labels)
+    for label in applied.new_labels:
+        yield f"corrections: {corrections.announcement(label, others)}"
     if applied.conflicts:
         shown = [" and ".join(map(str, lines)) for lines in applied.conflicts]
         yield (
-            f"corrections: lines of {place} contradict each other about {len(shown):,} photos; the "
-            f"last one counts. Delete one of lines {_some(shown)}"
+            f"corrections: lines of {place} contradict each other about "
+            f"{counted(len(shown), 'photo')}; the last one counts. Delete one of lines "
+            f"{_some(shown)}"
         )
-    if applied.missing:
-        yield (
-            f"corrections: {len(applied.missing):,} lines of {place} are about photos that are not "
-            f"in image_dir: {_some([str(line) for line in applied.missing])}"
-        )
-    if applied.needless:
-        yield (
-            f"corrections: {len(applied.needless):,} lines of {place} give photos the label that "
-            f"they have anyway: {_some([str(line) for line in applied.needless])}"
-        )
+    for lines, problem in (
+        (applied.missing, "about photos that are not in image_dir"),
+        (
+            applied.elsewhere,
+            "about photos that are not in image_dir yet; copy them with make apply-corrections "
+            f"OUTPUT_DIR={shlex.quote(output)} APPLY=1",
+        ),
+        (applied.needless, "giving photos the label that they have anyway; delete them"),
+    ):
+        if lines:
+            number = counted(len(lines), "line")
+            yield f"corrections: {place} has {number} {problem}: {_some(list(map(str, lines)))}"
 
 
 def _skipped_lines(listing: Listing, rows: pd.DataFrame) -> Iterator[str]:

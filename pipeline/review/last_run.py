@@ -1,72 +1,132 @@
-"""The last run: the newest findings, and the photos that they are about."""
+"""The last run: its findings, photos and options, and the commands that continue it.
 
-from collections.abc import Iterator
+`last_run.json` in the output folder names them. Every run that includes the data checks writes it,
+even if all of its results exist already.
+"""
+
+import json
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.evaluation.data_checks import checks
-from pipeline.files import output_store, places
+from pipeline.files import atomic, output_store, places
 from pipeline.files.damage import UNREADABLE
+from pipeline.files.output_store import RemoteOutputStore
 from pipeline.files.places import Place
-from pipeline.photos import manifest
+from pipeline.photos import corrections, manifest
+
+FILE = "last_run.json"
+IMAGE_DIR, DATASET, CORRECTIONS = "image_dir", "dataset", "corrections"  # options
 
 
 @dataclass(frozen=True)
 class LastRun:
-    """The last run of the data checks.
+    """The last run that included the data checks.
 
     Attributes:
+        output_dir: the local output folder.
         image_dir: folder that the paths are relative to.
         photos: rows of the manifest.
         findings: rows of the findings.
+        options: those that differ from the defaults, as texts, except the output folder.
     """
 
+    output_dir: Path
     image_dir: Place
     photos: pd.DataFrame
     findings: pd.DataFrame
+    options: Mapping[str, str]
+
+    def corrections_file(self, named: str) -> Place:
+        """Return the place of the corrections: the named one, or else that of the run."""
+        return corrections.place(named or self.options.get(CORRECTIONS, ""), self.output_dir)
+
+    def command(self, target: str, file: Place, *more: str) -> str:
+        """Return a make command with the folders of the run; `train` also gets its options.
+
+        Args:
+            target: of the Makefile.
+            file: place of the corrections.
+            more: further words.
+        """
+        words = [target]
+        options = {name: text for name, text in self.options.items() if name != CORRECTIONS}
+        image_dir = options.pop(IMAGE_DIR)
+        if target == "train":
+            words += [] if DATASET in options else [f"IMAGE_DIR={image_dir}"]
+        words.append(f"OUTPUT_DIR={output_store.open_store(self.output_dir).url}")
+        if file != corrections.place("", self.output_dir):
+            words.append(f"CORRECTIONS={file}")
+        if target == "train" and options:
+            flags = [(f"--{name.replace('_', '-')}", text) for name, text in options.items()]
+            words.append(f"OPTIONS={shlex.join(word for flag in flags for word in flag)}")
+        return shlex.join(["make", *words, *more])
+
+
+def record(output_dir: Path, findings: Path, listed: Path, options: Mapping[str, str]) -> None:
+    """Record a run as the last one.
+
+    Args:
+        output_dir: the local output folder.
+        findings, listed: its findings and its manifest.
+        options: as in `LastRun`, with `image_dir`.
+    """
+    fields = {"findings": findings.name, "manifest": listed.name, "options": dict(options)}
+    content = f"{json.dumps(fields, indent=2)}\n".encode()
+    path, store = output_dir / FILE, output_store.open_store(output_dir)
+    if store.read(path) == content:
+        return
+    if isinstance(store, RemoteOutputStore):
+        store.write(path, content)
+    else:
+        with atomic.write(path) as temporary:
+            temporary.write_bytes(content)
+
+
+def options(output_dir: Path) -> dict[str, str]:
+    """Return the options of the last run, as `record` got them.
+
+    Raises:
+        UserError: if there is none.
+    """
+    recorded: dict[str, str] = _fields(output_dir)["options"]
+    return recorded
 
 
 def find(output_dir: Path) -> LastRun:
     """Return the last run, even if a data check stopped it or its model was rejected.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is none, or its results were deleted.
     """
-    checked = _newest_first(output_dir / "checks")
-    manifests = _newest_first(output_dir / "manifests")
-    if not checked or not manifests:
+    fields = _fields(output_dir)
+    findings = output_dir / "checks" / fields["findings"]
+    listed = output_dir / "manifests" / fields["manifest"]
+    output_store.open_store(output_dir).fetch([findings, listed])
+    try:
+        folder = places.parse(manifest.image_dir(listed))
+        photos = manifest.read(listed)
+        return LastRun(output_dir, folder, photos, checks.read(findings), fields["options"])
+    except UNREADABLE:
         raise UserError(
-            f"there are no findings in {output_dir}; pass the OUTPUT_DIR of your runs, or check "
-            "the photos first with: make check"
-        )
-    findings = checks.read(checked[0])
-    needed = set(findings["path"]) - {""}
-    best: tuple[float, LastRun] | None = None
-    for path, photos in _readable(manifests):
-        present = len(needed.intersection(photos["path"])) / max(1, len(needed))
-        if best is None or present > best[0]:
-            folder = places.parse(manifest.image_dir(path))
-            best = (present, LastRun(folder, photos, findings))
-        if present == 1:
-            break
-    if best is None:
-        raise UserError(f"no manifest in {output_dir} is readable; run: make check")
-    return best[1]
+            f"results of the last run in {output_dir} are missing; run it again"
+        ) from None
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    store = output_store.open_store(folder.parent)
-    store.fetch([folder / name for name in store.entries(folder)])
-    paths = list(folder.glob("[!.]*.parquet"))
-    return sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
-
-
-def _readable(manifests: list[Path]) -> Iterator[tuple[Path, pd.DataFrame]]:
-    for path in manifests:
-        try:
-            yield path, manifest.read(path)
-        except (*UNREADABLE, UserError):
-            continue
+def _fields(output_dir: Path) -> dict[str, Any]:
+    store = output_store.open_store(output_dir)
+    content = store.read(output_dir / FILE)
+    try:
+        fields: dict[str, Any] = json.loads(content or b"")
+    except ValueError:
+        raise UserError(
+            f"there is no run with findings in {store.url}; pass the OUTPUT_DIR of your runs, or "
+            f"check the photos first: make check IMAGE_DIR=... OUTPUT_DIR={store.url}"
+        ) from None
+    return fields

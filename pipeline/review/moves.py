@@ -15,16 +15,19 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, fields
+from contextlib import suppress
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.files import atomic, output_store, places
+from pipeline.files.numbers import counted
 from pipeline.photos import corrections, decisions, sources, split
 from pipeline.photos.corrections import EXCLUDE, RELABEL, Correction
-from pipeline.photos.file_names import composed, leftover, printable
+from pipeline.photos.file_names import composed, printable
 from pipeline.review import last_run
 
 MOVE, COPY = "move", "copy"
@@ -65,15 +68,13 @@ def plan(
             target = image_dir.joinpath(*parts[: depth - 1], decision.label, *parts[depth:])
         else:
             continue
-        yield _checked(
-            Move(MOVE, str(image_dir / path), str(target), digest), decision.label, taken
-        )
+        yield from _checked(Move(MOVE, str(image_dir / path), str(target), digest), taken)
     here = set(photos["digest"])
     training = _training_folder(photos["path"]) if depth > 1 else ""
     for line in lines:
         if line.action == RELABEL and line.digest not in here and Path(line.path).is_absolute():
             target = image_dir / training / line.label / Path(line.path).name
-            yield _checked(Move(COPY, line.path, str(target), line.digest), line.label, taken)
+            yield from _checked(Move(COPY, line.path, str(target), line.digest), taken)
 
 
 def _depth(paths: "pd.Series[str]") -> int:
@@ -87,21 +88,27 @@ def _training_folder(paths: "pd.Series[str]") -> str:
     return next(str(first) for first in firsts if split.part_of(first) == split.TRAINING)
 
 
-def _checked(move: Move, label: str, taken: set[Path]) -> Move | str:
-    """Return the move to a free name, or why it is not possible."""
-    source, target = Path(move.source), Path(move.target)
-    if not sources.is_file(source):
-        return f"{printable(move.source)} is in a tar file; only the corrections can change it"
-    if not source.is_file() or hashlib.sha256(source.read_bytes()).hexdigest() != move.digest:
-        return f"{printable(move.source)} is not there any more, or has changed"
-    if "/" in label or leftover(label):
-        return f"{printable(move.source)}: {label!r} cannot be the name of a folder"
-    number = 1
+def _checked(move: Move, taken: set[Path]) -> Iterator[Move | str]:
+    """Yield the move to a free name, or why it is not possible; nothing if it was made already."""
+    source, target, number = Path(move.source), Path(move.target), 1
+    is_file = sources.is_file(source)
+    is_same = is_file and _has_content(source, move.digest)
     while target.exists() or target in taken:
+        if (move.how == COPY or not is_same) and _has_content(target, move.digest):
+            return
         number += 1
         target = Path(move.target).with_stem(f"{Path(move.target).stem}-{number}")
-    taken.add(target)
-    return Move(move.how, move.source, str(target), move.digest)
+    if not is_file:
+        yield f"{printable(move.source)} is in a tar file; only the corrections can change it"
+    elif not is_same:
+        yield f"{printable(move.source)} is not there any more, or has changed"
+    else:
+        taken.add(target)
+        yield replace(move, target=str(target))
+
+
+def _has_content(path: Path, digest: str) -> bool:
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
 def carry_out(moves: Sequence[Move], undo_list: Path) -> None:
@@ -110,7 +117,7 @@ def carry_out(moves: Sequence[Move], undo_list: Path) -> None:
     Raises:
         UserError: if a file cannot be moved; those before it have been.
     """
-    with atomic.write(undo_list) as temporary, temporary.open("w", newline="") as file:
+    with atomic.write(undo_list) as temporary, _open(temporary, "w") as file:
         writer = csv.writer(file)
         writer.writerow(field.name for field in fields(Move))
         writer.writerows(map(astuple, moves))
@@ -120,6 +127,7 @@ def carry_out(moves: Sequence[Move], undo_list: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             if move.how == MOVE:
                 shutil.move(source, target)
+                _remove_empty(source.parent)
             else:
                 with atomic.write(target) as unfinished:
                     shutil.copy2(source, unfinished)
@@ -130,67 +138,133 @@ def carry_out(moves: Sequence[Move], undo_list: Path) -> None:
             ) from None
 
 
-def undo(undo_list: Path) -> Iterator[str]:
-    """Revert what `carry_out` did, and yield what cannot be reverted.
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder without files, which would be a class without photos."""
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def undo(undo_list: Path) -> tuple[list[Move], list[str]]:
+    """Revert what `carry_out` did.
+
+    Returns:
+        The moves that were reverted, and why others cannot be.
 
     Raises:
-        UserError: if the list is missing or damaged.
+        UserError: if the list is missing or damaged, or a file cannot be moved.
     """
-    try:
-        with undo_list.open(newline="") as file:
-            moves = [Move(**row) for row in csv.DictReader(file)]
-    except (OSError, TypeError, ValueError) as error:
-        raise UserError(f"{undo_list} is not a list of moves: {error}") from None
-    for move in reversed(moves):
+    reverted, problems = list[Move](), list[str]()
+    for move in reversed(_read(undo_list)):
         source, target = Path(move.source), Path(move.target)
         if not target.is_file():
             continue  # it was not moved, or has been moved back
-        if hashlib.sha256(target.read_bytes()).hexdigest() != move.digest:
-            yield f"{printable(move.target)} has changed since"
-        elif move.how == COPY:
-            target.unlink()
-        elif source.exists():
-            yield f"{printable(move.source)} exists again"
-        else:
-            source.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(target, source)
+        if not _has_content(target, move.digest):
+            problems.append(f"{printable(move.target)} has changed since")
+            continue
+        if move.how == MOVE and source.exists():
+            problems.append(f"{printable(move.source)} exists again")
+            continue
+        try:
+            if move.how == COPY:
+                target.unlink()
+            else:
+                source.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(target, source)
+        except OSError as error:
+            raise UserError(
+                f"cannot undo: {move} ({error.strerror}); solve this, and run again"
+            ) from None
+        for folder in target.parents:  # up to the folder of excluded photos
+            _remove_empty(folder)
+        reverted.append(move)
+    return reverted, problems
+
+
+def _open(undo_list: Path, mode: str) -> IO[str]:
+    # A file name may be anything, not only UTF-8.
+    return undo_list.open(mode, newline="", encoding="utf-8", errors="surrogateescape")
+
+
+def _read(undo_list: Path) -> list[Move]:
+    try:
+        with _open(undo_list, "r") as file:
+            header, *rows = csv.reader(file)
+        moves = [Move(*row) for row in rows]
+    except OSError as error:
+        raise UserError(f"UNDO: {undo_list} cannot be read: {error.strerror}") from None
+    except (csv.Error, TypeError, ValueError):
+        header, moves = [], []
+    if header != [field.name for field in fields(Move)] or {m.how for m in moves} - {MOVE, COPY}:
+        raise UserError(
+            f"UNDO: {undo_list} is not a complete list of moves; pass the file that APPLY=1 named"
+        )
+    return moves
 
 
 def main() -> None:
     """List the moves, carry them out, or revert them."""
     parser = argparse.ArgumentParser(description="Move files to the classes of corrections.")
     parser.add_argument("--output-dir", default="data/output")
-    parser.add_argument("--corrections", default="", help="default: next to the output folder")
+    parser.add_argument("--corrections", default="", help="default: those of the last run")
     parser.add_argument("--apply", action="store_true", help="move; without it, only list")
     parser.add_argument("--undo", type=Path, help="list of moves to revert")
     arguments = parser.parse_args()
     try:
-        if arguments.undo:
-            problems = list(undo(arguments.undo))
-            print("\n".join([*problems, "The other files are where they were"]))
-            return
         output_dir = places.existing_output(output_store.local_folder(arguments.output_dir))
-        _run(output_dir, arguments.corrections, arguments.apply)
+        if arguments.undo:
+            _undo(arguments.undo, output_dir)
+        else:
+            _run(output_dir, arguments.corrections, arguments.apply)
     except UserError as error:
         sys.exit(str(error))
+
+
+def _undo(named: Path, output_dir: Path) -> None:
+    beside = _beside(output_dir) / named.name
+    reverted, problems = undo(beside if not named.exists() and beside.exists() else named)
+    for problem in problems:
+        print(f"Skipped: {problem}")
+    print(_summary(reverted, "moved back", "deleted again"))
 
 
 def _run(output_dir: Path, named: str, apply: bool) -> None:
     run = last_run.find(output_dir)
     if not isinstance(run.image_dir, Path):
-        raise UserError(f"image_dir: files on an object store ({run.image_dir}) are not moved")
-    file = corrections.place(named, output_dir)
-    planned = list(plan(corrections.read(file), run.photos, run.image_dir))
+        raise UserError(
+            f"image_dir: files on an object store ({run.image_dir}) are not moved; copy newly "
+            "labelled photos there yourself. All other corrections work without moves"
+        )
+    file = run.corrections_file(named)
+    lines, labels = corrections.read(file), set(run.photos["label"])
+    planned = list(plan(lines, run.photos, run.image_dir))
     moves = [move for move in planned if isinstance(move, Move)]
     for step in planned:
         print(step if isinstance(step, Move) else f"Skipped: {step}")
-    if not apply:
-        print(f"{len(moves):,} files to move. To move them, pass APPLY=1")
-        return
-    undo_list = output_dir.absolute().parent / f"moves-{time.strftime('%Y%m%d-%H%M%S')}.csv"
-    if moves:
+    for label in sorted(corrections.labels(lines) - labels) if moves else ():
+        print(corrections.announcement(label, labels))
+    if not moves:
+        print("There is nothing to move")
+    elif not apply:
+        print(f"{_summary(moves, 'to move', 'to copy')}. To do that:")
+        print(f"    {run.command('apply-corrections', file, 'APPLY=1')}")
+    else:
+        undo_list = _beside(output_dir) / f"moves-{time.strftime('%Y%m%d-%H%M%S')}.csv"
         carry_out(moves, undo_list)
-        print(f"{len(moves):,} files moved. To move them back, pass UNDO={undo_list}")
+        print(f"{_summary(moves, 'moved', 'copied')}. To undo that:")
+        print(f"    {run.command('apply-corrections', file, f'UNDO={undo_list}')}")
+        print(f"To train with the files in their new places:\n    {run.command('train', file)}")
+
+
+def _beside(output_dir: Path) -> Path:
+    """Return the folder of lists of moves."""
+    return output_dir.absolute().parent
+
+
+def _summary(moves: Sequence[Move], moved: str, copied: str) -> str:
+    copies = sum(move.how == COPY for move in moves)
+    parts = [(len(moves) - copies, moved), (copies, copied)]
+    shown = [f"{counted(number, 'file')} {done}" for number, done in parts if number]
+    return ", ".join(shown) or f"0 files {moved}"
 
 
 if __name__ == "__main__":

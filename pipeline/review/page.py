@@ -18,10 +18,11 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.evaluation.data_checks import checks, settled
 from pipeline.files import local_server, output_store, places
+from pipeline.files.numbers import counted
 from pipeline.photos import corrections
 from pipeline.photos.corrections import EXCLUDE, KEEP, RELABEL, UNDO
-from pipeline.photos.file_names import printable
-from pipeline.review import pictures, subject, suggestions
+from pipeline.photos.file_names import composed, printable
+from pipeline.review import last_run, pictures, subject, suggestions
 from pipeline.review.queue import ONLY, StaleError, State
 from pipeline.review.subject import Subject
 
@@ -41,7 +42,7 @@ def application(about: Subject, read_only: bool = False) -> Any:
     app = flask.Flask("pipeline")  # the package with the templates
     app.config["MAX_CONTENT_LENGTH"] = _MAX_REQUEST
     token = secrets.token_urlsafe()
-    entries, labels = about.queue.entries, set(about.labels)
+    entries, labels = about.queue.entries, about.labels
 
     @app.before_request
     def refuse_others() -> None:
@@ -66,21 +67,39 @@ def application(about: Subject, read_only: bool = False) -> Any:
     @app.get("/entries")
     def list_entries() -> Any:
         kinds = {
-            kind: {"title": each.title, "meaning": each.meaning, "group": kind in settled.GROUPS}
+            kind: {
+                "title": each.title,
+                "meaning": each.meaning,
+                "group": kind in settled.GROUPS,
+                "keep": kind != suggestions.KIND,
+            }
             for kind, each in (checks.KINDS | suggestions.KINDS).items()
         }
         return flask.jsonify(
             kinds=kinds,
             entries=[asdict(entry) for entry in entries],
             states=[asdict(state) for state in about.queue.states()],
-            labels=about.labels,
-            command=about.command,
+            labels=labels,
             file=str(about.queue.path),
         )
 
     @app.get("/states")
     def list_states() -> Any:
         return flask.jsonify([asdict(state) for state in about.queue.states()])
+
+    @app.get("/class")
+    def describe_class() -> Any:
+        """Say what a typed class is: one that exists, a possible new one, or neither."""
+        label = composed(flask.request.args.get("name", "").strip())
+        return flask.jsonify(
+            label=label,
+            problem=corrections.label_problem(label),
+            nearest=corrections.nearest(label, labels),
+        )
+
+    @app.get("/commands")
+    def list_commands() -> Any:
+        return flask.jsonify(about.commands())
 
     @app.get("/guesses/<digest>/<int:number>")
     def guesses(digest: str, number: int) -> Any:
@@ -111,8 +130,13 @@ def application(about: Subject, read_only: bool = False) -> Any:
             only, seen = int(asked.get("only", 0)), State(**asked["seen"])
             photos = entries[number].photos if number >= 0 else ()
             valid = action in _ACTIONS and 0 <= only < len(photos)
-            if not valid or (action == RELABEL and label not in labels):
+            if action in (KEEP, ONLY) and entries[number].kind == suggestions.KIND:
+                valid = False  # there is no label to keep
+            is_new = action == RELABEL and label not in labels
+            if not valid or (is_new and asked.get("create") is not True):
                 raise ValueError
+            if action == RELABEL and (problem := corrections.label_problem(composed(label))):
+                return flask.jsonify(error=f"class {label!r} {problem}"), 422
         except (KeyError, TypeError, ValueError, IndexError):
             flask.abort(400)
         try:
@@ -121,6 +145,8 @@ def application(about: Subject, read_only: bool = False) -> Any:
             return flask.jsonify(states=[asdict(state) for state in about.queue.states()]), 409
         except UserError as error:
             return flask.jsonify(error=str(error)), 422
+        if is_new:
+            labels.append(label)
         return flask.jsonify({n: asdict(state) for n, state in changed.items()})
 
     @app.after_request
@@ -147,7 +173,7 @@ def main() -> None:
     parser.add_argument(
         "--corrections",
         default="",
-        help="file to which decisions are added (default: corrections.csv next to output_dir)",
+        help="file to which decisions are added (default: that of the last run)",
     )
     parser.add_argument("--read-only", action="store_true", help="show findings, change nothing")
     parser.add_argument("--who", default="", help="name of the person (default: the user)")
@@ -157,19 +183,21 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         output_dir = places.existing_output(output_store.local_folder(arguments.output_dir))
-        file = places.parse(arguments.corrections or str(corrections.place("", output_dir)))
+        run = last_run.find(output_dir)
+        file = places.parse(arguments.corrections or str(run.corrections_file("")))
         if not isinstance(file, Path):
             raise UserError(
-                f"corrections: lines can only be added to a local file, not to {file}; download it"
+                f"corrections: lines can only be added to a local file, not to {file}; download "
+                "it, and pass CORRECTIONS=..."
             )
-        about = subject.read(output_dir, file, printable(arguments.who or getpass.getuser()))
+        about = subject.read(run, file, printable(arguments.who or getpass.getuser()))
         server = local_server.create(application(about, arguments.read_only), arguments.port)
     except UserError as error:
         sys.exit(str(error))
-    local_server.run(server, f"Review {len(about.queue.entries):,} findings on")
+    local_server.run(server, f"Review {counted(len(about.queue.entries), 'finding')} on")
     done = Counter(c.action for c in corrections.read(file))
     print(f"{file}: {', '.join(f'{n:,} {action}' for action, n in done.items()) or 'no lines'}")
-    print(f"To train with these corrections: {about.command}")
+    print("To train with these corrections:", *about.commands(), sep="\n    ")
 
 
 if __name__ == "__main__":

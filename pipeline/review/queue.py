@@ -16,6 +16,7 @@ from pipeline.photos.decisions import Decision
 from pipeline.photos.file_names import printable
 
 ONLY = "only"  # keep one photo of several, and exclude the others
+RELABELLED = "relabelled"  # first word of a decision in words
 
 
 @dataclass(frozen=True)
@@ -194,5 +195,5 @@ def _in_words(decision: Decision | None, is_settled: bool) -> str:
     if decision.action == EXCLUDE:
         return "excluded"
     if decision.action == RELABEL:
-        return f"relabelled {decision.label}"
+        return f"{RELABELLED} {decision.label}"
     return "kept" if is_settled else ""

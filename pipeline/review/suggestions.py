@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.evaluation.data_checks.checks import Kind
-from pipeline.files import atomic
+from pipeline.files import atomic, output_store
 from pipeline.review.evidence import TOP, Guess
 from pipeline.review.queue import Entry, Photo
 
@@ -24,7 +24,7 @@ KINDS = {
     KIND: Kind(
         "Photos to label next",
         "The model would learn most from their labels. The labels count once the photos are in "
-        "image_dir: make apply-corrections APPLY=1 copies them there.",
+        "image_dir; the command that copies them there is shown at the end.",
     )
 }
 _CANDIDATES = 10  # photos that are grouped, the most uncertain ones, per photo wanted
@@ -115,6 +115,7 @@ def write(suggested: pd.DataFrame, path: Path) -> None:
 
 def newest(output_dir: Path) -> pd.DataFrame:
     """Return the suggestions made last; none if there are no suggestions."""
+    output_store.open_store(output_dir).fetch_newest(output_dir / FOLDER)
     paths = sorted((output_dir / FOLDER).glob("[!.]*.csv"), key=lambda p: p.stat().st_mtime_ns)
     texts = dict.fromkeys(("path", "digest", *(label for label, _ in _GUESSES)), str)
     if not paths:

@@ -6,7 +6,7 @@ from typing import Any
 import luigi
 from luigi.task_register import Register
 
-from tasks import ExportModel, split_dataset
+from tasks import ExportModel, check_data, split_dataset
 from tasks.messages import logger
 
 STEPS = ["CheckData", "ComputeBottlenecks", "EvaluateModel", "ExportModel", "TrainHead"]
@@ -31,6 +31,7 @@ class Pipeline:
         ):
             memo.cache_clear()
         split_dataset._reported.clear()
+        check_data._first.clear()
         Register.clear_instance_cache()
         self.lines = []
         handler = logging.Handler()

@@ -10,7 +10,8 @@ import luigi
 import pandas as pd
 import pytest
 
-from tasks import CheckData, EvaluateModel, SplitDataset, split_dataset
+from pipeline.review import last_run
+from tasks import CheckData, EvaluateModel, SplitDataset, check_data, split_dataset
 from tasks.messages import logger
 
 
@@ -59,6 +60,22 @@ def test_a_gate_fails_each_time_and_keeps_the_findings(
     assert len(errors) == 2
     assert len(list((options["output_dir"] / "checks").glob("*.parquet"))) == 1
     assert len(list((options["output_dir"] / "evaluations").iterdir())) == 1
+
+
+def test_every_run_is_the_last_one_even_without_work(
+    options: dict[str, Any], photo_dir: Path, tmp_path: Path
+) -> None:
+    def last(**changed: Any) -> tuple[Any, Any]:
+        check_data._first.clear()
+        run(EvaluateModel(**{**options, **changed}))
+        found = last_run.find(options["output_dir"])
+        return found.image_dir, found.options.get("l2")
+
+    other = shutil.copytree(photo_dir, tmp_path / "other")
+    assert last() == (photo_dir, None)
+    assert last(image_dir=other, l2=0.5) == (other, "0.5")
+    assert last() == (photo_dir, None)  # everything is complete
+    assert last(l2=0.25, fail_on="conflict") == (photo_dir, "0.25")  # it fails
 
 
 def test_a_gate_opens_when_the_fault_is_mended(options: dict[str, Any], photo_dir: Path) -> None:

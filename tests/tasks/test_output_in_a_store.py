@@ -60,14 +60,14 @@ def test_a_fresh_machine_finds_everything_done(
     objects.requests.clear()
     assert there.run() == []
     listings = [request for request in objects.requests if "list-type" in request]
-    assert len(listings) == 3  # manifests, modules and models
+    assert len(listings) == 4  # manifests, modules, models and checks
     assert not any(request.startswith("PUT") for request in objects.requests)
     assert not list(there.out.glob("bottlenecks/*"))  # not downloaded, as no step needs them
     assert there.current == here.current
     assert (there.out / "serving/1/saved_model.pb").exists()
     objects.requests.clear()
     assert there.run() == []
-    assert len(objects.requests) == 5
+    assert len(objects.requests) == 7
 
     # For another head, the vectors are downloaded, and none is computed.
     third = Machine(options, tmp_path / "third")

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from pipeline.bottlenecks import extraction
+from pipeline.errors import UserError
 from pipeline.photos import corrections
 from pipeline.photos.corrections import Correction
-from pipeline.review import suggestions
+from pipeline.review import last_run, suggestions
 from tasks import SuggestPhotos, suggest_photos
 from tests.support.photos import PhotoMaker
 from tests.support.steps import Pipeline
@@ -41,10 +42,14 @@ def test_new_photos_are_suggested_and_their_vectors_computed_once(
 ) -> None:
     suggesting = Suggesting(**options, images=str(uploads))
     assert "SuggestPhotos" in suggesting.run(suggestions=100)
+    first = suggesting.lines
     assert suggesting.run(suggestions=100) == []
     suggested = suggestions.newest(tmp_path / "out")
     assert sorted(suggested["path"]) == sorted(str(uploads / f"{seed}.png") for seed in range(12))
     assert set(suggested["label_1"]) <= {"green leaf", "red_rose"}
+    assert "Unlabelled photos: 13 of 14 are usable" in first
+    assert any("none.jpg is not used: not a readable image" in line for line in first)
+    assert f"make review OUTPUT_DIR={tmp_path / 'out'}" in " ".join(first)
 
     def refuse(*_: Any) -> None:
         raise AssertionError("computed again")
@@ -68,3 +73,19 @@ def test_photos_that_all_have_labels_are_one_message(
     with pytest.raises(AssertionError):
         suggesting.run()
     assert any("have a label already" in line for line in suggesting.lines)
+
+
+def test_without_photos_those_of_the_last_run_are_used(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    given = {"output_dir": out, "images": "uploads"}
+    with pytest.raises(UserError, match=f"no run with findings in {out}"):
+        SuggestPhotos(**given)
+    results = out / "checks/a.parquet", out / "manifests/a.parquet"
+    last_run.record(out, *results, {"image_dir": "/photos", "l2": "0.5", "tflite": "int8"})
+    task = SuggestPhotos(**given)
+    assert (task.image_dir, task.l2) == (Path("/photos"), 0.5)
+    assert SuggestPhotos(**given, l2=0.1).l2 == 0.1
+    other = SuggestPhotos(**given, image_dir=options["image_dir"])
+    assert (other.image_dir, other.l2) == (options["image_dir"], 0)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from pipeline.evaluation.data_checks.context import CheckContext, Finding
+from pipeline.files.numbers import counted
 from pipeline.photos import manifest
 
 SMALL, IMBALANCE = "small_class", "imbalance"
@@ -17,8 +18,9 @@ def find(context: CheckContext) -> Iterator[Finding]:
     largest = int(usable.max())
     for label, count in usable.items():
         if count < manifest.FEW_PHOTOS:
-            detail = f"{count} photos; with fewer than {manifest.FEW_PHOTOS}, accuracy may suffer"
+            number = counted(count, "photo")
+            detail = f"{number}; with fewer than {manifest.FEW_PHOTOS}, accuracy may suffer"
             yield Finding(SMALL, detail, label=str(label), score=-float(count))
         if count * _MAX_RATIO < largest:
-            detail = f"{count} photos; {usable.idxmax()} has {largest:,}"
+            detail = f"{counted(count, 'photo')}; {usable.idxmax()} has {largest:,}"
             yield Finding(IMBALANCE, detail, label=str(label), score=-float(count))

@@ -1,5 +1,7 @@
 """corrections.csv: reading and adding lines."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -17,9 +19,9 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / corrections.FILE
 
 
-def test_no_file_and_an_empty_one_have_no_lines_and_no_key(file: Path) -> None:
+def test_no_file_and_one_without_lines_have_no_key(file: Path) -> None:
     assert corrections.read(file) == ()
-    for content in ("", HEADER, HEADER + "\n"):
+    for content in (HEADER, HEADER + "\n"):
         file.write_text(content)
         assert corrections.read(file) == ()
     assert corrections.key(()) == ""
@@ -82,13 +84,25 @@ def test_a_complete_last_line_without_a_line_break_counts(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (HEADER.replace(",", ";"), "the first line of .* is not digest,path"),
+        ("", "is empty; restore it"),
+        (" \n", "is empty; restore it"),
+        ("sha,path\n", "the first line of .* is not digest,path.*; correct it"),
+        (HEADER.replace(",", ";"), "separated by semicolons; save it with commas"),
+        (HEADER.replace(",", ";").strip(), "separated by semicolons"),
+        (HEADER.replace(",", "\t"), "separated by tabs"),
         (f"{HEADER}abc,1.jpg,exclude,,,,\n", "line 2 of .* no SHA-256"),
         (f"{HEADER}{A},1.jpg,delete,,,,\n", "line 2 of .*'delete'; choose from relabel"),
         (f"{HEADER}{A},1.jpg,relabel,,,,\n", "line 2 of .* needs a label"),
         (f"{HEADER}{A},1.jpg,keep,kiwi,,,\n", "line 2 of .* has a label, which keep ignores"),
         (f"{HEADER}{A},1.jpg,exclude\n", "line 2 of .* has 3 columns instead of 7"),
-        (f'{HEADER}{A},1.jpg,relabel,"a\nb",,,\n', "a label with a line break"),
+        (f"{HEADER}{A},1.jpg,relabel,  ,,,\n", "line 2 of .* needs a label"),
+        (f'{HEADER}{A},1.jpg,relabel,"a\nb",,,\n', "line 3 of .* contains a line break"),
+        (f"{HEADER}{A},1.jpg,relabel,a\tb,,,\n", "line 2 of .* or a control character"),
+        (f"{HEADER}{A},1.jpg,relabel,../x,,,\n", "line 2 of .* contains a path separator"),
+        (f"{HEADER}{A},1.jpg,relabel,a\\b,,,\n", "line 2 of .* contains a path separator"),
+        (f"{HEADER}{A},1.jpg,relabel,..,,,\n", "line 2 of .* name of a hidden folder"),
+        (f"{HEADER}{A},1.jpg,relabel,__MACOSX,,,\n", "line 2 of .* name of a hidden folder"),
+        (f"{HEADER}{A},1.jpg,relabel,{'é' * 128},,,\n", "line 2 of .* longer than 255 bytes"),
         (f'{HEADER}{A},"1.jpg" x,keep,,,,\n', "line 2 of .* is not valid CSV"),
     ],
 )
@@ -96,6 +110,26 @@ def test_an_invalid_line_is_named(file: Path, text: str, reason: str) -> None:
     file.write_text(text)
     with pytest.raises(UserError, match=reason):
         corrections.read(file)
+
+
+def test_spaces_around_a_label_do_not_count(file: Path) -> None:
+    file.write_text(f"{HEADER}{A},1.jpg,relabel, dragon fruit ,,,\n")
+    assert corrections.read(file)[0].label == "dragon fruit"
+
+
+def test_the_nearest_label_may_differ_in_case() -> None:
+    assert corrections.nearest("kiwis", ["Kiwi", "lime"]) == "Kiwi"
+    assert corrections.nearest("bread", ["Kiwi", "lime"]) == ""
+
+
+def test_a_full_disk_leaves_no_empty_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(UserError, match="No space left"):
+        corrections.append(file, [Correction(A, "1.jpg", "exclude")])
+    assert not file.exists()
 
 
 def test_other_encodings_are_refused(file: Path) -> None:

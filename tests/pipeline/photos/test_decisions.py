@@ -84,7 +84,7 @@ def test_photos_are_relabelled_and_excluded_and_keep_their_split(photo_dir: Path
         ("red_rose/1.jpg", "relabel", "tulip"),
         ("red_rose/2.jpg", "relabel", "red_rose"),
         ("red_rose/3.jpg", "exclude"),
-        ("elsewhere.jpg", "exclude"),
+        ("gone.jpg", "keep"),
     )
     assert list(rows["label"][["red_rose/0.jpg", "red_rose/1.jpg"]]) == ["green leaf", "tulip"]
     assert (rows["split"].drop("red_rose/3.jpg") == plain["split"].drop("red_rose/3.jpg")).all()
@@ -93,6 +93,28 @@ def test_photos_are_relabelled_and_excluded_and_keep_their_split(photo_dir: Path
     assert applied
     assert applied.relabelled == {"red_rose/0.jpg": "red_rose", "red_rose/1.jpg": "red_rose"}
     assert (applied.needless, applied.missing) == ([2], [4])
+    assert applied.new_labels == ["tulip"]
+
+
+def test_lines_that_were_carried_out_or_contradict_are_not_obsolete(photo_dir: Path) -> None:
+    digests = build(photo_dir).to_pandas().set_index("path")["digest"]
+
+    def line(path: str, now: str, *rest: str, number: int) -> Correction:
+        return Correction(digests.get(now, A), path, *rest, line=number)
+
+    lines = [
+        line("green leaf/old.jpg", "red_rose/0.jpg", "relabel", "red_rose", number=2),  # moved
+        line("red_rose/1.jpg", "red_rose/1.jpg", "relabel", "tulip", number=3),
+        line("red_rose/1.jpg", "red_rose/1.jpg", "relabel", "red_rose", number=4),
+        line("red_rose/deleted.jpg", "", "exclude", number=5),
+        Correction("d" * 64, "red_rose/2.jpg", "exclude", line=6),  # another photo is there
+        Correction("b" * 64, "red_rose/gone.jpg", "relabel", "tulip", line=7),
+        Correction("c" * 64, "/uploads/new.jpg", "relabel", "tulip", line=8),
+    ]
+    applied = manifest.applied(build(photo_dir, *lines).schema)
+    assert applied
+    assert (applied.conflicts, applied.needless) == ([[3, 4]], [])
+    assert (applied.missing, applied.elsewhere) == ([6, 7], [8])
 
 
 def test_a_merged_label_is_the_one_that_replaces_it(photo_dir: Path) -> None:

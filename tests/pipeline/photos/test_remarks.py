@@ -1,11 +1,13 @@
 """Remarks on the data set: one line each, and none without a reason."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from pipeline.photos import manifest, remarks
+from pipeline.photos.decisions import Applied
 from pipeline.photos.layout import PLAIN, Layout, parse_merge_labels
 from pipeline.photos.listing import list_photos
 from pipeline.photos.manifest import ClassSummary
@@ -205,3 +207,22 @@ def test_classes_that_a_model_lacks_are_named() -> None:
     assert line.startswith("The model has 2 of 3 classes; left out, ")
     assert line.endswith(": 'b'")
     assert list(remarks.left_out_lines(classes, ["a", "b", "c"])) == []
+
+
+def test_corrections_that_are_done_are_silent_and_others_name_their_lines() -> None:
+    file, classes = Path("corrections.csv"), ["Kiwi", "kiwis", "lime"]
+    done = Applied({}, {}, missing=(), elsewhere=(), needless=(), conflicts=(), new_labels=())
+    assert list(remarks.correction_lines(done, classes, file, "out")) == []
+    open_lines = replace(done, relabelled={"a.jpg": "Kiwi"}, new_labels=["kiwis"], missing=[2])
+    open_lines = replace(open_lines, elsewhere=[3, 4], needless=[5], conflicts=[[6, 7]])
+    lines = remarks.correction_lines(open_lines, classes, file, "out")
+    assert [line.replace(" corrections.csv", "") for line in lines] == [
+        "Corrections: 1 photo relabelled, 0 excluded by",
+        "corrections: kiwis is a new class; did you mean Kiwi?",
+        "corrections: lines of contradict each other about 1 photo; the last one counts. "
+        "Delete one of lines 6 and 7",
+        "corrections: has 1 line about photos that are not in image_dir: 2",
+        "corrections: has 2 lines about photos that are not in image_dir yet; copy them with make "
+        "apply-corrections OUTPUT_DIR=out APPLY=1: 3, 4",
+        "corrections: has 1 line giving photos the label that they have anyway; delete them: 5",
+    ]

@@ -9,6 +9,7 @@ from pipeline.evaluation.data_checks import checks
 from pipeline.photos import manifest
 from pipeline.photos.listing import list_photos
 from pipeline.photos.split import SplitRule
+from pipeline.review import last_run
 
 
 @pytest.fixture
@@ -22,4 +23,6 @@ def checked(photo_dir: Path, tmp_path: Path) -> Path:
     findings = pd.DataFrame([*photos, ("small_class", 5, "")], columns=["kind", "finding", "path"])
     findings = findings.assign(label="red_rose", split="training", score=1.0, detail="why")
     checks.write(findings, out / "checks/0123456789ab.parquet")
+    results = out / "checks/0123456789ab.parquet", out / "manifests/0123456789ab.parquet"
+    last_run.record(out, *results, {"image_dir": str(photo_dir), "l2": "0.1"})
     return out

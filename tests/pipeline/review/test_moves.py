@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.photos import manifest
+from pipeline.photos import corrections, manifest
 from pipeline.photos.corrections import Correction
 from pipeline.photos.listing import list_photos
 from pipeline.photos.split import SplitRule
@@ -41,14 +41,12 @@ def test_files_are_moved_to_free_names_and_back(
         Correction(digest["red_rose/3.jpg"], "red_rose/3.jpg", "relabel", "green leaf"),
         Correction(digest["red_rose/4.jpg"], "red_rose/4.jpg", "exclude"),
         Correction(digest["red_rose/5.jpg"], "red_rose/5.jpg", "relabel", "red_rose"),
-        Correction(digest["red_rose/6.jpg"], "red_rose/6.jpg", "relabel", "../outside"),
+        Correction(digest["red_rose/6.jpg"], "red_rose/6.jpg", "relabel", "tulip"),
         Correction(upload, str(tmp_path / "uploads/new.jpg"), "relabel", "red_rose"),
     ]
     planned = list(moves.plan(lines, photos, photo_dir))
     assert contents(tmp_path) == before  # the plan changes nothing
-    assert [step for step in planned if isinstance(step, str)] == [
-        f"{photo_dir}/red_rose/6.jpg: '../outside' cannot be the name of a folder"
-    ]
+    assert not [step for step in planned if isinstance(step, str)]
     wanted = [step for step in planned if isinstance(step, Move)]
     undo_list = tmp_path / "moves.csv"
     moves.carry_out(wanted, undo_list)
@@ -57,9 +55,56 @@ def test_files_are_moved_to_free_names_and_back(
     assert after["photos-excluded/red_rose/4.jpg"] == before["photos/red_rose/4.jpg"]
     assert after["photos/red_rose/new.jpg"] == after["uploads/new.jpg"]
     assert not {"photos/red_rose/3.jpg", "photos/red_rose/4.jpg"} & set(after)
-    assert list(moves.undo(undo_list)) == []
+    assert list(moves.plan(lines, photos, photo_dir)) == []  # they were made
+    assert list(moves.plan(lines, rows(photo_dir), photo_dir)) == []
+    reverted, problems = moves.undo(undo_list)
+    assert (len(reverted), problems) == (4, [])
     undo_list.unlink()
     assert contents(tmp_path) == before
+    assert not (photo_dir / "tulip").exists()
+    assert not (tmp_path / "photos-excluded").exists()
+
+
+def test_the_folder_of_a_class_goes_with_its_last_photo(photo_dir: Path, tmp_path: Path) -> None:
+    photos = rows(photo_dir)
+    members = photos[photos["label"] == "red_rose"]
+    lines = [Correction(digest, "", "relabel", "rose") for digest in members["digest"]]
+    wanted = [step for step in moves.plan(lines, photos, photo_dir) if isinstance(step, Move)]
+    moves.carry_out(wanted, tmp_path / "moves.csv")
+    assert not (photo_dir / "red_rose").exists()
+    moves.undo(tmp_path / "moves.csv")
+    assert len(list((photo_dir / "red_rose").iterdir())) == len(members)
+
+
+def test_the_commands_of_moving_and_back(
+    checked: Path,
+    make_photo: PhotoMaker,
+    photo_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    def run(*options: str) -> str:
+        monkeypatch.setattr("sys.argv", ["moves", "--output-dir", str(checked), *options])
+        moves.main()
+        return capsys.readouterr().out
+
+    upload = make_photo(tmp_path / "uploads/new.jpg", 1, 77)
+    lines = [Correction(sha256(photo_dir / "red_rose/4.jpg"), "red_rose/4.jpg", "exclude")]
+    lines.append(Correction(sha256(upload), str(upload), "relabel", "red-rose"))
+    corrections.append(tmp_path / corrections.FILE, lines)
+    before = contents(photo_dir)
+    command = f"make apply-corrections OUTPUT_DIR={checked}"
+    assert f"1 file to move, 1 file to copy. To do that:\n    {command} APPLY=1" in run()
+    assert "red-rose is a new class; did you mean red_rose?" in run()
+    applied = run("--apply")
+    assert f"1 file moved, 1 file copied. To undo that:\n    {command} UNDO=" in applied
+    assert "make train IMAGE_DIR=" in applied
+    assert run("--apply") == "There is nothing to move\n"
+    (undo_list,) = tmp_path.glob("moves-*.csv")
+    assert run("--undo", undo_list.name) == "1 file moved back, 1 file deleted again\n"
+    assert contents(photo_dir) == before
+    assert run("--undo", undo_list.name) == "0 files moved back\n"
 
 
 def test_a_photo_that_has_changed_stays(photo_dir: Path) -> None:
@@ -90,7 +135,12 @@ def test_photos_in_tar_files_stay(photo_dir: Path, tmp_path: Path) -> None:
     assert "is in a tar file" in str(problem)
 
 
-def test_something_else_than_a_list_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "list.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match="not a list of moves"):
-        list(moves.undo(tmp_path / "list.csv"))
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n1,2\n", "how,source,target,digest\nmove,a\n", 'how,"\n', "x\nrm,a,b,c\n"]
+)
+def test_something_else_than_a_list_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(UserError, match=r"list\.csv is not a complete list of moves"):
+        moves.undo(tmp_path / "list.csv")
+    with pytest.raises(UserError, match=r"gone\.csv cannot be read: No such file"):
+        moves.undo(tmp_path / "gone.csv")

@@ -1,22 +1,25 @@
 """The review page: its requests."""
 
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from pipeline.photos import corrections
-from pipeline.review import page
+from pipeline.review import last_run, page, suggestions
 from pipeline.review import subject as subjects
 from pipeline.review.subject import Subject
+from tests.support.photos import PhotoMaker
 
 LABEL = {"entry": 1, "action": "keep", "seen": {"settled": False, "photos": [""]}}
 
 
 @pytest.fixture
 def subject(checked: Path) -> Subject:
-    return subjects.read(checked, checked.parent / corrections.FILE, "Ann")
+    return subjects.read(last_run.find(checked), checked.parent / corrections.FILE, "Ann")
 
 
 def client_of(subject: Subject, read_only: bool = False) -> Any:
@@ -53,7 +56,8 @@ def test_the_entries_are_the_findings_about_photos(client: Any, checked: Path) -
     assert answer["kinds"]["leak"]["group"]
     assert answer["labels"] == ["green leaf", "red_rose"]
     photos = checked.parent / "photos"
-    assert answer["command"] == f"make train IMAGE_DIR={photos} OUTPUT_DIR={checked}"
+    train = f"make train IMAGE_DIR={photos} OUTPUT_DIR={checked} 'OPTIONS=--l2 0.1'"
+    assert get(client, "/commands").json == [train]
 
 
 def test_a_decision_is_in_the_file(client: Any, subject: Subject) -> None:
@@ -86,6 +90,7 @@ def test_names_that_lead_to_this_machine_are_refused(client: Any) -> None:
         {"entry": -1},
         {"action": "delete"},
         {"action": "relabel", "label": "no such class"},
+        {"action": "relabel", "label": "no such class", "create": "yes"},
         {"action": "only", "only": 1},
         {"action": ["keep"]},
         {"action": "relabel", "label": ["red_rose"]},
@@ -97,6 +102,51 @@ def test_impossible_decisions_are_refused(
 ) -> None:
     assert post(client, LABEL | asked).status_code == 400
     assert not subject.queue.path.exists()
+
+
+def test_a_new_class_is_made_only_on_purpose(client: Any, subject: Subject) -> None:
+    described = get(client, "/class?name= Red-Rose ").json
+    assert described == {"label": "Red-Rose", "problem": "", "nearest": "red_rose"}
+    hidden = get(client, "/class?name=.x").json
+    assert hidden["problem"].startswith("is the name of a hidden folder")
+    asked = LABEL | {"action": "relabel", "create": True}
+    refused = post(client, asked | {"label": "../x"})
+    assert (refused.status_code, refused.json["error"]) == (
+        *(422, "class '../x' contains a path separator"),
+    )
+    assert post(client, asked | {"label": "tulip"}).status_code == 200
+    (line,) = corrections.read(subject.queue.path)
+    assert line.label == "tulip"
+    assert "tulip" in get(client, "/entries").json["labels"]
+    again = subjects.read(subject.run, subject.queue.path, "Ann")
+    assert "tulip" in again.labels
+
+
+@pytest.fixture
+def unlabelled(checked: Path, make_photo: PhotoMaker, tmp_path: Path) -> Subject:
+    """Return a subject with an unlabelled photo, its last entry."""
+    path = str(make_photo(tmp_path / "uploads/new.jpg", 1, 77))
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    guesses = {"label_1": "red_rose", "score_1": 0.6, "label_2": "green leaf", "score_2": 0.4}
+    row = {"path": path, "digest": digest, "uncertainty": 0.8} | guesses
+    known = row | {"digest": last_run.find(checked).photos["digest"][0]}
+    table = pd.DataFrame([row, known]).reindex(columns=suggestions.COLUMNS)
+    suggestions.write(table, checked / suggestions.FOLDER / "a.csv")
+    return subjects.read(last_run.find(checked), tmp_path / corrections.FILE, "Ann")
+
+
+def test_an_unlabelled_photo_has_no_label_to_keep_and_must_be_copied(unlabelled: Subject) -> None:
+    client = client_of(unlabelled)
+    number = len(unlabelled.queue.entries) - 1
+    assert [e.kind for e in unlabelled.queue.entries].count(suggestions.KIND) == 1
+    asked = LABEL | {"entry": number}
+    assert post(client, asked).status_code == 400
+    assert post(client, asked | {"action": "only"}).status_code == 400
+    assert post(client, asked | {"action": "relabel", "label": "red_rose"}).status_code == 200
+    apply, train = get(client, "/commands").json
+    output_dir = unlabelled.run.output_dir
+    assert apply == f"make apply-corrections OUTPUT_DIR={output_dir} APPLY=1"
+    assert train.startswith("make train ")
 
 
 def test_read_only_shows_and_changes_nothing(subject: Subject) -> None:
@@ -130,7 +180,7 @@ def test_an_invalid_file_is_a_message(client: Any, subject: Subject) -> None:
     subject.queue.path.write_text("digest;path\n")
     answer = post(client, LABEL)
     assert answer.status_code == 422
-    assert "separate the columns by commas" in answer.json["error"]
+    assert "is not digest,path" in answer.json["error"]
 
 
 def test_the_photos_may_be_gone(client: Any, subject: Subject, photo_dir: Path) -> None:
