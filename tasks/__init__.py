@@ -63,5 +63,5 @@ sys.excepthook = log_interrupt
 logger.addFilter(tidy)
 logger.propagate = False  # TensorFlow adds a handler to the root logger
 
-command_line.refuse_unknown()
+command_line.refuse_mistakes()
 configuration.set_luigi_defaults(sys.argv)

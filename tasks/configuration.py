@@ -209,13 +209,6 @@ def check_luigi_options() -> None:
 
 
 def parse_task(arguments: list[str]) -> Any:
-    """Return the task that a command line asks for.
-
-    Raises:
-        UserError: if an option has an invalid value.
-    """
-    try:
-        with CmdlineParser.global_instance(arguments) as parser:
-            return parser.get_task_obj()
-    except ValueError as error:
-        raise UserError(f"invalid value of an option on the command line: {error}") from None
+    """Return the task that a command line asks for."""
+    with CmdlineParser.global_instance(arguments) as parser:
+        return parser.get_task_obj()
