@@ -22,7 +22,7 @@ from pipeline.files import naming
 
 T = TypeVar("T", str, int, float, bool)
 
-_options: dict[str, list[str]] = {}  # names of our options, by section
+_options: dict[str, dict[str, Any]] = {}  # our options with their defaults, by section
 # Luigi's sections that are not named after one of its classes.
 _LUIGI_SECTIONS = ("cors", "logging", "resources", "retcode", "task_history")
 _PARAMETERS: dict[type, Callable[..., Any]] = {
@@ -79,7 +79,7 @@ def config_default(section: str, name: str, default: T, choices: tuple[T, ...] =
     Raises:
         UserError: if the value is not of the default's type, or not one of the choices.
     """
-    _options.setdefault(section, []).append(name)
+    _options.setdefault(section, {})[name] = default
     text = _text(section, name)
     if text is None:
         return default
@@ -149,6 +149,11 @@ def option(
         _parse, convert=parameter.parse, default=default, choices=choices, option=flag
     )
     return parameter  # type: ignore[no-any-return]
+
+
+def built_in(name: str) -> Any:
+    """Return the value of an option that neither luigi.cfg nor the command line sets."""
+    return next(defaults[name] for defaults in _options.values() if name in defaults)
 
 
 def _as_bool(text: str) -> bool:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import luigi
+from luigi.cmdline_parser import CmdlineParser
 from luigi.rpc import RPCError
 from tqdm import tqdm
 
 from pipeline.errors import UserError
 from pipeline.files import network
-from tasks import environment
+from tasks import environment, unused_options
 
 logger = logging.getLogger("luigi-interface")
 
@@ -76,9 +77,12 @@ def tidy(record: logging.LogRecord) -> bool:
 
 @functools.cache  # once, although a worker schedules again and again
 def _log_settings() -> None:
-    """Log where the options come from that the command line does not set."""
+    """Log where the options come from that the command line does not set, and unused options."""
     paths = " and ".join(map(str, environment.luigi_cfgs()))
     logger.info(f"Options from {paths}" if paths else f"No luigi.cfg in {Path.cwd()}: defaults")
+    if command := CmdlineParser.get_instance():
+        for line in unused_options.lines(command.get_task_obj()):
+            logger.warning(line)
 
 
 def _reason(error: BaseException | None, record: logging.LogRecord) -> str:

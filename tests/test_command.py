@@ -73,8 +73,10 @@ def test_help_does_not_load_tensorflow() -> None:
 def test_no_such_folder(tiny_module: Path, tmp_path: Path) -> None:
     done = luigi(
         *("ExportModel", "--image-dir", tmp_path / "none", "--output-dir", tmp_path / "out"),
-        *("--tfhub-module", tiny_module),
+        *("--tfhub-module", tiny_module, "--learning-rate", "0.5"),
     )
+    warning = "WARNING: learning_rate has no effect without --optimizer sgd\n"
+    assert done.stderr.count(warning) == 1
     assert refused(done) == (
         f"image_dir: there is no folder {tmp_path}/none; set it to the folder that contains one "
         "folder of photos per class"
