@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from pipeline.errors import UserError
 from pipeline.files import network
-from tasks import environment, unused_options
+from tasks import environment, scheduler, unused_options
 
 logger = logging.getLogger("luigi-interface")
 
@@ -95,8 +95,7 @@ def _reason(error: BaseException | None, record: logging.LogRecord) -> str:
     if os_error and not error:
         error = OSError(int(os_error[1]), os_error[2])
     if isinstance(error, RPCError):
-        remedy = "start it with make luigid, or run without SCHEDULER"
-        return f"the scheduler does not answer; {network.reason(error) or remedy}"
+        return f"the scheduler does not answer; {network.reason(error) or scheduler.REMEDY}"
     if number := _resolvable_errno(error):
         places = [getattr(error, "filename", None), *getattr(error, "__notes__", ())]
         places += _QUOTED_PATH.findall(str(error))

@@ -23,7 +23,7 @@ from pipeline.errors import RETRYABLE, OutageError, UserError
 from pipeline.files import locks
 from pipeline.nightly import current_model, history, history_page, shared_state, timeline
 from pipeline.nightly.history import Night
-from tasks import NightlyRetrain, configuration
+from tasks import NightlyRetrain, configuration, scheduler
 
 # Exit codes besides Luigi's own, which luigi.cfg sets.
 DONE, MISTAKE, REJECTED, ALREADY_RUNNING, INTERRUPTED = 0, 2, 3, 10, 130
@@ -79,6 +79,11 @@ def main() -> None:
 
 
 def _run_night(task: NightlyRetrain, arguments: list[str]) -> int:
+    try:
+        scheduler.require(arguments)
+    except OutageError as error:
+        _print(str(error))
+        return _report_failure(task, Attempt(scheduler.EXIT_CODE, (str(error),)))
     nights_before = len(history.nights(task.output_dir))
     for retry in range(1 + task.retries):
         if retry:

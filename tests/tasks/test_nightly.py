@@ -193,14 +193,14 @@ def test_a_mail_server_that_is_away_stops_nothing(site: Site, photo_dir: Path) -
     assert "Not able to connect to smtp server" in output
 
 
-def test_without_a_scheduler_the_run_fails_and_says_why(site: Site) -> None:
-    settings = SETTINGS.replace("[core]\n", "[core]\nrpc-retry-wait = 0\n")
-    (site.directory / "luigi.cfg").write_text(settings)
+def test_without_a_scheduler_the_run_fails_at_once_and_says_why(site: Site) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    code, output = site.run("--date", "2026-11-01", "--retries", 0, "--scheduler-url", url)
+    code, output = site.run("--date", "2026-11-01", "--scheduler-url", url)
     assert code == 40
-    assert "the scheduler does not answer; start it with make luigid" in output
+    reason = f"the scheduler at {url} does not answer; start it with make luigid, or run without"
+    assert output == f"{reason} SCHEDULER\n"
     assert site.outcomes() == ["failed"]
+    assert "0.0" not in "".join(history.lines(history.nights(site.out)))
 
 
 @pytest.mark.parametrize(
