@@ -3,9 +3,12 @@
 import errno
 import functools
 import logging
+import multiprocessing
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -130,6 +133,25 @@ def log_interrupt(kind: type[BaseException], error: BaseException, trace: Any) -
         logger.warning("Interrupted. Finished work is kept: run again to continue")
     else:
         sys.__excepthook__(kind, error, trace)
+
+
+def handle_termination() -> None:
+    """Make SIGTERM end this process and those that it started, and say so in one line.
+
+    A handler that exists already stays.
+    """
+    main, is_main_thread = os.getpid(), threading.current_thread() is threading.main_thread()
+
+    def terminate(number: int, _frame: object) -> None:
+        for child in multiprocessing.active_children():
+            child.terminate()
+        if os.getpid() == main:
+            logger.warning("Terminated. Finished work is kept: run again to continue")
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    if is_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, terminate)
 
 
 def log_summary(lines: Iterable[str], prefix: str = "") -> None:

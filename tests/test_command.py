@@ -280,8 +280,11 @@ def test_luigid_on_this_machine_is_reached_without_a_proxy(
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("number", "word"), [(signal.SIGINT, "Interrupted"), (signal.SIGTERM, "Terminated")]
+)
 def test_an_interrupted_run_says_how_to_go_on(
-    photo_dir: Path, tiny_module: Path, tmp_path: Path
+    number: signal.Signals, word: str, photo_dir: Path, tiny_module: Path, tmp_path: Path
 ) -> None:
     command = [BIN / "luigi", "--module", "tasks", "ExportModel", "--image-dir", photo_dir]
     command += ["--tfhub-module", tiny_module, "--output-dir", tmp_path / "out"]
@@ -296,10 +299,10 @@ def test_an_interrupted_run_says_how_to_go_on(
     while not list(tmp_path.glob("out/manifests/[!.]*.parquet")):
         assert run.poll() is None
         time.sleep(0.02)
-    run.send_signal(signal.SIGINT)
+    run.send_signal(number)
     _, output = run.communicate()
     assert run.returncode != 0
-    assert "Interrupted. Finished work is kept" in output
+    assert f"{word}. Finished work is kept" in output
     assert "Traceback" not in output
 
 
