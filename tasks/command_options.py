@@ -6,7 +6,8 @@ import luigi
 
 from pipeline.errors import UserError
 from tasks.configuration import option
-from tasks.options import WEIGHTINGS, ExportOptions, HeadOptions, OutputOptions
+from tasks.data_options import OutputOptions
+from tasks.options import WEIGHTINGS, ExportOptions, HeadOptions
 
 
 class PredictOptions(OutputOptions):
