@@ -1,6 +1,7 @@
 """The configuration in luigi.cfg: option values, checked, and names that do not exist."""
 
 import difflib
+import math
 import os
 import re
 import tempfile
@@ -119,6 +120,8 @@ def option(
     description: str,
     *,
     choices: tuple[T, ...] = (),
+    least: float = -math.inf,
+    most: float = math.inf,
     significant: bool = True,
     kind: type[luigi.Parameter[Any]] | None = None,
 ) -> T:
@@ -130,6 +133,7 @@ def option(
         default: value where luigi.cfg does not set it; its type is that of the option.
         description: text for `--help`, with units.
         choices: allowed values; empty allows all.
+        least, most: the smallest and the largest number allowed.
         significant: whether the value is part of a task's identity.
         kind: Luigi parameter class, if not the usual one for the type.
 
@@ -148,7 +152,19 @@ def option(
     parameter.parse = partial(
         _parse, convert=parameter.parse, default=default, choices=choices, option=flag
     )
+    if isinstance(default, int | float) and not isinstance(default, bool):
+        parameter.normalize = partial(_within, least=least, most=most, name=name)
     return parameter  # type: ignore[no-any-return]
+
+
+def _within(value: float, least: float, most: float, name: str) -> float:
+    """Return a number that is in its range; raise a UserError that names the option if not."""
+    if math.isfinite(value) and least <= value <= most:
+        return value
+    if math.isinf(least):
+        raise UserError(f"{name} is {value:g}; it must be a number")
+    bounds = f"at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
+    raise UserError(f"{name} is {value:g}; it must be {bounds}")
 
 
 def built_in(name: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.bottlenecks import recipe
 from pipeline.errors import UserError
 from pipeline.evaluation.data_checks import checks
-from pipeline.export import tflite
+from pipeline.export import saved_model, tflite
 from pipeline.head.settings import BALANCED, LBFGS, NONE, SGD, Settings, Sgd, parse_class_weights
 from pipeline.modules import engines, signatures
 from pipeline.pixels import decoding
@@ -22,6 +22,7 @@ from tasks.data_options import DataOptions, OutputOptions
 from tasks.fine_tuning_options import FineTuningOptions, values_for
 from tasks.parameters import FindingsParameter, TFLiteParameter
 
+_IMAGE_SIZES = (16, 4096)  # pixels; photos are hardly recognizable below, and hardly larger
 _RANGES = tuple(signatures.RANGES)
 _INFERENCE_ENGINES = (engines.AUTO, engines.TENSORFLOW, engines.OPENVINO)
 
@@ -61,7 +62,11 @@ class ModuleOptions(OutputOptions):
         "turn photos upright, as their Exif metadata says; false: like retrain.py",
     )
     background = option(
-        "module.background", decoding.WHITE, "grey level behind transparent pixels, 0 to 255"
+        "module.background",
+        decoding.WHITE,
+        "grey level behind transparent pixels, 0 to 255",
+        least=0,
+        most=decoding.WHITE,
     )
     inference_engine = option(
         "module.inference_engine",
@@ -78,8 +83,12 @@ class ModuleOptions(OutputOptions):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not 0 <= self.background <= decoding.WHITE:
-            raise UserError(f"background is {self.background}; it must be from 0 to 255")
+        least, most = _IMAGE_SIZES
+        if self.image_size and not least <= self.image_size <= most:
+            raise UserError(
+                f"image_size is {self.image_size}; it must be from {least} to {most}, or 0 for the "
+                "size that the module suggests"
+            )
         engines.candidate(self.inference_engine)
 
 
@@ -116,12 +125,14 @@ class BottleneckOptions(FineTuningOptions, DataOptions, ModuleOptions):
         0,
         "number of Ray actors, each of which loads the module; 0: one per GPU, or one per node if "
         "there is no GPU",
+        least=0,
         significant=False,
     )
     shard_size = option(
         "bottlenecks.shard_size",
         10_000,
         "vectors that a worker computes as one task, if more are missing",
+        least=1,
         significant=False,
     )
 
@@ -182,6 +193,7 @@ class HeadOptions(BottleneckOptions):
         "head.intermediate_store_frequency",
         20,
         "iterations or steps between checkpoints of the training; 0: none",
+        least=0,
         significant=False,
     )
 
@@ -257,3 +269,7 @@ class ExportOptions(EvaluationOptions):
         kind=TFLiteParameter,
     )
     onnx = option("export.onnx", False, "write model.onnx")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        saved_model.refuse_name(self.final_tensor_name)
