@@ -8,15 +8,20 @@ command line: `validation_percentage` in luigi.cfg is `--validation-percentage` 
 retrain.py had the option, the name is the same.
 """
 
+import functools
+from pathlib import Path
 from typing import Any
 
 from pipeline.bottlenecks import recipe
 from pipeline.errors import UserError
 from pipeline.evaluation.data_checks import checks
 from pipeline.export import saved_model, tflite
+from pipeline.files import places
+from pipeline.files.places import Place
 from pipeline.head.settings import BALANCED, LBFGS, NONE, SGD, Settings, Sgd, parse_class_weights
 from pipeline.modules import engines, signatures
 from pipeline.pixels import decoding
+from pipeline.prediction import batch
 from tasks.configuration import option
 from tasks.data_options import DataOptions, OutputOptions
 from tasks.fine_tuning_options import FineTuningOptions, values_for
@@ -233,6 +238,23 @@ class UnknownOptions:
     )
 
 
+@functools.cache  # tasks are created often
+def _refuse_unknown_dir(unknown_dir: str, image_dir: Place) -> None:
+    """Check that a local unknown_dir has files, and that none of its photos is of a class.
+
+    Raises:
+        UserError: if not.
+    """
+    place = places.parse(unknown_dir)
+    if places.is_inside(place, image_dir) or places.is_inside(image_dir, place):
+        raise UserError(
+            f"unknown_dir: {unknown_dir} and image_dir ({image_dir}) contain the same photos; set "
+            "unknown_dir to a folder of other photos"
+        )
+    if isinstance(place, Path):
+        batch.find(unknown_dir, "unknown_dir")
+
+
 class EvaluationOptions(UnknownOptions, HeadOptions, CheckOptions):
     """Section [evaluation]: the output of the evaluation."""
 
@@ -254,6 +276,8 @@ class EvaluationOptions(UnknownOptions, HeadOptions, CheckOptions):
             raise UserError(
                 f"unknown_rate is {self.unknown_rate:g}; it must be at least 0 and below 1"
             )
+        if self.unknown_dir:
+            _refuse_unknown_dir(self.unknown_dir, self.image_dir)
 
 
 class ExportOptions(EvaluationOptions):

@@ -64,6 +64,22 @@ def test_misclassified_photos_are_printed_though_the_evaluation_exists(
     assert len(named) == len(figures["misclassified"]) > 0
 
 
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("nowhere", r"^unknown_dir: no photos at .*nowhere; pass a folder"),
+        ("photos", r"^unknown_dir: .*photos and image_dir .* contain the same photos; set"),
+        (".", r"^unknown_dir: .* contain the same photos; set"),
+    ],
+)
+def test_a_folder_that_cannot_have_unknown_photos_is_refused_before_any_work(
+    tmp_path: Path, make_photo: PhotoMaker, folder: str, message: str
+) -> None:
+    make_photo(tmp_path / "photos/rose/1.jpg")
+    with pytest.raises(UserError, match=message):
+        EvaluateModel(image_dir=tmp_path / "photos", unknown_dir=str(tmp_path / folder))
+
+
 def test_an_impossible_rate_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="unknown_rate is 1; it must be at least 0 and below 1"):
         EvaluateModel(**options, unknown_rate=1.0)

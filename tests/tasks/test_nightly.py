@@ -200,7 +200,7 @@ def test_without_a_scheduler_the_run_fails_at_once_and_says_why(site: Site) -> N
     reason = f"the scheduler at {url} does not answer; start it with make luigid, or run without"
     assert output == f"{reason} SCHEDULER\n"
     assert site.outcomes() == ["failed"]
-    assert "0.0" not in "".join(history.lines(history.nights(site.out)))
+    assert " 0.0 " not in "".join(history.lines(history.nights(site.out)))
 
 
 @pytest.mark.parametrize(
