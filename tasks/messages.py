@@ -127,16 +127,12 @@ def _resolvable_errno(error: BaseException | None) -> int:
     return number if number in _REMEDIES else 0
 
 
-def log_interrupt(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """Exception hook that replaces the traceback of Ctrl-C, which loses almost nothing."""
-    if issubclass(kind, KeyboardInterrupt):
-        logger.warning("Interrupted. Finished work is kept: run again to continue")
-    else:
-        sys.__excepthook__(kind, error, trace)
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM, as an exception that ends everything that Ctrl-C ends."""
 
 
 def handle_termination() -> None:
-    """Make SIGTERM end this process and those that it started, and say so in one line.
+    """Make SIGTERM end this process like Ctrl-C, and the processes that it started.
 
     A handler that exists already stays.
     """
@@ -145,13 +141,25 @@ def handle_termination() -> None:
     def terminate(number: int, _frame: object) -> None:
         for child in multiprocessing.active_children():
             child.terminate()
-        if os.getpid() == main:
-            logger.warning("Terminated. Finished work is kept: run again to continue")
         signal.signal(number, signal.SIG_DFL)
+        if os.getpid() == main:
+            raise TerminatedError
         os.kill(os.getpid(), number)
 
     if is_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, terminate)
+
+
+def log_interrupt(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Exception hook that replaces the traceback of Ctrl-C, which loses almost nothing."""
+    if issubclass(kind, TerminatedError):
+        logger.warning("Terminated. Finished work is kept: run again to continue")
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)  # the exit code tells the reason
+    elif issubclass(kind, KeyboardInterrupt):
+        logger.warning("Interrupted. Finished work is kept: run again to continue")
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def log_summary(lines: Iterable[str], prefix: str = "") -> None:

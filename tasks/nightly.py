@@ -24,6 +24,7 @@ from pipeline.files import locks
 from pipeline.nightly import current_model, history, history_page, shared_state, timeline
 from pipeline.nightly.history import Night
 from tasks import NightlyRetrain, configuration, scheduler
+from tasks.messages import log_interrupt
 
 # Exit codes besides Luigi's own, which luigi.cfg sets.
 DONE, MISTAKE, REJECTED, ALREADY_RUNNING, INTERRUPTED = 0, 2, 3, 10, 130
@@ -74,7 +75,8 @@ def main() -> None:
     except UserError as error:
         _print(str(error))
         sys.exit(MISTAKE)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        log_interrupt(type(error), error, None)
         sys.exit(INTERRUPTED)
 
 

@@ -14,7 +14,7 @@ from luigi.execution_summary import LuigiStatusCode
 
 from pipeline.errors import UserError
 from tasks import configuration, scheduler
-from tasks.messages import logger
+from tasks.messages import log_interrupt, logger
 
 MAX_FAILURES = 3  # another worker may have a photo or disk space that this one lacks
 FAILED, INTERRUPTED = 30, 130  # exit codes, as in luigi.cfg and tasks.nightly
@@ -52,7 +52,8 @@ def main() -> None:
                 logger.warning("Failed %s of %s times", failures, MAX_FAILURES)
             elif not task.complete():
                 time.sleep(_PAUSE_S)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        log_interrupt(type(error), error, None)
         sys.exit(INTERRUPTED)
 
 
