@@ -194,7 +194,8 @@ class Reporter:
         text = f"{done:,} of {total:,} {message}"
         if done and now > self._start:
             rate = done / (now - self._start)
-            text += f", {rate:,.0f} a second, {(total - done) / rate:,.0f} s left"
+            speed = f"{rate:,.0f} a second" if rate >= 1 else f"{1 / rate:,.0f} s each"
+            text += f", {speed}, {(total - done) / rate:,.0f} s left"
         if self._bar is None and now - self._last_log > _LOG_S:
             self._last_log = now
             logger.info(text)
