@@ -27,12 +27,18 @@ def import_tensorflow() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if "tensorflow" in sys.modules:
         return
+    with hidden_messages(), _without_keras(), _without_garbage_collection():
+        import tensorflow  # noqa: F401
+
+
+@contextmanager
+def hidden_messages() -> Iterator[None]:
+    """Show what libraries write to the process's standard error only after an exception."""
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as written:
         os.dup2(written.fileno(), 2)
         try:
-            with _without_keras(), _without_garbage_collection():
-                import tensorflow  # noqa: F401
+            yield
         except BaseException:
             written.seek(0)
             os.write(stderr, written.read())

@@ -19,7 +19,7 @@ try:
     from tasks.export_model import ExportModel
     from tasks.fetch_dataset import FetchDataset
     from tasks.fine_tune_module import FineTuneModule
-    from tasks.messages import log_interrupt, logger, tidy
+    from tasks.messages import handle_termination, log_interrupt, logger, tidy
     from tasks.nightly_retrain import NightlyRetrain
     from tasks.plan_shards import PlanShards
     from tasks.predict_images import PredictImages
@@ -60,8 +60,9 @@ __all__ = [
 ]
 
 sys.excepthook = log_interrupt
+handle_termination()
 logger.addFilter(tidy)
 logger.propagate = False  # TensorFlow adds a handler to the root logger
 
-command_line.refuse_unknown()
+command_line.refuse_mistakes()
 configuration.set_luigi_defaults(sys.argv)

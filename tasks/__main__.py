@@ -7,5 +7,14 @@ import sys
 
 from luigi.cmdline import luigi_run
 
+from pipeline.errors import UserError
+from tasks import scheduler
+
 if __name__ == "__main__":
-    luigi_run(["--module", "tasks", *sys.argv[1:]])
+    arguments = ["--module", "tasks", *sys.argv[1:]]
+    try:
+        scheduler.require(arguments)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(scheduler.EXIT_CODE)
+    luigi_run(arguments)

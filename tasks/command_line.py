@@ -1,42 +1,55 @@
-"""The command line: after an unknown option or task, one line names the nearest that exists.
+"""The command line: after a mistake, one line says what is wrong, and the exit code is 2.
 
-Luigi's own parser accepts any unambiguous beginning of an option, and prints the usage of all tasks
-after a mistake.
+Luigi's own parser accepts any unambiguous beginning of an option, prints the usage of all tasks
+after a mistake, and takes an invalid value for an error of its own.
 """
 
 import argparse
 import difflib
 import sys
-from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from luigi.cmdline_parser import CmdlineParser
 from luigi.task_register import Register
 
+from pipeline.errors import UserError
+
 _EXIT_CODE = 2  # as argparse, and as user errors of the nightly command
+_MAIN_TASK = "ExportModel"  # has the options of every step that leads to a model
 
 
-def refuse_unknown() -> None:
-    """Make Luigi refuse options that do not exist in full."""
+def refuse_mistakes() -> None:
+    """Make Luigi refuse unknown tasks and options, and invalid values, with one line."""
     build: Any = CmdlineParser._build_parser
+    get_task: Any = CmdlineParser.get_task_obj
 
     def build_strict(root_task: str | None = None, help_all: bool = False) -> Any:
         if root_task and root_task not in Register.task_names():
-            _exit(f"there is no task {root_task}{_nearest(root_task, Register.task_names())}")
+            _exit(_unknown_task(root_task))
         parser = build(root_task, help_all)
         parser.allow_abbrev = False
-        parser.error = lambda message: _exit(_reason(message, parser))
+        parser.error = lambda message: _exit(_reason(message, parser, root_task or ""))
         return parser
 
+    def get_task_strict(parser: CmdlineParser) -> Any:
+        try:
+            return get_task(parser)
+        except UserError as error:
+            _exit(str(error))
+        except ValueError as error:
+            _exit(f"invalid value of an option on the command line: {error}")
+
     CmdlineParser._build_parser = staticmethod(build_strict)  # type: ignore[method-assign]
+    CmdlineParser.get_task_obj = get_task_strict  # type: ignore[method-assign]
 
 
-def _reason(message: str, parser: argparse.ArgumentParser) -> str:
+def _reason(message: str, parser: argparse.ArgumentParser, task: str) -> str:
     """Return what is wrong in a command line.
 
     Args:
         message: that of argparse.
         parser: the parser that refused the command line.
+        task: the task that it asks for.
     """
     unknown = message.removeprefix("unrecognized arguments: ")
     if unknown == message:
@@ -45,12 +58,37 @@ def _reason(message: str, parser: argparse.ArgumentParser) -> str:
     name = word.partition("=")[0]
     if not name.startswith("-"):
         return f"unexpected argument {name!r}; quote values that contain spaces"
-    return f"there is no option {name}{_nearest(name, parser._option_string_actions)}"
+    owners = _owners()
+    if name in owners:
+        return f"{task} has no option {name}; it is an option of {owners[name]}"
+    # Every option of every task exists as --Task-option, too, which hardly anybody means.
+    own = [known for known in parser._option_string_actions if not known[2:3].isupper()]
+    for close in difflib.get_close_matches(name, [*own, *owners], 1):
+        elsewhere = "" if close in own else f", an option of {owners[close]}"
+        return f"there is no option {name}; did you mean {close}{elsewhere}?"
+    return f"there is no option {name}"
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, names, 1)
-    return f"; did you mean {close[0]}?" if close else ""
+def _owners() -> dict[str, str]:
+    """Return a task for each option: the main one if it has it, or else the one with the fewest."""
+    parameters = {task: Register.get_task_cls(task).get_params() for task in _tasks()}
+    owners: dict[str, str] = {}
+    for task in sorted(parameters, key=lambda task: (task != _MAIN_TASK, len(parameters[task]))):
+        for name, _ in parameters[task]:
+            owners.setdefault(f"--{name.replace('_', '-')}", task)
+    return owners
+
+
+def _unknown_task(name: str) -> str:
+    (close, *_) = difflib.get_close_matches(name, Register.task_names(), 1) or [""]
+    remedy = f"did you mean {close}?" if close else f"choose from {', '.join(_tasks())}"
+    return f"there is no task {name}; {remedy}"
+
+
+def _tasks() -> list[str]:
+    """Return the names of the steps, without those of Luigi's own tasks."""
+    names = (name for name in Register.task_names() if name != "Step")  # their base class
+    return [n for n in names if Register.get_task_cls(n).__module__.startswith("tasks.")]
 
 
 def _exit(message: str) -> NoReturn:

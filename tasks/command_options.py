@@ -1,12 +1,10 @@
 """The options of single commands: prediction, search, suggestions, nightly runs and pruning."""
 
-from typing import Any
-
 import luigi
 
-from pipeline.errors import UserError
 from tasks.configuration import option
-from tasks.options import WEIGHTINGS, ExportOptions, HeadOptions, OutputOptions
+from tasks.data_options import OutputOptions
+from tasks.options import WEIGHTINGS, ExportOptions, HeadOptions
 
 
 class PredictOptions(OutputOptions):
@@ -29,12 +27,7 @@ class SuggestOptions(HeadOptions):
     """Section [suggest]: photos to label next."""
 
     images = PredictOptions.images
-    suggestions = option("suggest.suggestions", 100, "number of photos to suggest")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.suggestions < 1:
-            raise UserError(f"suggestions is {self.suggestions}; it must be at least 1")
+    suggestions = option("suggest.suggestions", 100, "number of photos to suggest", least=1)
 
 
 class SearchOptions(HeadOptions):
@@ -79,11 +72,15 @@ class NightlyOptions(ExportOptions):
         "nightly.assert_accuracy_at_least",
         0.0,
         "minimum top-1 accuracy on the test photos, from 0 to 1",
+        least=0,
+        most=1,
     )
     tolerance = option(
         "nightly.tolerance",
         1.0,
         "percentage points by which a model may be worse than the current one",
+        least=0,
+        most=100,
     )
     page_url = option(
         "nightly.page_url",
@@ -95,24 +92,22 @@ class NightlyOptions(ExportOptions):
         "nightly.fine_tune_every",
         7,
         "days between two nights that fine-tune the module, if fine_tune_epochs is set; the others "
-        "train a head on the module of the current model",
+        "train a head on the module of the current model; to fine-tune never, set fine_tune_epochs "
+        "to 0",
+        least=1,
     )
-    retries = option("nightly.retries", 2, "number of retries of a failed run", significant=False)
-    retry_delay = option("nightly.retry_delay", 60.0, "seconds before a retry", significant=False)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.fine_tune_every < 1:
-            raise UserError(
-                f"fine_tune_every is {self.fine_tune_every}; it must be at least 1, which is "
-                "every night; to fine-tune never, set fine_tune_epochs to 0"
-            )
+    retries = option(
+        "nightly.retries", 2, "number of retries of a failed run", least=0, significant=False
+    )
+    retry_delay = option(
+        "nightly.retry_delay", 60.0, "seconds before a retry", least=0, significant=False
+    )
 
 
 class PruneOptions(OutputOptions):
     """Section [prune]: what to keep of earlier runs."""
 
-    keep = option("prune.keep", 30, "number of runs whose results are kept")
+    keep = option("prune.keep", 30, "number of runs whose results are kept", least=1)
     delete = luigi.BoolParameter(
         default=False, description="delete; without it, only list what would be deleted"
     )

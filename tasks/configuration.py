@@ -1,6 +1,7 @@
 """The configuration in luigi.cfg: option values, checked, and names that do not exist."""
 
 import difflib
+import math
 import os
 import re
 import tempfile
@@ -22,7 +23,7 @@ from pipeline.files import naming
 
 T = TypeVar("T", str, int, float, bool)
 
-_options: dict[str, list[str]] = {}  # names of our options, by section
+_options: dict[str, dict[str, Any]] = {}  # our options with their defaults, by section
 # Luigi's sections that are not named after one of its classes.
 _LUIGI_SECTIONS = ("cors", "logging", "resources", "retcode", "task_history")
 _PARAMETERS: dict[type, Callable[..., Any]] = {
@@ -79,7 +80,7 @@ def config_default(section: str, name: str, default: T, choices: tuple[T, ...] =
     Raises:
         UserError: if the value is not of the default's type, or not one of the choices.
     """
-    _options.setdefault(section, []).append(name)
+    _options.setdefault(section, {})[name] = default
     text = _text(section, name)
     if text is None:
         return default
@@ -119,6 +120,8 @@ def option(
     description: str,
     *,
     choices: tuple[T, ...] = (),
+    least: float = -math.inf,
+    most: float = math.inf,
     significant: bool = True,
     kind: type[luigi.Parameter[Any]] | None = None,
 ) -> T:
@@ -130,6 +133,7 @@ def option(
         default: value where luigi.cfg does not set it; its type is that of the option.
         description: text for `--help`, with units.
         choices: allowed values; empty allows all.
+        least, most: the smallest and the largest number allowed.
         significant: whether the value is part of a task's identity.
         kind: Luigi parameter class, if not the usual one for the type.
 
@@ -148,7 +152,24 @@ def option(
     parameter.parse = partial(
         _parse, convert=parameter.parse, default=default, choices=choices, option=flag
     )
+    if isinstance(default, int | float) and not isinstance(default, bool):
+        parameter.normalize = partial(_within, least=least, most=most, name=name)
     return parameter  # type: ignore[no-any-return]
+
+
+def _within(value: float, least: float, most: float, name: str) -> float:
+    """Return a number that is in its range; raise a UserError that names the option if not."""
+    if math.isfinite(value) and least <= value <= most:
+        return value
+    if math.isinf(least):
+        raise UserError(f"{name} is {value:g}; it must be a number")
+    bounds = f"at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
+    raise UserError(f"{name} is {value:g}; it must be {bounds}")
+
+
+def built_in(name: str) -> Any:
+    """Return the value of an option that neither luigi.cfg nor the command line sets."""
+    return next(defaults[name] for defaults in _options.values() if name in defaults)
 
 
 def _as_bool(text: str) -> bool:
@@ -209,13 +230,6 @@ def check_luigi_options() -> None:
 
 
 def parse_task(arguments: list[str]) -> Any:
-    """Return the task that a command line asks for.
-
-    Raises:
-        UserError: if an option has an invalid value.
-    """
-    try:
-        with CmdlineParser.global_instance(arguments) as parser:
-            return parser.get_task_obj()
-    except ValueError as error:
-        raise UserError(f"invalid value of an option on the command line: {error}") from None
+    """Return the task that a command line asks for."""
+    with CmdlineParser.global_instance(arguments) as parser:
+        return parser.get_task_obj()

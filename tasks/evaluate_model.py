@@ -28,6 +28,8 @@ from tasks.split_dataset import SplitDataset
 from tasks.step import Pending, Result, Step, fetch, local_path, result_path
 from tasks.train_head import TrainHead
 
+_reported = set[Path]()  # evaluations whose accuracy this run logged
+
 
 class EvaluateModel(EvaluationOptions, Step):
     """Write the metrics on the test photos, the prediction for each of them, and the page."""
@@ -45,6 +47,13 @@ class EvaluateModel(EvaluationOptions, Step):
         # An evaluation under a weaker fail_on must not satisfy a stricter one.
         key = naming.digest(*made_of, checks.parse_kinds(self.fail_on))
         return Result(self.output_dir, "evaluations", key)
+
+    def run(self) -> None:
+        """Evaluate; if the evaluation exists, as after a rejected fine-tuning, log the accuracy."""
+        found = self.output().exists()
+        super().run()
+        if found:
+            self.log_accuracy()
 
     def work(self) -> None:
         inputs, target = self.input(), local_path(self.output())
@@ -67,9 +76,7 @@ class EvaluateModel(EvaluationOptions, Step):
         of_head = (head_dir, compared, current, unknown)
         run = Run(recipe, summary, photos, settings, timed, *of_head, tuning)
         report.write(run, result, predictions, findings, self.image_dir, target)
-        most_named = None if self.print_misclassified_test_images else metrics.TOP
-        for line in metrics.summary_lines(result, most_named):
-            logger.info(line)
+        self.log_accuracy()
         for line in unknown_photos.summary_lines(unknown) if unknown else ():
             logger.info(line)
         if tuning:
@@ -83,6 +90,14 @@ class EvaluateModel(EvaluationOptions, Step):
         module = recipe.module
         return tuning_result.read(Path(module.directory).parent) if module.tuned_from else None
 
+    def log_accuracy(self) -> None:
+        """Log the accuracy and misclassified photos of the evaluation, which exists already."""
+        target = fetch(self.output())
+        _reported.add(target)
+        most_named = None if self.print_misclassified_test_images else metrics.TOP
+        for line in metrics.summary_lines(report.read_figures(target), most_named):
+            logger.info(line)
+
     def _unknown_vectors(self, features: int) -> np.ndarray:
         """Return the vectors of the photos in unknown_dir, [n, features]."""
         if not self.unknown_dir:
@@ -94,7 +109,19 @@ class EvaluateModel(EvaluationOptions, Step):
         steps = [SplitDataset, PrepareModule, ComputeBottlenecks, TrainHead, CheckData]
         if self.fine_tune_epochs:
             steps.insert(2, FineTuneModule)
+        if self.unknown_dir:
+            steps.append(ComputeUnknown)
         targets = [result_path(self.clone(step).output()) for step in steps]
         recorded = timings.read(self.output_dir)
         last = (timings.last(recorded, self.output_dir, target) for target in targets)
         return [timing for timing in last if timing]
+
+
+@luigi.Task.event_handler(luigi.Event.DEPENDENCY_PRESENT)
+def _print_again(task: luigi.Task) -> None:
+    """Print the misclassified photos if they are asked for, and the evaluation exists already."""
+    if not isinstance(task, EvaluationOptions) or not task.print_misclassified_test_images:
+        return
+    evaluation: EvaluateModel = task.clone(EvaluateModel)
+    if evaluation.output().exists() and local_path(evaluation.output()) not in _reported:
+        evaluation.log_accuracy()

@@ -3,8 +3,8 @@
 import luigi
 
 from pipeline.photos import datasets
+from tasks.data_options import DATA_DIR, DataOptions
 from tasks.messages import logger
-from tasks.options import DATA_DIR, DataOptions
 from tasks.step import Step, fetch
 
 

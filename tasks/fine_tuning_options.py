@@ -1,10 +1,8 @@
 """The options of augmentation and fine-tuning, for `options`."""
 
-import math
 from dataclasses import fields
 from typing import Any
 
-from pipeline.errors import UserError
 from pipeline.fine_tuning import settings as fine_tuning
 from pipeline.fine_tuning.settings import Settings
 from pipeline.head import tensorboard
@@ -96,15 +94,12 @@ class FineTuningOptions(SummaryOptions, AugmentationOptions):
         "fine_tuning.fine_tune_cache_gb",
         4.0,
         "GB of decoded photos that are kept during fine-tuning; others are decoded in each epoch",
+        least=0,
         significant=False,
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not 0 <= self.fine_tune_cache_gb < math.inf:
-            raise UserError(
-                f"fine_tune_cache_gb is {self.fine_tune_cache_gb:g}; it must be 0 or positive"
-            )
         self.tuning = Settings(**values_for(self, Settings))
         self.distortions = fine_tuning.distortions(values_for(self, Augmentation))
 

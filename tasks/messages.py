@@ -3,21 +3,25 @@
 import errno
 import functools
 import logging
+import multiprocessing
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import luigi
+from luigi.cmdline_parser import CmdlineParser
 from luigi.rpc import RPCError
 from tqdm import tqdm
 
 from pipeline.errors import UserError
 from pipeline.files import network
-from tasks import environment
+from tasks import environment, scheduler, unused_options
 
 logger = logging.getLogger("luigi-interface")
 
@@ -76,9 +80,12 @@ def tidy(record: logging.LogRecord) -> bool:
 
 @functools.cache  # once, although a worker schedules again and again
 def _log_settings() -> None:
-    """Log where the options come from that the command line does not set."""
+    """Log where the options come from that the command line does not set, and unused options."""
     paths = " and ".join(map(str, environment.luigi_cfgs()))
     logger.info(f"Options from {paths}" if paths else f"No luigi.cfg in {Path.cwd()}: defaults")
+    if command := CmdlineParser.get_instance():
+        for line in unused_options.lines(command.get_task_obj()):
+            logger.warning(line)
 
 
 def _reason(error: BaseException | None, record: logging.LogRecord) -> str:
@@ -91,8 +98,7 @@ def _reason(error: BaseException | None, record: logging.LogRecord) -> str:
     if os_error and not error:
         error = OSError(int(os_error[1]), os_error[2])
     if isinstance(error, RPCError):
-        remedy = "start it with make luigid, or run without SCHEDULER"
-        return f"the scheduler does not answer; {network.reason(error) or remedy}"
+        return f"the scheduler does not answer; {network.reason(error) or scheduler.REMEDY}"
     if number := _resolvable_errno(error):
         places = [getattr(error, "filename", None), *getattr(error, "__notes__", ())]
         places += _QUOTED_PATH.findall(str(error))
@@ -121,9 +127,36 @@ def _resolvable_errno(error: BaseException | None) -> int:
     return number if number in _REMEDIES else 0
 
 
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM, as an exception that ends everything that Ctrl-C ends."""
+
+
+def handle_termination() -> None:
+    """Make SIGTERM end this process like Ctrl-C, and the processes that it started.
+
+    A handler that exists already stays.
+    """
+    main, is_main_thread = os.getpid(), threading.current_thread() is threading.main_thread()
+
+    def terminate(number: int, _frame: object) -> None:
+        for child in multiprocessing.active_children():
+            child.terminate()
+        signal.signal(number, signal.SIG_DFL)
+        if os.getpid() == main:
+            raise TerminatedError
+        os.kill(os.getpid(), number)
+
+    if is_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, terminate)
+
+
 def log_interrupt(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """Exception hook that replaces the traceback of Ctrl-C, which loses almost nothing."""
-    if issubclass(kind, KeyboardInterrupt):
+    if issubclass(kind, TerminatedError):
+        logger.warning("Terminated. Finished work is kept: run again to continue")
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)  # the exit code tells the reason
+    elif issubclass(kind, KeyboardInterrupt):
         logger.warning("Interrupted. Finished work is kept: run again to continue")
     else:
         sys.__excepthook__(kind, error, trace)
@@ -172,7 +205,8 @@ class Reporter:
         text = f"{done:,} of {total:,} {message}"
         if done > self._first and now > self._start:
             rate = (done - self._first) / (now - self._start)
-            text += f", {rate:,.0f} a second, {(total - done) / rate:,.0f} s left"
+            speed = f"{rate:,.0f} a second" if rate >= 1 else f"{1 / rate:,.0f} s each"
+            text += f", {speed}, {(total - done) / rate:,.0f} s left"
         if self._bar is None and now - self._last_log > _LOG_S:
             self._last_log = now
             logger.info(text)

@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import luigi
 from luigi import notifications
@@ -20,9 +21,10 @@ from luigi.retcodes import run_with_retcodes
 
 from pipeline.errors import RETRYABLE, OutageError, UserError
 from pipeline.files import locks
-from pipeline.nightly import history, history_page, promotion, shared_state, timeline
+from pipeline.nightly import current_model, history, history_page, shared_state, timeline
 from pipeline.nightly.history import Night
-from tasks import NightlyRetrain, configuration
+from tasks import NightlyRetrain, configuration, scheduler
+from tasks.messages import log_interrupt
 
 # Exit codes besides Luigi's own, which luigi.cfg sets.
 DONE, MISTAKE, REJECTED, ALREADY_RUNNING, INTERRUPTED = 0, 2, 3, 10, 130
@@ -35,10 +37,17 @@ _EXIT_CODE_TEXTS = {
 
 @dataclass(frozen=True)
 class Attempt:
-    """The end of one attempt: its failures and exit code, which is -n if signal n killed it."""
+    """The end of one attempt.
+
+    Attributes:
+        code: its exit code, which is -n if signal n killed it.
+        failures: what failed.
+        key: key of the night that it decided, or found decided; empty if it failed.
+    """
 
     code: int
     failures: tuple[str, ...]
+    key: str = ""
 
     def __str__(self) -> str:
         killed = f"killed by {signal.Signals(-self.code).name}" if self.code < 0 else ""
@@ -66,22 +75,28 @@ def main() -> None:
     except UserError as error:
         _print(str(error))
         sys.exit(MISTAKE)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        log_interrupt(type(error), error, None)
         sys.exit(INTERRUPTED)
 
 
 def _run_night(task: NightlyRetrain, arguments: list[str]) -> int:
+    try:
+        scheduler.require(arguments)
+    except OutageError as error:
+        _print(str(error))
+        return _report_failure(task, Attempt(scheduler.EXIT_CODE, (str(error),)))
     nights_before = len(history.nights(task.output_dir))
     for retry in range(1 + task.retries):
         if retry:
             _print(f"Trying again in {task.retry_delay:g} s (retry {retry} of {task.retries})")
             time.sleep(task.retry_delay)
-        attempt = _attempt(arguments)
+        attempt = _attempt(task, arguments)
         if attempt.code in (DONE, MISTAKE, INTERRUPTED):
             break
         _print(f"Failed: {attempt}")
     if attempt.code == DONE:
-        return _report_result(task, nights_before)
+        return _report_result(task, attempt.key, nights_before)
     if attempt.code == INTERRUPTED:
         return INTERRUPTED
     return _report_failure(task, attempt)
@@ -101,49 +116,60 @@ def _report_failure(task: NightlyRetrain, attempt: Attempt) -> int:
     return code
 
 
-def _report_result(task: NightlyRetrain, nights_before: int) -> int:
+def _report_result(task: NightlyRetrain, key: str, nights_before: int) -> int:
     """Print the night's outcome, and mail it if it needs attention; return the exit code."""
     nights = history.nights(task.output_dir)
-    night = next(n for n in reversed(nights) if n.date == task.date.isoformat())
+    night = next(n for n in reversed(nights) if n.key == key)
     if len(nights) == nights_before:
-        if promotion.is_current(task.output_dir, task.output_dir / "models" / night.model):
-            _print(f"Nothing to do. {timeline.as_it_stands(night, night.model).summary}")
-            return DONE  # even if it was rejected, and promoted by hand since
-        _print(f"Nothing to do. {timeline.as_it_stands(night, '').summary}")
-    else:
-        _print("\n".join([night.summary, *night.flags]))
-        if night.outcome == history.REFUSED or night.flags:
-            attention = ", needs attention" if night.flags else ""
-            subject = f"{night.date}: {night.outcome_name}{attention}"
-            recent = history.lines(timeline.read(task.output_dir)[-14:])
-            _mail(subject, "\n".join([night.summary, *night.flags, "", *recent]))
+        return _report_earlier(task.output_dir, night)
+    _print("\n".join([night.summary, *night.flags]))
+    if night.outcome == history.REFUSED or night.flags:
+        attention = ", needs attention" if night.flags else ""
+        subject = f"{night.date}: {night.outcome_name}{attention}"
+        recent = history.lines(timeline.read(task.output_dir)[-14:])
+        _mail(subject, "\n".join([night.summary, *night.flags, "", *recent]))
     return REJECTED if night.outcome == history.REFUSED else DONE
 
 
-def _attempt(arguments: list[str]) -> Attempt:
+def _report_earlier(output_dir: Path, night: Night) -> int:
+    """Print the outcome of a night that was decided before, as it stands; return the exit code."""
+    current = current_model.get(output_dir)
+    name = current.name if current else ""
+    _print(f"Nothing to do. {timeline.as_it_stands(night, name).summary}")
+    if name == night.model:
+        return DONE  # even if it was rejected, and promoted by hand since
+    if night.outcome == history.REFUSED:
+        return REJECTED
+    _print(f"Since then, model {name} was made the current one")
+    return DONE
+
+
+def _attempt(task: NightlyRetrain, arguments: list[str]) -> Attempt:
     """Run Luigi once, in a process of its own, which may crash without consequences here."""
     context = multiprocessing.get_context("fork")  # it keeps the lock if this process is killed
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_run_luigi, args=(arguments, sender))
+    process = context.Process(target=_run_luigi, args=(task, arguments, sender))
     process.start()
     sender.close()
-    failures = []
+    failures, key = [], ""
     try:
         while True:
-            failures.append(receiver.recv())
+            failure, key = receiver.recv()
+            failures += [failure] if failure else []
     except EOFError:
         process.join()
     assert process.exitcode is not None
-    return Attempt(process.exitcode, tuple(failures))
+    return Attempt(process.exitcode, tuple(failures), key)
 
 
-def _run_luigi(arguments: list[str], sender: Connection) -> None:
+def _run_luigi(task: NightlyRetrain, arguments: list[str], sender: Connection) -> None:
+    """Run Luigi, and send pairs: what failed, or the key of the decided night."""
     mistakes = []
 
     @luigi.Task.event_handler(luigi.Event.FAILURE)
-    def record_failure(task: luigi.Task, error: BaseException) -> None:
+    def record_failure(step: luigi.Task, error: BaseException) -> None:
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        sender.send(f"{task.task_family}: {kind}{error}")
+        sender.send((f"{step.task_family}: {kind}{error}", ""))
         if isinstance(error, UserError) and not isinstance(error, RETRYABLE):
             mistakes.append(error)
 
@@ -152,6 +178,8 @@ def _run_luigi(arguments: list[str], sender: Connection) -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except SystemExit as end:
+        if not end.code:
+            sender.send(("", task.key()))
         sys.exit(MISTAKE if mistakes else end.code)
 
 

@@ -42,12 +42,19 @@ class NightlyRetrain(NightlyOptions, Step):
         return [self._tonight(ExportModel, promote=False), *self._tonight(TrainHead).requires()]
 
     def output(self) -> luigi.Target:
+        key = self.key()
+        if not key:
+            return Pending()
+        row = NightInHistory(self.output_dir / history.FILE)
+        row.key = key
+        return row
+
+    def key(self) -> str:
+        """Return the key of the night in the history; empty until its model is known."""
         model = self._tonight(ExportModel, promote=False).output()
         if isinstance(model, Pending):
-            return model
-        row = NightInHistory(self.output_dir / history.FILE)
-        row.key = night.key(self.date, local_path(model), self._gate())
-        return row
+            return ""
+        return night.key(self.date, local_path(model), self._gate())
 
     def work(self) -> None:
         if self.page_url and self.set_tracking_url:

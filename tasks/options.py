@@ -1,4 +1,7 @@
-"""The options of the pipeline, with their units and defaults; see also `command_options`.
+"""The options of the steps, with their units and defaults, from the module to the exported files.
+
+`data_options` has those of the folders and photos, `fine_tuning_options` those of augmentation and
+fine-tuning, and `command_options` those of single commands.
 
 Each option can be set in luigi.cfg, in the section that its class names, and overridden on the
 command line: `validation_percentage` in luigi.cfg is `--validation-percentage` there. Where
@@ -6,162 +9,25 @@ retrain.py had the option, the name is the same.
 """
 
 import functools
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pipeline.bottlenecks import recipe
 from pipeline.errors import UserError
 from pipeline.evaluation.data_checks import checks
-from pipeline.export import tflite
-from pipeline.files import output_store, places
-from pipeline.files.output_store import OutputStore
+from pipeline.export import saved_model, tflite
+from pipeline.files import places
 from pipeline.files.places import Place
 from pipeline.head.settings import BALANCED, LBFGS, NONE, SGD, Settings, Sgd, parse_class_weights
 from pipeline.modules import engines, signatures
-from pipeline.photos import corrections, datasets, split
-from pipeline.photos.layout import Layout, parse_merge_labels
 from pipeline.pixels import decoding
-from tasks.configuration import config_default, option
+from pipeline.prediction import batch
+from tasks.configuration import option
+from tasks.data_options import DataOptions, OutputOptions
 from tasks.fine_tuning_options import FineTuningOptions, values_for
-from tasks.parameters import (
-    FindingsParameter,
-    FolderParameter,
-    OutputParameter,
-    PlaceParameter,
-    TFLiteParameter,
-)
+from tasks.parameters import FindingsParameter, TFLiteParameter
 
-DATA_DIR = Path("data")
-SAMPLE_DIR = DATA_DIR / "samples"
-
-
-class OutputOptions:
-    """Section [data]: the output folder."""
-
-    output_dir = OutputParameter(
-        default=cast(Path, places.parse(config_default("data", "output_dir", "data/output"))),
-        description="folder for everything the pipeline writes, or its URL (s3://, gs://); "
-        "`current` in it points to the current model",
-    )
-    work_dir = FolderParameter(
-        default=Path(config_default("data", "work_dir", str(output_store.WORK_DIR))),
-        significant=False,
-        description="local folder that mirrors an output_dir that is a URL",
-    )
-
-    @classmethod
-    def get_param_values(
-        cls, params: Sequence[tuple[str, Any]], args: Any, kwargs: Any
-    ) -> list[tuple[str, Any]]:
-        """Replace the output folder by its local folder: itself, or the mirror of a URL."""
-        values = dict(super().get_param_values(params, args, kwargs))  # type: ignore[misc]
-        values["output_dir"] = output_store.local_folder(values["output_dir"], values["work_dir"])
-        return list(values.items())
-
-    @property
-    def output_store(self) -> OutputStore:
-        """The output store: the output folder alone, or with an object store behind it."""
-        return output_store.open_store(self.output_dir)
-
-
-_DATASETS = ("", *datasets.DATASETS)
-
-
-class DataOptions(OutputOptions):
-    """Section [data]: the photos, and how they are split."""
-
-    dataset = option(
-        "data.dataset",
-        "",
-        "public data set to download and use instead of image_dir: flower_photos, or food101 with "
-        "its official split",
-        choices=_DATASETS,
-    )
-    image_dir = PlaceParameter(
-        default=places.parse(config_default("data", "image_dir", str(SAMPLE_DIR))),
-        description="folder with one folder of photos per class, or its URL (s3://, gs://)",
-    )
-    split_file = option(
-        "data.split_file",
-        "",
-        "predefined split: folder that contains train.txt and test.txt (one label/name per line), "
-        "or such files, separated by commas; empty: split by the hash of the file name",
-    )
-    split_folders = option(
-        "data.split_folders",
-        False,
-        "predefined split: image_dir contains the folders train, validation and test, and these "
-        "contain the class folders",
-    )
-    merge_labels = option(
-        "data.merge_labels",
-        "",
-        "labels to replace by others, as JSON such as "
-        '{"livingroom": "livingRoom"}; the folders stay as they are',
-    )
-    validation_percentage = option(
-        "data.validation_percentage", 10.0, "percentage of the photos used to choose between heads"
-    )
-    testing_percentage = option(
-        "data.testing_percentage", 10.0, "percentage of the photos used to measure the accuracy"
-    )
-    group_duplicates = option(
-        "data.group_duplicates",
-        False,
-        "keep identical files in the same split, whatever their names",
-    )
-    corrections = option(
-        "data.corrections",
-        "",
-        "CSV file of labels to correct and photos to exclude, or its URL; empty: corrections.csv "
-        "next to output_dir",
-    )
-
-    @classmethod
-    def get_param_values(
-        cls, params: Sequence[tuple[str, Any]], args: Any, kwargs: Any
-    ) -> list[tuple[str, Any]]:
-        """Replace the folders by those of the public data set, if there is one."""
-        values = dict(super().get_param_values(params, args, kwargs))
-        if values["dataset"]:
-            dataset = datasets.DATASETS[values["dataset"]]
-            directory = dataset.directory(values["dataset"], DATA_DIR)
-            values["image_dir"] = directory / dataset.photos
-            if dataset.lists and not values["split_file"]:
-                values["split_file"] = str(directory / dataset.lists)
-        return list(values.items())
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # Here and below: reject impossible values before any work is done.
-        self.percentages = (self.validation_percentage, self.testing_percentage)
-        split.SplitRule(*self.percentages)
-        if self.split_folders and self.split_file:
-            raise UserError(
-                "split_folders and split_file are both set, and each states a split; pass only one"
-            )
-        self.layout = Layout(self.split_folders, parse_merge_labels(self.merge_labels))
-        self.corrections_file = corrections.place(self.corrections, self.output_dir)
-        _refuse_output_inside(self.image_dir, self.output_dir)
-
-
-@functools.cache  # tasks are created often, once per class for example
-def _refuse_output_inside(image_dir: Place, output_dir: Path) -> None:
-    """Check that the results are not written between the photos, as if they were classes.
-
-    Raises:
-        UserError: if they are.
-    """
-    url = output_store.open_store(output_dir).url
-    for output in filter(None, (output_dir, url)):
-        if places.is_inside(places.parse(str(output)), image_dir):
-            raise UserError(
-                f"output_dir: {output} is inside image_dir ({image_dir}), where each folder is a "
-                "class; set output_dir to a folder outside it"
-            )
-
-
+_IMAGE_SIZES = (16, 4096)  # pixels; photos are hardly recognizable below, and hardly larger
 _RANGES = tuple(signatures.RANGES)
 _INFERENCE_ENGINES = (engines.AUTO, engines.TENSORFLOW, engines.OPENVINO)
 
@@ -201,7 +67,11 @@ class ModuleOptions(OutputOptions):
         "turn photos upright, as their Exif metadata says; false: like retrain.py",
     )
     background = option(
-        "module.background", decoding.WHITE, "grey level behind transparent pixels, 0 to 255"
+        "module.background",
+        decoding.WHITE,
+        "grey level behind transparent pixels, 0 to 255",
+        least=0,
+        most=decoding.WHITE,
     )
     inference_engine = option(
         "module.inference_engine",
@@ -218,8 +88,12 @@ class ModuleOptions(OutputOptions):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not 0 <= self.background <= decoding.WHITE:
-            raise UserError(f"background is {self.background}; it must be from 0 to 255")
+        least, most = _IMAGE_SIZES
+        if self.image_size and not least <= self.image_size <= most:
+            raise UserError(
+                f"image_size is {self.image_size}; it must be from {least} to {most}, or 0 for the "
+                "size that the module suggests"
+            )
         engines.candidate(self.inference_engine)
 
 
@@ -256,12 +130,14 @@ class BottleneckOptions(FineTuningOptions, DataOptions, ModuleOptions):
         0,
         "number of Ray actors, each of which loads the module; 0: one per GPU, or one per node if "
         "there is no GPU",
+        least=0,
         significant=False,
     )
     shard_size = option(
         "bottlenecks.shard_size",
         10_000,
         "vectors that a worker computes as one task, if more are missing",
+        least=1,
         significant=False,
     )
 
@@ -322,6 +198,7 @@ class HeadOptions(BottleneckOptions):
         "head.intermediate_store_frequency",
         20,
         "iterations or steps between checkpoints of the training; 0: none",
+        least=0,
         significant=False,
     )
 
@@ -361,6 +238,23 @@ class UnknownOptions:
     )
 
 
+@functools.cache  # tasks are created often
+def _refuse_unknown_dir(unknown_dir: str, image_dir: Place) -> None:
+    """Check that a local unknown_dir has files, and that none of its photos is of a class.
+
+    Raises:
+        UserError: if not.
+    """
+    place = places.parse(unknown_dir)
+    if places.is_inside(place, image_dir) or places.is_inside(image_dir, place):
+        raise UserError(
+            f"unknown_dir: {unknown_dir} and image_dir ({image_dir}) contain the same photos; set "
+            "unknown_dir to a folder of other photos"
+        )
+    if isinstance(place, Path):
+        batch.find(unknown_dir, "unknown_dir")
+
+
 class EvaluationOptions(UnknownOptions, HeadOptions, CheckOptions):
     """Section [evaluation]: the output of the evaluation."""
 
@@ -382,6 +276,8 @@ class EvaluationOptions(UnknownOptions, HeadOptions, CheckOptions):
             raise UserError(
                 f"unknown_rate is {self.unknown_rate:g}; it must be at least 0 and below 1"
             )
+        if self.unknown_dir:
+            _refuse_unknown_dir(self.unknown_dir, self.image_dir)
 
 
 class ExportOptions(EvaluationOptions):
@@ -397,3 +293,7 @@ class ExportOptions(EvaluationOptions):
         kind=TFLiteParameter,
     )
     onnx = option("export.onnx", False, "write model.onnx")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        saved_model.refuse_name(self.final_tensor_name)

@@ -67,6 +67,11 @@ class PrepareModule(ModuleOptions, Step):
         known = isinstance(target, Result) and _read(folder / local_path(target).name)
         if known and _is_here(known) and sha256 in ("", known.digest):
             return known
+        logger.info(
+            "Preparing the module %s: fetching or building it, trying it alone, and choosing the "
+            "inference engine. This can take minutes, once",
+            self.tfhub_module,
+        )
         module = preparation.prepare(
             self.tfhub_module,
             folder,

@@ -3,8 +3,8 @@
 import luigi
 
 from pipeline.photos import samples
+from tasks.data_options import SAMPLE_DIR
 from tasks.messages import logger
-from tasks.options import SAMPLE_DIR
 from tasks.step import Step, fetch
 
 

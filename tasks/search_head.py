@@ -7,6 +7,7 @@ from typing import Any
 import luigi
 
 from pipeline.bottlenecks import extraction
+from pipeline.errors import UserError
 from pipeline.files import naming
 from pipeline.head import search
 from pipeline.head.search import Candidate
@@ -15,8 +16,19 @@ from tasks.command_options import SearchOptions
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.fine_tuning_options import NO_DISTORTIONS
 from tasks.messages import logger
+from tasks.options import WEIGHTINGS
 from tasks.step import Pending, Result, Step, fetch, local_path
 from tasks.train_head import TrainHead
+
+# The options that a search compares, with the functions that convert their values.
+_KINDS: dict[str, Callable[[str], object]] = {
+    "tfhub_module": str,
+    "image_size": int,
+    "augmentations": int,
+    "class_weighting": lambda value: WEIGHTINGS[WEIGHTINGS.index(value)],
+    "label_smoothing": float,
+    "l2": float,
+}
 
 
 class SearchHead(SearchOptions, Step):
@@ -72,16 +84,16 @@ class SearchHead(SearchOptions, Step):
 
     def _options(self) -> list[dict[str, object]]:
         """Return the options of each head."""
-        lists = {
-            "tfhub_module": _values(self.try_tfhub_module or self.tfhub_module, str),
-            "image_size": _values(self.try_image_size or str(self.image_size), int),
-            "augmentations": _values(self.try_augmentations or str(self.augmentations), int),
-            "class_weighting": _values(self.try_class_weighting, str),
-            "label_smoothing": _values(self.try_label_smoothing, float),
-            "l2": _values(self.try_l2, float),
-        }
+        lists = {name: self._values(name, kind) for name, kind in _KINDS.items()}
         return [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]
 
-
-def _values(text: str, kind: Callable[[str], object]) -> list[object]:
-    return [kind(value.strip()) for value in text.split(",") if value.strip()]
+    def _values(self, name: str, kind: Callable[[str], object]) -> list[object]:
+        """Return the values of an option to compare; without a list, that of the option."""
+        text = getattr(self, f"try_{name}") or str(getattr(self, name))
+        try:
+            values = [kind(value.strip()) for value in text.split(",") if value.strip()]
+        except ValueError:
+            values = []
+        if not values:
+            raise UserError(f"try_{name} is {text!r}; it must list values of {name}")
+        return values

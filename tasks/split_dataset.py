@@ -12,9 +12,9 @@ from pipeline.files.damage import UNREADABLE
 from pipeline.photos import corrections, manifest, remarks, split
 from pipeline.photos.corrections import Correction
 from pipeline.photos.listing import Listing, list_photos
+from tasks.data_options import SAMPLE_DIR, DataOptions
 from tasks.fetch_dataset import FetchDataset
 from tasks.messages import logger
-from tasks.options import SAMPLE_DIR, DataOptions
 from tasks.sample_photos import SamplePhotos
 from tasks.step import Pending, Result, Step, fetch, local_path
 

@@ -12,8 +12,8 @@ from luigi.parameter import ParameterVisibility
 from luigi.task import flatten
 
 from pipeline.files import locks, output_store, timings
+from tasks.data_options import OutputOptions
 from tasks.messages import Reporter, logger
-from tasks.options import OutputOptions
 
 
 class Pending(luigi.Target):

@@ -16,8 +16,8 @@ from pipeline.prediction import batch
 from pipeline.review import last_run, suggestions
 from tasks.command_options import SuggestOptions
 from tasks.compute_bottlenecks import ComputeBottlenecks
+from tasks.data_options import SAMPLE_DIR
 from tasks.messages import log_summary, logger
-from tasks.options import SAMPLE_DIR
 from tasks.split_dataset import SplitDataset
 from tasks.step import Pending, Result, Step, fetch, local_path
 from tasks.train_head import TrainHead

@@ -13,11 +13,11 @@ import luigi
 from luigi.execution_summary import LuigiStatusCode
 
 from pipeline.errors import UserError
-from tasks import configuration
-from tasks.messages import logger
+from tasks import configuration, scheduler
+from tasks.messages import log_interrupt, logger
 
 MAX_FAILURES = 3  # another worker may have a photo or disk space that this one lacks
-FAILED, MISTAKE, INTERRUPTED = 30, 2, 130  # exit codes, as in luigi.cfg and tasks.nightly
+FAILED, INTERRUPTED = 30, 130  # exit codes, as in luigi.cfg and tasks.nightly
 _OPTIONS = [
     "--no-lock",  # several workers may run on one machine
     "--worker-keep-alive",
@@ -35,11 +35,12 @@ _FAILURES = (
 def main() -> None:
     """Work until the task is complete; exit with a code other than 0 if that fails."""
     arguments = ["--module", "tasks", *_OPTIONS, *sys.argv[1:]]
+    task = configuration.parse_task(arguments)
     try:
-        task = configuration.parse_task(arguments)
+        scheduler.require(arguments)
     except UserError as error:
         print(error, file=sys.stderr)
-        sys.exit(MISTAKE)
+        sys.exit(scheduler.EXIT_CODE)
     failures = 0
     try:
         while not task.complete():
@@ -51,7 +52,8 @@ def main() -> None:
                 logger.warning("Failed %s of %s times", failures, MAX_FAILURES)
             elif not task.complete():
                 time.sleep(_PAUSE_S)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        log_interrupt(type(error), error, None)
         sys.exit(INTERRUPTED)
 
 

@@ -1,7 +1,8 @@
 """Metrics: how good a head is on the test photos."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -188,24 +189,24 @@ def _familiarity(head: Head, vectors: np.ndarray) -> np.ndarray:
     return head.familiarity.score(vectors, head.logits(vectors))
 
 
-def summary_lines(evaluation: Evaluation, max_named: int | None = TOP) -> Iterator[str]:
+def summary_lines(figures: Mapping[str, Any], max_named: int | None = TOP) -> Iterator[str]:
     """Yield what users should know about the result, one line each.
 
     Args:
-        evaluation: the result.
+        figures: an `Evaluation` as a dictionary, or the content of `evaluation.json`.
         max_named: number of misclassified photos to name; None names all.
     """
-    if not evaluation.count:
+    if not figures["count"]:
         yield (
             "There are no test photos of the model's classes, so the accuracy is unknown; add "
             "photos or raise testing_percentage"
         )
         return
     yield (
-        f"Test accuracy: top-1 {evaluation.top1:.1%}, top-5 {evaluation.top5:.1%} "
-        f"of {evaluation.count} photos"
+        f"Test accuracy: top-1 {figures['top1']:.1%}, top-5 {figures['top5']:.1%} "
+        f"of {figures['count']} photos"
     )
-    wrong = evaluation.misclassified
+    wrong = figures["misclassified"]
     named = wrong[:max_named]
     for row in named:
         yield f"Misclassified: {row['path']} as {row['predicted']} ({row['probability']:.0%})"

@@ -37,7 +37,7 @@ from pipeline.photos.manifest import Summary
 from pipeline.pixels import thumbnails
 from pipeline.pixels.decoding import InputSpec
 
-FILE = "report.html"
+FILE, FIGURES = "report.html", "evaluation.json"
 # Limits that keep the page below 3 MB; the other files are complete.
 MAX_WRONG, MAX_PICTURES = 1000, 120  # misclassified photos listed, and shown as thumbnails
 MAX_FINDINGS, MAX_PER_FINDING = 12, 4  # findings per kind, and photos per finding
@@ -109,12 +109,18 @@ def write(
     with atomic.write(directory) as temporary:
         temporary.mkdir()
         text = json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False)
-        (temporary / "evaluation.json").write_text(text + "\n", encoding="utf-8")
+        (temporary / FIGURES).write_text(text + "\n", encoding="utf-8")
         table = pa.Table.from_pandas(predictions, _PREDICTIONS, preserve_index=False)
         pq.write_table(table, temporary / "predictions.parquet")
         checks.write(findings, temporary / "findings.parquet")
         model_photos.write(run.photos, temporary)
         (temporary / FILE).write_text(page, encoding="utf-8")
+
+
+def read_figures(directory: Path) -> dict[str, Any]:
+    """Return the content of an evaluation's `evaluation.json`."""
+    figures: dict[str, Any] = json.loads((directory / FIGURES).read_text(encoding="utf-8"))
+    return figures
 
 
 def _figures(
@@ -163,7 +169,7 @@ def _versions() -> dict[str, str]:
 
 def _comparison(run: Run, compared: Comparison) -> dict[str, Any]:
     """Return the comparison, and how the photos of the earlier model differ."""
-    earlier = json.loads((run.earlier / "evaluation.json").read_text(encoding="utf-8"))
+    earlier = read_figures(run.earlier)
     before = {c["label"]: _usable(c) for c in earlier.get("data", {}).get("classes", [])}
     after = {c.label: c.usable for c in run.summary.classes}
     changed = [

@@ -82,7 +82,8 @@ def tflite(path: Path, threads: int | None = None) -> Classifier:
             "tflite: the LiteRT interpreter, which checks the file, is not installed; "
             "install it with: pip install 'retrain[tflite]'"
         ) from None
-    run = Interpreter(str(path), num_threads=threads).get_signature_runner("pixels")
+    with tensorflow_import.hidden_messages():
+        run = Interpreter(str(path), num_threads=threads).get_signature_runner("pixels")
 
     def classify(pixels: Any) -> np.ndarray:
         each = [run(image=one[None])["prediction"] for one in np.asarray(pixels)]

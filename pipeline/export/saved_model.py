@@ -21,6 +21,20 @@ from pipeline.pixels import decoding
 INPUT_TENSOR = "Placeholder"
 
 
+def refuse_name(final_tensor_name: str) -> None:
+    """Check the name of the frozen graph's output.
+
+    Raises:
+        UserError: if TensorFlow would refuse it, or it is that of the input.
+    """
+    valid = re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.]*", final_tensor_name)
+    if not valid or final_tensor_name == INPUT_TENSOR:
+        raise UserError(
+            f"final_tensor_name is {final_tensor_name!r}; it must consist of letters, digits, dots "
+            f"and underscores, and not be {INPUT_TENSOR}, which is the input"
+        )
+
+
 def write(head: Head, module: Module, directory: Path, final_tensor_name: str) -> None:
     """Write the SavedModel, the frozen graph and the labels into `directory`.
 
@@ -36,12 +50,7 @@ def write(head: Head, module: Module, directory: Path, final_tensor_name: str) -
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
 
-    valid = re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.]*", final_tensor_name)
-    if not valid or final_tensor_name == INPUT_TENSOR:
-        raise UserError(
-            f"final_tensor_name is {final_tensor_name!r}; it must consist of letters, digits, dots "
-            f"and underscores, and not be {INPUT_TENSOR}, which is the input"
-        )
+    refuse_name(final_tensor_name)
     model = tf.Module()
     features = frozen_graph.read(module)
     if features is None:  # it cannot be frozen, is large, or its graph is damaged

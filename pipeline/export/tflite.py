@@ -77,7 +77,8 @@ def write(
         sample = usable.sort_values("digest").head(_REPRESENTATIVE)
         paths = [image_dir / path for path in sample["path"]]
         converter.representative_dataset = lambda: _representative(paths, spec)
-    with warnings.catch_warnings():  # about the converter's own code
+    # The warnings and messages are about the converter's own code.
+    with warnings.catch_warnings(), tensorflow_import.hidden_messages():
         warnings.simplefilter("ignore")
         model = _quantized(converter) if kind == "int8" else converter.convert()
     model = tflite_metadata.add(model, labels, LABELS)

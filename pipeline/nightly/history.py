@@ -193,11 +193,14 @@ def lines(nights: list[Night]) -> Iterator[str]:
     for night in nights:
         top1 = "" if night.top1 is None else f"{night.top1:.1%}"
         disk = "" if night.disk_bytes is None else f"{night.disk_bytes / 1e6:,.0f}"
+        # A night that failed has no durations: it did not say which steps it completed.
+        failed = night.outcome == FAILED and not night.seconds
+        minutes = "" if failed else f"{sum(night.seconds.values()) / 60:.1f}"
         counts = (night.photos, night.arrived, night.gone, night.relabelled)
         photos, added, removed, relabelled = ("" if n is None else f"{n:,}" for n in counts)
         yield (
             f"{night.date:{width}}  {photos:>8} {added:>6} {removed:>7} {relabelled:>10} {top1:>7} "
-            f"{sum(night.seconds.values()) / 60:7.1f} {disk:>6}  {night.outcome_name}: "
+            f"{minutes:>7} {disk:>6}  {night.outcome_name}: "
             f"{night.reasons[0]}"
         )
         for reason in night.reasons[1:]:

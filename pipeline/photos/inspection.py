@@ -211,3 +211,9 @@ def _palette(data: bytes, offset: int) -> int:
     """Return the size in bytes of the palette that the flags at an offset announce."""
     flags = data[offset] if offset < len(data) else 0
     return int(3 << ((flags & 7) + 1)) if flags & 0x80 else 0
+
+
+def without_deletion(status: str) -> str:
+    """Return why a file is unusable, without the advice to delete it, which is for training."""
+    reason, _, remedy = status.partition("; ")
+    return reason if "delete" in remedy else status

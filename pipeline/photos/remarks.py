@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shlex
 import unicodedata
 from collections import Counter
@@ -24,6 +25,7 @@ from pipeline.photos.split import SplitRule
 
 MOST_NAMED = 20  # photos set aside that are listed individually
 _CHANCE = 3  # standard deviations by which chance may change the share of a split
+_DISTINCT = 0.8  # share of the names of inner folders above which they are hardly views
 _MATERIAL = 0.25  # part of the percentage by which the share of a split may differ from it
 
 
@@ -77,6 +79,8 @@ def summary_lines(
             f"{listing.stray} photos are directly in {image_dir}{outside} and belong to no class; "
             "move them into the folder of their class"
         )
+    if not listing.layout.split_folders:
+        yield from _nested_lines(rows, image_dir)
     yield from _skipped_lines(listing, rows)
     aside = rows[manifest.set_aside(rows)]
     for row in aside.head(MOST_NAMED).itertuples():
@@ -126,6 +130,30 @@ def correction_lines(
         if lines:
             number = counted(len(lines), "line")
             yield f"corrections: {place} has {number} {problem}: {_some(list(map(str, lines)))}"
+
+
+def _nested_lines(rows: pd.DataFrame, image_dir: Place) -> Iterator[str]:
+    """Yield whether the class folders seem to be data sets with class folders of their own.
+
+    They do if all photos are in folders within them, of which each has several, with names that
+    are mostly words and belong to one class only: years, objects and views are not like that.
+    """
+    inner: dict[str, set[str]] = {}
+    for path in manifest.unpacked(rows["path"][rows["status"] == inspection.OK]):
+        label, *folders, _ = path.split("/")
+        if not folders:
+            return
+        inner.setdefault(printable(label), set()).add(printable(folders[0]))
+    names = [name for subfolders in inner.values() for name in subfolders]
+    words = [name for name in names if not re.search(r"\d", name)]
+    several = inner and all(len(subfolders) > 1 for subfolders in inner.values())
+    if several and len(words) > len(names) / 2 and len(set(names)) > _DISTINCT * len(names):
+        examples = [f"{label}/{min(subfolders)}" for label, subfolders in inner.items()]
+        yield (
+            f"All photos are in folders within the class folders ({_some(examples)}), and are "
+            f"classified only as {_some(list(inner))}. If the inner folders are the classes, set "
+            f"image_dir to one of the outer ones, such as {image_dir / next(iter(inner))}"
+        )
 
 
 def _skipped_lines(listing: Listing, rows: pd.DataFrame) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 The folder of the results contains
 
-    predictions.parquet     one row per photo: path, labels and scores (best first), known, problem
+    predictions.parquet     one row per photo: path, labels and scores (best first), known, unknown,
+                            problem
     predictions.csv         the same, with one column for each of the five labels and scores
 
 During a run, `partial/<name of that folder>/<first row>.parquet` contains the completed rows.
@@ -26,11 +27,11 @@ from pipeline.export import model_json, runtimes
 from pipeline.files import atomic, naming, places
 from pipeline.files.object_store import RemotePath
 from pipeline.modules import failures
-from pipeline.photos import discovery, sources
+from pipeline.photos import discovery, inspection, sources
 from pipeline.photos.discovery import Found
 from pipeline.progress import Progress, silent
 
-FORMAT_VERSION = 2  # raise it when the files change
+FORMAT_VERSION = 3  # raise it when the files change
 TOP = 5  # labels per photo
 JOURNAL_ROWS = 512
 MAX_NAMED = 20  # unusable photos that the log lists individually
@@ -41,6 +42,7 @@ SCHEMA = pa.schema(
         ("labels", pa.list_(pa.string())),  # best first; empty for an unusable photo
         ("scores", pa.list_(pa.float32())),  # their probabilities
         ("known", pa.float32()),  # share of the known photos that fit no better; empty like labels
+        ("unknown", pa.bool_()),  # whether known is at most the model's unknown_rate
         ("problem", pa.string()),  # why the photo has no labels; else empty
     ]
 )
@@ -172,12 +174,12 @@ def _predict(
 ) -> list[dict[str, Any]]:
     """Return one row per photo, in order."""
     labels = np.array(description["labels"], object)
-    other = (description.get("known") or {}).get("other_class")
-    is_answer = labels != other
+    facts = description.get("known") or {"unknown_rate": 0, "other_class": ""}
+    is_answer = labels != facts["other_class"]
     # Photos that training would set aside are unusable here, too, even if they can be decoded.
-    problems = sources.problems(photos)
+    problems = map(inspection.without_deletion, sources.problems(photos))
     rows: list[dict[str, Any]] = [
-        {"path": photo.path, "labels": [], "scores": [], "known": None, "problem": problem}
+        {"path": photo.path, "labels": [], "scores": [], "problem": problem}
         for photo, problem in zip(photos, problems, strict=True)
     ]
     usable = [row for row in rows if not row["problem"]]
@@ -194,8 +196,10 @@ def _predict(
         answers = zip(batch.indices, labels[is_answer][best], scores, known, strict=True)
         for index, names, each, fit in answers:
             if np.isfinite(each).all():
-                share = None if np.isnan(fit) else fit  # a model of an earlier version
-                usable[index] |= {"labels": names.tolist(), "scores": each, "known": share}
+                usable[index] |= {"labels": names.tolist(), "scores": each}
+                if not np.isnan(fit):  # as for a model of an earlier version
+                    # Compared in float32, where 1 / 20 is at most 0.05.
+                    usable[index] |= {"known": fit, "unknown": bool(fit <= facts["unknown_rate"])}
             else:
                 usable[index]["problem"] = writer.NOT_FINITE
         for index, reason in batch.rejected.items():
@@ -217,8 +221,7 @@ def _join(files: list[Path], directory: Path) -> dict[str, str]:
             for i in range(TOP):
                 wide[f"label_{i + 1}"] = rows["labels"].str.get(i)
                 wide[f"score_{i + 1}"] = rows["scores"].str.get(i)
-            wide["known"] = rows["known"]
-            wide["problem"] = rows["problem"]
+            wide |= {name: rows[name] for name in ("known", "unknown", "problem")}
             pd.DataFrame(wide).to_csv(
                 directory / "predictions.csv", mode="a", header=number == 0, index=False
             )

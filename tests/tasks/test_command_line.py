@@ -15,7 +15,20 @@ from tasks import configuration
         (["TrainHead", "--xyzzy"], "there is no option --xyzzy\n"),
         (["TrainHead", "--l2"], "--l2: expected one argument\n"),
         (["TrainHead", "--image-dir", "my", "photos"], "unexpected argument 'photos'; quote"),
+        (["ExportModel", "--fine-tune-epoch"], "did you mean --fine-tune-epochs?"),
+        (
+            ["ExportModel", "--keep", "3"],
+            "ExportModel has no option --keep; it is an option of",
+        ),
+        (
+            ["SplitDataset", "--onxx"],
+            "there is no option --onxx; did you mean --onnx, an option",
+        ),
+        (["TrainHead", "--fine-tune-epochs", "two"], "--fine-tune-epochs is 'two'; it must be a w"),
+        (["TrainHead", "--l2", "-1"], "l2 is -1; it must be 0, to choose it automatically"),
+        (["NightlyRetrain", "--date", "x"], "invalid value of an option on the command line: time"),
         (["TranHead"], "there is no task TranHead; did you mean TrainHead?"),
+        (["Nonsense"], "there is no task Nonsense; choose from CheckData, ComputeBottlenecks, "),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -1,16 +1,18 @@
 """EvaluateModel: what it says about unknown photos, and what runs again for it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.errors import UserError
-from tasks import ComputeUnknown, EvaluateModel, TrainHead
+from tasks import ComputeUnknown, EvaluateModel, TrainHead, evaluate_model
 from tasks.step import fetch
 from tests.support.commands import run
 from tests.support.photos import PhotoMaker
+from tests.support.steps import Pipeline
 
 
 def unknown_figures(task: EvaluateModel) -> dict[str, Any]:
@@ -33,6 +35,7 @@ def test_unknown_photos_are_measured_and_train_nothing(
     assert unknown_figures(EvaluateModel(**given))["unknown_count"] == 3
     page = (fetch(EvaluateModel(**given).output()) / "report.html").read_text()
     assert "Of 3 unknown photos" in page
+    assert "ComputeUnknown" in page
 
 
 def test_another_rate_evaluates_again_and_trains_nothing(options: dict[str, Any]) -> None:
@@ -43,6 +46,38 @@ def test_another_rate_evaluates_again_and_trains_nothing(options: dict[str, Any]
     run(changed)
     assert unknown_figures(changed)["unknown_rate"] == 0.2
     assert not TrainHead(**options, other_class="red_rose").complete()
+
+
+def test_misclassified_photos_are_printed_though_the_evaluation_exists(
+    options: dict[str, Any], mislabel: Callable[[], None]
+) -> None:
+    mislabel()
+    pipeline = Pipeline(**options, testing_percentage=50)
+    pipeline.task_class = EvaluateModel
+    assert "EvaluateModel" in pipeline.run()
+    evaluate_model._reported.clear()  # as in a new process
+    assert pipeline.run() == []
+    assert not any("Misclassified" in line for line in pipeline.lines)
+    assert pipeline.run(print_misclassified_test_images=True) == []
+    named = [line for line in pipeline.lines if line.startswith("Misclassified: ")]
+    figures = json.loads((fetch(pipeline.task.output()) / "evaluation.json").read_text())
+    assert len(named) == len(figures["misclassified"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("nowhere", r"^unknown_dir: no photos at .*nowhere; pass a folder"),
+        ("photos", r"^unknown_dir: .*photos and image_dir .* contain the same photos; set"),
+        (".", r"^unknown_dir: .* contain the same photos; set"),
+    ],
+)
+def test_a_folder_that_cannot_have_unknown_photos_is_refused_before_any_work(
+    tmp_path: Path, make_photo: PhotoMaker, folder: str, message: str
+) -> None:
+    make_photo(tmp_path / "photos/rose/1.jpg")
+    with pytest.raises(UserError, match=message):
+        EvaluateModel(image_dir=tmp_path / "photos", unknown_dir=str(tmp_path / folder))
 
 
 def test_an_impossible_rate_is_refused(options: dict[str, Any]) -> None:

@@ -122,6 +122,7 @@ def test_without_success_the_frozen_module_is_the_result(
     model = (out / "current").resolve()
     assert pipeline.run(fine_tune_learning_rate=1e-9) == ["FineTuneModule"]
     assert any("the module stays as it was" in line for line in pipeline.lines)
+    assert any("Test accuracy: " in line for line in pipeline.lines)
     assert (out / "current").resolve() == model
     assert pipeline.run(fine_tune_learning_rate=1e-9) == []
 

@@ -187,7 +187,7 @@ def test_without_a_worker_progress_is_only_logged(
     clock[0] = 50
     report(1, 2, "photos")
     messages.logger.removeHandler(caplog.handler)
-    assert caplog.messages == ["1 of 2 photos, 0 a second, 50 s left"]
+    assert caplog.messages == ["1 of 2 photos, 50 s each, 50 s left"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The nightly command, as processes, with a local mail server."""
 
-import datetime
 import email
 import os
 import signal
@@ -114,6 +113,10 @@ def test_a_night_ends_well_and_nobody_is_mailed(site: Site, mails: Any) -> None:
     assert code == 0
     assert output.splitlines()[-1].startswith("Nothing to do. 2026-11-01 promoted: ")
     assert (site.out / "history.html").exists()
+    code, output = site.run("--date", "2026-11-01", "--tolerance", 2)
+    assert output.splitlines()[-1].startswith("2026-11-01 unchanged: ")
+    code, output = site.run("--date", "2026-11-01")
+    assert output.splitlines()[-1].startswith("Nothing to do. 2026-11-01 promoted: ")
     assert mails.received == []
 
 
@@ -190,14 +193,14 @@ def test_a_mail_server_that_is_away_stops_nothing(site: Site, photo_dir: Path) -
     assert "Not able to connect to smtp server" in output
 
 
-def test_without_a_scheduler_the_run_fails_and_says_why(site: Site) -> None:
-    settings = SETTINGS.replace("[core]\n", "[core]\nrpc-retry-wait = 0\n")
-    (site.directory / "luigi.cfg").write_text(settings)
+def test_without_a_scheduler_the_run_fails_at_once_and_says_why(site: Site) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    code, output = site.run("--date", "2026-11-01", "--retries", 0, "--scheduler-url", url)
+    code, output = site.run("--date", "2026-11-01", "--scheduler-url", url)
     assert code == 40
-    assert "the scheduler does not answer; start it with make luigid" in output
+    reason = f"the scheduler at {url} does not answer; start it with make luigid, or run without"
+    assert output == f"{reason} SCHEDULER\n"
     assert site.outcomes() == ["failed"]
+    assert " 0.0 " not in "".join(history.lines(history.nights(site.out)))
 
 
 @pytest.mark.parametrize(
@@ -277,10 +280,27 @@ def test_a_rejected_model_that_was_promoted_by_hand_needs_nothing(
 ) -> None:
     saved(tmp_path / "models/m2")
     reason = f"worse; {promotion.ADVICE}make promote MODEL=m2"
-    history.add(tmp_path, history.Night("2026-11-02", history.REFUSED, reason, model="m2"))
-    task: Any = SimpleNamespace(output_dir=tmp_path, date=datetime.date(2026, 11, 2))
-    assert nightly._report_result(task, 1) == nightly.REJECTED
+    history.add(tmp_path, history.Night("2026-11-02", history.REFUSED, reason, "k", model="m2"))
+    task: Any = SimpleNamespace(output_dir=tmp_path)
+    assert nightly._report_result(task, "k", 1) == nightly.REJECTED
     assert promotion.ADVICE in capsys.readouterr().err
     promotion.promote_named(tmp_path, "m2")
-    assert nightly._report_result(task, 1) == nightly.DONE
+    assert nightly._report_result(task, "k", 1) == nightly.DONE
     assert promotion.ADVICE not in capsys.readouterr().err
+
+
+def test_a_night_that_is_repeated_after_a_rollback_says_which_model_is_current(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for model in ("m1", "m2"):
+        move = promotion.promote(tmp_path, saved(tmp_path / "models" / model), promotion.NIGHTLY)
+        row = history.Night("2026-11-02", history.PROMOTED, "", f"key of {model}", model=model)
+        history.add(tmp_path, row, move)
+    promotion.rollback(tmp_path)
+    task: Any = SimpleNamespace(output_dir=tmp_path)
+    assert nightly._report_result(task, "key of m2", 2) == nightly.DONE
+    night, since = capsys.readouterr().err.splitlines()
+    assert night == "Nothing to do. 2026-11-02 promoted: model m2"
+    assert since == "Since then, model m1 was made the current one"
+    assert nightly._report_result(task, "key of m1", 2) == nightly.DONE
+    assert "model m1, which is the current one now" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Options: all are documented, also in luigi.cfg."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,29 @@ def test_impossible_options_of_fine_tuning_are_refused_by_name(option: dict[str,
     (name,) = option
     with pytest.raises(UserError, match=f"^{name} is .*; it must be "):
         NightlyRetrain(**option)
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        (ExportModel, {"image_size": 5}, "image_size is 5; it must be from 16 to 4096, or 0"),
+        (ExportModel, {"image_size": 100_000}, "image_size is 100000; it must be from 16 to 4096"),
+        (ExportModel, {"ray_actors": -1}, "ray_actors is -1; it must be at least 0"),
+        (ExportModel, {"shard_size": 0}, "shard_size is 0; it must be at least 1"),
+        (ExportModel, {"testing_percentage": math.nan}, "testing_percentage is nan; it must be a"),
+        (ExportModel, {"final_tensor_name": "a/b"}, "final_tensor_name is 'a/b'; it must consist"),
+        (NightlyRetrain, {"tolerance": -1.0}, "tolerance is -1; it must be from 0 to 100"),
+        (NightlyRetrain, {"retry_delay": math.inf}, "retry_delay is inf; it must be at least 0"),
+        (NightlyRetrain, {"assert_accuracy_at_least": 90.0}, "must be from 0 to 1$"),
+        (PruneRuns, {"keep": -1}, "keep is -1; it must be at least 1"),
+        (SearchHead, {"try_image_size": "3"}, "image_size is 3; it must be from 16 to 4096"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_before_any_work(
+    task: Any, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        task(**options)
 
 
 def all_options() -> list[tuple[str, luigi.Parameter]]:

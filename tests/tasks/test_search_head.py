@@ -37,10 +37,15 @@ def test_a_search_uses_heads_that_are_there(options: dict[str, Any]) -> None:
 def test_an_impossible_value_of_a_search_is_heard_before_any_work() -> None:
     with pytest.raises(UserError, match="l2 is -1"):
         SearchHead(try_l2="0, -1")
-    with pytest.raises(ValueError, match="heavy is not a valid choice"):
+    with pytest.raises(UserError, match="'balanced, heavy'; it must list values of class_weigh"):
         SearchHead(try_class_weighting="balanced, heavy")
-    with pytest.raises(ValueError, match="could not convert"):
+    with pytest.raises(UserError, match="try_l2 is 'much'; it must list values of l2"):
         SearchHead(try_l2="much")
+
+
+def test_an_empty_list_stands_for_the_value_of_the_option() -> None:
+    task = SearchHead(try_class_weighting="", class_weighting="none", try_label_smoothing="0")
+    assert [head.class_weighting for head in task.heads] == ["none"]
 
 
 def test_numbers_of_copies_are_compared_and_none_means_no_distortion(

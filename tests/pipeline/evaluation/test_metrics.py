@@ -1,5 +1,7 @@
 """Evaluation: each figure against one worked out by hand."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
@@ -74,7 +76,7 @@ def test_without_test_photos_nothing_is_claimed() -> None:
     assert (result.count, result.top1, result.top5) == (0, None, None)
     assert predictions.empty
     assert (result.top1_interval, result.macro_f1, result.calibration_error) == (None, None, None)
-    (line,) = metrics.summary_lines(result)
+    (line,) = metrics.summary_lines(asdict(result))
     assert "no test photo" in line
 
 
@@ -92,7 +94,7 @@ def test_fewer_classes_than_five_are_all_listed() -> None:
 
 
 def test_remarks_give_the_accuracy_and_name_the_worst() -> None:
-    accuracy, first, second = metrics.summary_lines(metrics.evaluate(HEAD, SOME)[0])
+    accuracy, first, second = metrics.summary_lines(asdict(metrics.evaluate(HEAD, SOME)[0]))
     assert accuracy == "Test accuracy: top-1 60.0%, top-5 100.0% of 5 photos"
     assert first.startswith("Misclassified: cat/3.jpg as bee")
     assert "ant/1.jpg" in second
@@ -101,10 +103,10 @@ def test_remarks_give_the_accuracy_and_name_the_worst() -> None:
 def test_every_misclassified_photo_is_named_when_asked_for() -> None:
     rows = photos(*[("ant", "bee")] * 9)
     result, _ = metrics.evaluate(HEAD, rows)
-    *named, more = metrics.summary_lines(result)
+    *named, more = metrics.summary_lines(asdict(result))
     assert len(named) == 1 + metrics.TOP
     assert more == "Misclassified: 4 more, in evaluation.json"
-    assert len(list(metrics.summary_lines(result, None))) == 1 + 9
+    assert len(list(metrics.summary_lines(asdict(result), None))) == 1 + 9
 
 
 def test_intervals_are_wilsons() -> None:

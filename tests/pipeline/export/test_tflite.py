@@ -60,7 +60,9 @@ def test_the_labels_are_an_archive_at_its_end(written: Path) -> None:
         assert archive.read("labels.txt").decode().splitlines() == list(LABELS)
 
 
-def test_equal_models_give_equal_files(colours: Path, store: Store, tmp_path: Path) -> None:
+def test_equal_models_give_equal_files_without_messages(
+    colours: Path, store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     store.summary()
     photos = manifest.read(store.path / "manifest.parquet")
     digests = []
@@ -69,3 +71,4 @@ def test_equal_models_give_equal_files(colours: Path, store: Store, tmp_path: Pa
         tflite.write(model, "int8", LABELS, InputSpec(8, 8), store.image_dir, photos)
         digests.append(model_json.files(model)["model-int8.tflite"])
     assert digests[0] == digests[1]
+    assert capfd.readouterr().err == ""

@@ -74,6 +74,32 @@ def test_classes_without_a_part_are_named(
     assert line.endswith(f"raise {part}_percentage.")
 
 
+def test_data_sets_instead_of_classes_are_remarked_on(
+    tmp_path: Path, make_photo: PhotoMaker
+) -> None:
+    for path in ("pets/cat", "pets/dog", "plants/rose", "plants/tulip"):
+        for number in range(20):
+            make_photo(tmp_path / path / f"{path[-3:]}{number}.jpg", number, number)
+    line, *_ = lines_about(tmp_path)
+    assert line == (
+        "All photos are in folders within the class folders (pets/cat, plants/rose), and are "
+        "classified only as pets, plants. If the inner folders are the classes, set image_dir to "
+        f"one of the outer ones, such as {tmp_path}/pets"
+    )
+    make_photo(tmp_path / "pets/1.jpg")
+    assert not any(line.startswith("All photos are in folders") for line in lines_about(tmp_path))
+
+
+@pytest.mark.parametrize("names", [("2019", "2020", "2021"), ("top", "side", "front")])
+def test_classes_with_years_or_views_are_not(
+    names: tuple[str, ...], tmp_path: Path, make_photo: PhotoMaker
+) -> None:
+    for name in names:
+        for label in ("cup", "jug", "pan", "pot"):
+            make_photo(tmp_path / label / name / f"{label} {name}.jpg", 1, len(name))
+    assert not any(line.startswith("All photos are in folders") for line in lines_about(tmp_path))
+
+
 def test_photos_outside_class_folders_are_remarked_on(photo_dir: Path) -> None:
     (photo_dir / "1.jpg").touch()
     (line,) = lines_about(photo_dir)

@@ -44,12 +44,12 @@ def write(model: Path, images: Path | str, directory: Path) -> tuple[pd.DataFram
 def test_each_photo_has_its_labels_best_first(colours: Path, photos: Path, tmp_path: Path) -> None:
     parquet, csv = write(colours, photos, tmp_path / "out")
     assert len(parquet) == len(csv) == 9
-    for path, labels, scores, known, problem in parquet.itertuples(index=False):
+    for path, labels, scores, known, unknown, problem in parquet.itertuples(index=False):
         assert labels[0] == Path(path).name.split("-")[0]
         assert sorted(labels) == sorted(LABELS)
         assert scores[0] == max(scores)
         assert scores.sum() == pytest.approx(1)
-        assert known == 1
+        assert (known, unknown) == (1, False)
         assert problem == ""
     assert list(csv["path"]) == list(parquet["path"])
     assert list(csv["label_1"]) == [labels[0] for labels in parquet["labels"]]
@@ -66,7 +66,11 @@ def test_unknown_photos_are_known_by_their_column(
     names = [Path(path).name for path in parquet["path"]]
     low = dict(zip(names, parquet["known"] <= 0.05, strict=True))
     assert [name for name, is_low in low.items() if is_low] == ["white.png"]
-    assert dict(zip(names, csv["known"], strict=True))["note.jpg"] == ""
+    for column in ("known", "unknown"):
+        assert dict(zip(names, csv[column], strict=True))["note.jpg"] == ""
+    assert [name for name, text in zip(names, csv["unknown"], strict=True) if text == "True"] == [
+        "white.png"
+    ]
     usable = parquet[parquet["problem"] == ""]
     classify = single.load(choosy)
     alone = [classify(Path(path).read_bytes()).known for path in usable["path"]]
@@ -96,7 +100,7 @@ def test_a_model_of_an_earlier_version_predicts_without_known(
     tf.saved_model.save(later, str(model / "saved_model"), signatures=signatures)
     parquet, csv = write(model, photos, tmp_path / "out")
     assert parquet["known"].isna().all()
-    assert set(csv["known"]) == {""}
+    assert set(csv["known"]) == set(csv["unknown"]) == {""}
     assert set(csv["problem"]) == {""}
     alone = single.predict(photos / "red-0.png", model)
     assert (alone.answers[0][0], alone.known, alone.warning) == ("red", None, "")
@@ -111,7 +115,7 @@ def test_bad_photos_have_no_labels_but_a_reason(
     assert counts.photos == 11
     assert {Path(p).name: why.split(":")[0] for p, why in counts.unusable.items()} == {
         "cut.png": "truncated PNG",
-        "note.jpg": "not a readable image; replace or delete it",
+        "note.jpg": "not a readable image",
     }
     rows = pd.read_parquet(tmp_path / "out/predictions.parquet").set_index("path")
     assert len(rows.loc[str(photos / "cut.png"), "labels"]) == 0
