@@ -110,7 +110,10 @@ def test_no_such_module(photo_dir: Path, tmp_path: Path) -> None:
         *("ExportModel", "--image-dir", photo_dir, "--output-dir", tmp_path / "out"),
         *("--tfhub-module", "efficientnet-lite9"),
     )
-    assert "efficientnet-lite9 is neither a built-in module nor a file or folder" in refused(done)
+    assert refused(done) == (
+        "tfhub_module: efficientnet-lite9 is neither a built-in module nor a file or folder; did "
+        "you mean efficientnet-lite2?"
+    )
 
 
 def test_a_handle_that_a_hub_does_not_know(web: Web, tmp_path: Path) -> None:

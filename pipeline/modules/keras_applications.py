@@ -5,9 +5,7 @@ without a network connection. The module takes pixels from 0 to 1: the network's
 is part of it. See https://keras.io/api/applications.
 """
 
-import difflib
 import importlib
-import inspect
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,7 +15,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.files import download, locks, naming
-from pipeline.modules import failures, keras_export, signatures
+from pipeline.modules import failures, keras_export, names, signatures
 from pipeline.modules.keras_export import Facts
 from pipeline.progress import Progress
 
@@ -54,7 +52,7 @@ def files(handle: str) -> list[Path]:
     """Return the local files of a handle: its weights file, if it names one.
 
     Raises:
-        UserError: if that file does not exist.
+        UserError: if that file does not exist, or the handle has no name.
     """
     _, weights = _parse(handle)
     return [weights] if weights else []
@@ -87,28 +85,39 @@ def resolve(
     return keras_export.resolve(module_dir / f"{naming.slug(name)}-{size}-{key}", build, again)
 
 
-def names() -> list[str]:
-    """Return the names of all Keras applications."""
-    applications = keras_export.import_keras().applications
-    return sorted(name for name, item in vars(applications).items() if inspect.isfunction(item))
-
-
 def _parse(handle: str) -> tuple[str, Path | None]:
     """Split a handle into the application's name and the weights file, if there is one."""
     name, at, path = handle.removeprefix(PREFIX).partition("@")
+    if not name:
+        raise UserError(
+            f"tfhub_module: {handle} names no application; pass a name as well, such as "
+            f"{PREFIX}EfficientNetV2B0"
+        )
     if not at:
         return name, None
     weights = Path(path).expanduser()
-    if not weights.is_file():
-        raise UserError(f"tfhub_module: {handle}: there is no file {path}; check the path")
-    return name, weights
+    if path and weights.is_file():
+        return name, weights
+    if not path:
+        problem = "no file follows the @"
+    else:
+        problem = f"{path} is a folder" if weights.is_dir() else f"there is no file {path}"
+    raise UserError(
+        f"tfhub_module: {handle}: {problem}; pass {PREFIX}{name}@/path/weights.h5, or only "
+        f"{PREFIX}{name} to download the weights"
+    )
 
 
 def _build(name: str, size: int, weights: Path | None, progress: Progress) -> tuple[Any, Facts]:
     """Build a network from pixels in [0, 1] to pooled features."""
     keras = keras_export.import_keras()
-    if name not in names():
-        raise UserError(f"tfhub_module: Keras has no application {name!r}; {_choices(name)}")
+    if name not in (known := names.applications()):
+        meant = names.nearest(name)
+        nearest = f"did you mean {meant}? Its" if meant else "its"
+        raise UserError(
+            f"tfhub_module: Keras has no application {name!r}; {nearest} applications are "
+            f"{', '.join(known)}"
+        )
     application = getattr(keras.applications, name)
     fetched: list[Path] = []
 
@@ -129,11 +138,13 @@ def _build(name: str, size: int, weights: Path | None, progress: Progress) -> tu
         ) from None
     if weights:
         try:
-            network.load_weights(weights)
+            with warnings.catch_warnings(action="ignore"):  # one for each layer that is missing
+                network.load_weights(weights)
         except Exception as error:  # h5py and Keras raise all kinds for other files
+            reason = failures.reason(error).split(". ")[0].rstrip(".:")
             raise UserError(
                 f"tfhub_module: {weights} does not contain the weights of {name} without its "
-                f"classifier ({failures.reason(error)}); use {_origin(application, size)}"
+                f"classifier: {reason}; use {_origin(application, size)} instead"
             ) from None
     photos = keras.Input((size, size, 3))
     preprocess = importlib.import_module(application.__module__).preprocess_input
@@ -209,11 +220,3 @@ def _origin(application: Callable[..., Any], size: int) -> str:
     except _Found as found:
         return str(found)
     return "the file that Keras downloads"
-
-
-def _choices(name: str) -> str:
-    """Return the names that a user may have meant, or all."""
-    by_lower = {known.lower(): known for known in names()}
-    close = difflib.get_close_matches(name.lower(), by_lower, 1)
-    nearest = f"did you mean {PREFIX}{by_lower[close[0]]}? Its" if close else "its"
-    return f"{nearest} applications are {', '.join(by_lower.values())}"

@@ -19,7 +19,7 @@ from pipeline import tensorflow_import
 from pipeline.files import atomic
 from pipeline.modules.loading import _UnreadableError
 
-BUILDER = 1  # part of the digest: raise it when what is exported changes
+BUILDER = 2  # part of the digest: raise it when what is exported changes
 _FACTS = "keras.json"  # in the folder of the SavedModel
 
 
@@ -106,8 +106,13 @@ def _save(model: Any, directory: Path) -> None:
     model = _without_grouped_convolutions(model)
     (photos,) = model.inputs
     spec = tf.TensorSpec(photos.shape, photos.dtype, name="photos")
-    module = tf.Module()
-    module.states = [variable.value for variable in model.variables]
+    for layer in flat_layers(model):
+        layer.trainable = True  # also those that were frozen to train a classifier
+    # Unlike tf.Module, a Checkpoint stores the lists under the names of TensorFlow Hub's interface.
+    module = tf.train.Checkpoint(
+        variables=[variable.value for variable in model.variables],
+        trainable_variables=[variable.value for variable in model.trainable_variables],
+    )
     module.__call__ = tf.function(
         lambda inputs: model(inputs, training=False), [spec], autograph=False
     )

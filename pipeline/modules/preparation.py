@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline import tensorflow_import
 from pipeline.errors import UserError
-from pipeline.files import atomic, naming
+from pipeline.files import atomic, naming, places
 from pipeline.modules import (
     efficientnet_lite,
     failures,
@@ -19,6 +19,7 @@ from pipeline.modules import (
     keras_export,
     keras_files,
     loading,
+    names,
     provenance,
     signatures,
 )
@@ -86,6 +87,12 @@ def _is_keras(handle: str) -> bool:
     return keras_applications.is_handle(handle) or keras_files.is_handle(handle)
 
 
+def _is_unknown(handle: str) -> bool:
+    """Return whether a handle is neither a known name nor a path of something that exists."""
+    is_name = handle in efficientnet_lite.VARIANTS or keras_applications.is_handle(handle)
+    return not is_name and not places.local(handle).exists()
+
+
 def includes_preprocessing(handle: str) -> bool:
     """Return whether a module is known to take pixels from 0 to 1."""
     return handle in efficientnet_lite.VARIANTS or keras_applications.is_handle(handle)
@@ -147,6 +154,11 @@ def _resolve(
     image_size: int = 0,
     module_output: str = "",
 ) -> Path:
+    if _is_unknown(handle) and (meant := names.nearest(handle)):
+        raise UserError(
+            f"tfhub_module: {handle} is neither a built-in module nor a file or folder; did you "
+            f"mean {meant}?"
+        )
     if keras_applications.is_handle(handle):
         return keras_applications.resolve(handle, module_dir, image_size, progress, again)
     if keras_files.is_handle(handle):

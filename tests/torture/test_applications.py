@@ -18,7 +18,7 @@ import pytest
 
 from pipeline.export import onnx, runtimes, saved_model, tflite
 from pipeline.head.softmax_head import Head
-from pipeline.modules import engines, frozen_graph, keras_applications, keras_export, preparation
+from pipeline.modules import engines, frozen_graph, keras_export, names, preparation
 from pipeline.modules.loading import Module
 from tests.support.keras_models import network, save_weights
 
@@ -80,7 +80,7 @@ def of_onnx(head: Head, _: Module, folder: Path, photos: np.ndarray) -> np.ndarr
 
 
 def test_no_application_is_left_out() -> None:
-    assert sorted(NAMES) == keras_applications.names()
+    assert sorted(NAMES) == names.applications()
 
 
 @pytest.mark.torture

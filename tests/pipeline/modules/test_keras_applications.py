@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pipeline.modules import (
     keras_applications,
     keras_export,
     loading,
+    names,
     preparation,
 )
 from pipeline.modules.keras_export import Facts
@@ -119,7 +121,7 @@ def test_sizes_are_those_that_keras_uses_by_default(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(imagenet_utils, "obtain_input_shape", found)
     keras = keras_export.import_keras()
-    for name in keras_applications.names():
+    for name in names.applications():
         if not name.startswith("MobileNetV3"):  # which does not ask, and is 224
             with pytest.raises(FoundError) as caught:
                 getattr(keras.applications, name)(weights=None)
@@ -214,15 +216,44 @@ def test_a_typing_mistake_gets_the_nearest_name(tmp_path: Path, typed: str, mean
 
 
 def test_another_weights_file_is_refused_with_the_right_one(origin: str, tmp_path: Path) -> None:
-    file = save_weights(classifier(), tmp_path / "other.h5")
-    message = refusal(f"keras:{SMALL}@{file}", tmp_path)
-    assert f"{file} does not contain the weights of {SMALL} without its classifier (" in message
-    assert message.endswith(f"; use {origin}")
+    old, new, text = (tmp_path / name for name in ("old.h5", "new.weights.h5", "text.h5"))
+    save_weights(classifier(), old)
+    classifier().save_weights(new)
+    text.write_text("weights")
+    for file, reason in (
+        (old, "Layer count mismatch when loading weights from file"),
+        (new, r"A total of \d+ objects could not be loaded"),
+        (text, r"Unable to [^.:;]+"),
+    ):
+        assert re.fullmatch(
+            f"tfhub_module: {file} does not contain the weights of {SMALL} without its "
+            f"classifier: {reason}; use {origin} instead",
+            refusal(f"keras:{SMALL}@{file}", tmp_path),
+        )
 
 
-def test_a_missing_weights_file_is_refused(tmp_path: Path) -> None:
-    message = refusal(f"keras:{SMALL}@{tmp_path}/none.h5", tmp_path)
-    assert message.endswith(f"there is no file {tmp_path}/none.h5; check the path")
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("", "no file follows the @"),
+        ("none.h5", "there is no file none.h5"),
+        ("/usr/", "/usr/ is a folder"),
+    ],
+)
+def test_a_missing_weights_file_is_refused(tmp_path: Path, path: str, problem: str) -> None:
+    handle = f"keras:{SMALL}@{path}"
+    assert refusal(handle, tmp_path) == (
+        f"tfhub_module: {handle}: {problem}; pass keras:{SMALL}@/path/weights.h5, or only "
+        f"keras:{SMALL} to download the weights"
+    )
+
+
+@pytest.mark.parametrize("handle", ["keras:", "keras:@/weights.h5"])
+def test_a_missing_name_is_refused(tmp_path: Path, handle: str) -> None:
+    assert refusal(handle, tmp_path) == (
+        f"tfhub_module: {handle} names no application; pass a name as well, such as "
+        "keras:EfficientNetV2B0"
+    )
 
 
 def test_a_size_that_a_network_does_not_take_is_refused(tmp_path: Path) -> None:

@@ -180,6 +180,17 @@ def test_a_handle_that_stands_for_nothing_is_refused(
         preparation.fingerprint(str(handle))
 
 
+def test_a_mistyped_name_is_refused_with_the_nearest_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = "tfhub_module: {} is neither a built-in module nor a file or folder; did you mean {}?"
+    for typed, meant in (("efficientnet_lite0", LITE0), ("VGG16@w.h5", "keras:VGG16@w.h5")):
+        assert refusal(Path(typed), tmp_path) == message.format(typed, meant)
+    monkeypatch.chdir(tmp_path)
+    Path("VGG16").mkdir()
+    assert "VGG16 contains no saved_model.pb" in refusal(Path("VGG16"), tmp_path)
+
+
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>"], ids=["empty", "a web page"])
 def test_a_saved_model_that_is_garbage_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "saved_model.pb").write_bytes(content)
