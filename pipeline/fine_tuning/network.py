@@ -86,11 +86,8 @@ class Network:
         def apply(changes: Any) -> None:
             self._strategy.run(self.optimizer.apply, args=(changes, self.variables))
 
-        @tf.function(input_signature=[pixels], autograph=False)
-        def logits_of(images: Any) -> Any:
-            return call(images) @ weights + bias
-
-        self._gradients, self._apply, self._logits = gradients, apply, logits_of
+        vectors = tf.function(call, input_signature=[pixels], autograph=False)
+        self._gradients, self._apply, self._vectors = gradients, apply, vectors
 
     def loss(self, images: np.ndarray, truth: np.ndarray) -> float:
         """Compute the loss and its gradients on a batch, and change nothing."""
@@ -126,10 +123,10 @@ class Network:
         loss, changes = self._gradients(parts(images), parts(truth), batch)
         return float(loss), changes
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """Return logits, float32 [n, classes], for images, float32 [n, height, width, 3]."""
-        answers: np.ndarray = self._logits(images).numpy()
-        return answers
+    def vectors(self, images: np.ndarray) -> np.ndarray:
+        """Return vectors, float32 [n, features], of images, float32 [n, height, width, 3]."""
+        vectors: np.ndarray = self._vectors(images).numpy()
+        return vectors
 
     def head(self) -> Head:
         """Return the head."""

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from pipeline.fine_tuning.result import Epoch, Record
 from pipeline.fine_tuning.settings import Settings
 from pipeline.head import training as head_training
 from pipeline.head.checkpoints import Checkpoints
+from pipeline.head.dataset import BatchIterator
 from pipeline.head.softmax_head import Head
 from pipeline.head.tensorboard import TRAINING, VALIDATION, TensorBoardWriter
 from pipeline.modules import engines
@@ -62,8 +64,7 @@ class _Run:
         losses: losses of the current epoch's steps.
         seconds: time spent on the current epoch.
         epochs: completed epochs.
-        best: the network's weights after the best of them, and its logits for the validation
-            photos.
+        best: the network's weights after the best of them.
     """
 
     planned: int
@@ -136,7 +137,7 @@ def tune(
     trained, validated = (_photos(reader, head) for reader in (source.training, source.validation))
     batch_size = min(settings.fine_tune_batch_size, len(trained))
     memory.refuse_too_large(module, batch_size)
-    spec, distorted_size = module.input, enlarged_size(module.input, distortions)
+    spec, spec_size = module.input, (module.height, module.width)
 
     def cache(photos: pd.DataFrame, size: tuple[int, int]) -> PhotoCache:
         paths = [source.image_dir / path for path in photos["path"]]
@@ -150,7 +151,7 @@ def tune(
         weights = (len(classes) / (len(counts) * counts)).astype(np.float32)  # mean 1
         network = Network(module, head, weights, settings, source.recipe.precision)
         photos = TrainingPhotos(
-            cache(trained, distorted_size),
+            cache(trained, enlarged_size(spec, distortions)),
             list(trained["digest"]),
             classes,
             spec,
@@ -158,7 +159,7 @@ def tune(
             batch_size,
             settings.fine_tune_seed,
         )
-        validation = cache(validated, (spec.height, spec.width))
+        validation = _labelled(network, cache(validated, spec_size), validated)
         truth = validated["class"].to_numpy()
         run = _load(network, checkpoints) or _Run(_plan(network, photos, settings))
         stopped = ""
@@ -167,12 +168,14 @@ def tune(
             if not stopped:
                 _evaluate(network, validation, truth, run, writer)
                 _save(network, run, checkpoints)
-    network.assign(run.best[:-1])
+        network.assign(run.best)
+        training = _labelled(network, cache(trained, spec_size), trained)
+        _, tuned = head_training.probe(training, validation, progress, tuned=network.head())
     record = Record(
         tuple(run.epochs),
         run.best_epoch.number,
         len(classes),
-        verdict.compare(frozen, run.best[-1], truth),
+        verdict.compare(frozen, tuned, truth),
         stopped,
     )
     return network, record
@@ -227,14 +230,14 @@ def _diverged(run: _Run, settings: Settings) -> str:
 
 def _evaluate(
     network: Network,
-    validation: PhotoCache,
+    validation: BatchIterator,
     truth: np.ndarray,
     run: _Run,
     writer: TensorBoardWriter,
 ) -> None:
     """Complete an epoch: measure it on the validation photos, and keep it if it is the best."""
     began = time.monotonic()
-    logits = _answers(network, validation, len(truth))
+    logits = network.head().logits(np.concatenate([vectors for vectors, _ in validation()]))
     number, loss = len(run.epochs) + 1, float(np.mean(run.losses))
     accuracy = float((logits.argmax(1) == truth).mean())
     cross_entropy = verdict.calibrated_cross_entropy(logits, truth)
@@ -242,17 +245,21 @@ def _evaluate(
     run.epochs.append(Epoch(number, loss, accuracy, cross_entropy, seconds))
     run.losses, run.seconds = [], 0
     if run.best_epoch.number == number:
-        run.best = [*network.weights(), logits]
+        run.best = network.weights()
     writer.metrics(TRAINING, number, loss=loss)
     writer.metrics(VALIDATION, number, accuracy=accuracy, cross_entropy=cross_entropy)
 
 
-def _answers(network: Network, photos: PhotoCache, count: int) -> np.ndarray:
-    """Return the logits of photos, float32 [count, classes]."""
-    parts = np.array_split(np.arange(count), -(-count // EVALUATION_BATCH))
-    return np.concatenate(
-        [network.logits(np.stack(photos.read(part)).astype(np.float32) / 255) for part in parts]
-    )
+def _labelled(network: Network, pixels: PhotoCache, photos: pd.DataFrame) -> BatchIterator:
+    """Iterate over photos; each pass computes their vectors again."""
+    labels = photos["label"].to_numpy(object)
+
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for part in np.array_split(np.arange(len(labels)), -(-len(labels) // EVALUATION_BATCH)):
+            images = np.stack(pixels.read(part)).astype(np.float32) / 255
+            yield network.vectors(images), labels[part]
+
+    return batches
 
 
 def _plan(network: Network, photos: TrainingPhotos, settings: Settings) -> int:

@@ -71,12 +71,15 @@ def train(
 
 
 def probe(
-    training: BatchIterator, validation: BatchIterator, progress: Progress = silent
+    training: BatchIterator,
+    validation: BatchIterator,
+    progress: Progress = silent,
+    tuned: Head | None = None,
 ) -> tuple[Head, np.ndarray]:
     """Train a head on the training photos alone, with the default settings.
 
     Args:
-        training, validation, progress: as in `train`.
+        training, validation, progress, tuned: as in `train`.
 
     Returns:
         The head, and its logits for the validation photos of its classes, float32 [n, classes].
@@ -87,7 +90,13 @@ def probe(
     photos = _read(training)
     validation_photos = Examples.read(validation, like=photos)
     result = l2_path.train(
-        photos, validation_photos, Settings(), progress, Checkpoints(), TensorBoardWriter()
+        photos,
+        validation_photos,
+        Settings(),
+        progress,
+        Checkpoints(),
+        TensorBoardWriter(),
+        _solution(photos, tuned) if tuned else None,
     )
     logits = softmax.logits(validation_photos, result.measured)
     return _unscaled(photos, result.measured), logits

@@ -124,7 +124,7 @@ def test_the_result_is_a_module_that_can_be_tuned_again(
     images = np.random.default_rng(0).random((3, 8, 8, 3), np.float32)
     vectors = loading.load(module)[0](images)
     logits = vectors @ tuned.variables[-2] + tuned.variables[-1]
-    np.testing.assert_allclose(logits, tuned.logits(images), atol=1e-5)
+    np.testing.assert_allclose(logits, tuned.head().logits(tuned.vectors(images)), atol=1e-5)
     _, variables = network.trainable(module)
     assert len(variables) == 2
 
