@@ -6,7 +6,7 @@ import re
 
 from pipeline.modules import efficientnet_lite, keras_export
 
-_KERAS = re.compile(r"\s*(tf\.)?keras[:./]+(applications[:./]+)?", re.IGNORECASE)
+_KERAS = re.compile(r"^\s*(tf\.)?keras[:./]+(applications[:./]+)?", re.IGNORECASE)
 _HUBS = ("tfhub.dev/", "kaggle.com/", "www.kaggle.com/")
 _SIMILARITY = 0.75  # from 0 to 1
 
@@ -25,9 +25,9 @@ def nearest(handle: str) -> str:
     """
     if handle.startswith(_HUBS):
         return f"https://{handle}"
-    typed, at, weights = _KERAS.sub("", handle, count=1).partition("@")
+    typed, at, weights = _KERAS.sub("", handle).partition("@")
     letters = _letters(typed)
-    if not letters or re.search(r"[/.\\]", typed):
+    if len(letters) < 3 or re.search(r"[/.\\]", typed):
         return ""
     known = {_letters(name): name for name in efficientnet_lite.VARIANTS}
     known |= {_letters(name): f"keras:{name}{at}{weights}" for name in applications()}

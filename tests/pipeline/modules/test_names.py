@@ -27,7 +27,7 @@ def test_the_nearest_module_is_found(typed: str, meant: str) -> None:
 
 @pytest.mark.parametrize(
     "handle",
-    ["", "::", "flowers", "models/resnet50", "resnet50.keras", "https://host/mobilenetv2"],
+    ["", "m", "flowers", "models/resnet50", "resnet50.keras", "https://host/mobilenetv2"],
 )
 def test_paths_and_other_words_resemble_no_module(handle: str) -> None:
     assert names.nearest(handle) == ""
