@@ -208,9 +208,9 @@ def test_a_kept_photo_changes_the_findings_and_trains_nothing(
 
 
 def test_an_invalid_corrections_file_is_one_message(photo_dir: Path, tmp_path: Path) -> None:
-    (tmp_path / corrections.FILE).write_text("digest;path;action\n")
+    (tmp_path / corrections.FILE).write_text(";".join(corrections.COLUMNS) + "\n")
     pipeline = Pipeline(image_dir=photo_dir, output_dir=tmp_path / "out")
     pipeline.task_class = SplitDataset
     with pytest.raises(AssertionError):
         pipeline.run()
-    assert any("separate the columns by commas" in line for line in pipeline.lines)
+    assert any("separated by semicolons; save it with commas" in line for line in pipeline.lines)
