@@ -83,7 +83,7 @@ def plain_fit(image_dir: Path, scratch: Path, precision: str, batch: int) -> flo
     module = preparation.prepare("efficientnet-lite0", scratch)
     size = (module.height, module.width)
     photos = tf_keras.utils.image_dataset_from_directory(
-        image_dir, image_size=size, batch_size=batch, verbose=False
+        image_dir, image_size=size, batch_size=batch
     )
     classes = len(photos.class_names)
     model = tf_keras.Sequential(
