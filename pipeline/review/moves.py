@@ -34,8 +34,8 @@ from pipeline.review import last_run
 MOVE, COPY = "move", "copy"
 _WITHOUT_MOVES = (
     "Training works without moving: `make train` alone applies all decisions about photos in the "
-    "image folder to their labels. New photos must be copied into the folders of their classes by "
-    "somebody who can write there"
+    "image folder. New photos must be copied into the folders of their classes by somebody who can "
+    "write there"
 )
 
 
