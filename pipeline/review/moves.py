@@ -11,6 +11,7 @@ folder, and photos from elsewhere that were given a label are copied.
 import argparse
 import csv
 import hashlib
+import os
 import shutil
 import sys
 import time
@@ -31,6 +32,11 @@ from pipeline.photos.file_names import composed, printable
 from pipeline.review import last_run
 
 MOVE, COPY = "move", "copy"
+_WITHOUT_MOVES = (
+    "Training works without moving: `make train` alone applies all decisions about photos in the "
+    "image folder. New photos must be copied into the folders of their classes by somebody who can "
+    "write there"
+)
 
 
 @dataclass(frozen=True)
@@ -115,33 +121,66 @@ def carry_out(moves: Sequence[Move], undo_list: Path) -> None:
     """Move and copy files, after writing the list with which `undo` reverts that.
 
     Raises:
-        UserError: if a file cannot be moved; those before it have been.
+        UserError: if a folder is read-only, or the list cannot be written: nothing was moved then;
+            or if a file cannot be moved: those before it have been.
     """
-    with atomic.write(undo_list) as temporary, _open(temporary, "w") as file:
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in fields(Move))
-        writer.writerows(map(astuple, moves))
-    for move in moves:
+    _check_writable(moves)
+    try:
+        with atomic.write(undo_list) as temporary, _open(temporary, "w") as file:
+            writer = csv.writer(file)
+            writer.writerow(field.name for field in fields(Move))
+            writer.writerows(map(astuple, moves))
+    except OSError as error:
+        raise UserError(
+            f"cannot write {undo_list} ({error.strerror}), so nothing was moved. {_WITHOUT_MOVES}"
+        ) from None
+    for done, move in enumerate(moves):
         source, target = Path(move.source), Path(move.target)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
             if move.how == MOVE:
-                shutil.move(source, target)
+                _move(source, target)
                 _remove_empty(source.parent)
             else:
                 with atomic.write(target) as unfinished:
                     shutil.copy2(source, unfinished)
         except OSError as error:
-            raise UserError(
-                f"cannot {move} ({error.strerror}); to move the files before it back, pass "
-                f"UNDO={undo_list}"
-            ) from None
+            _remove_empty(*target.parents)
+            reason = f"cannot {move} ({error.strerror})"
+            if done:
+                raise UserError(
+                    f"{reason}; to move the files before it back, pass UNDO={undo_list}"
+                ) from None
+            undo_list.unlink()
+            raise UserError(f"{reason}, so nothing was moved. {_WITHOUT_MOVES}") from None
 
 
-def _remove_empty(folder: Path) -> None:
-    """Remove a folder without files, which would be a class without photos."""
-    with suppress(OSError):
-        folder.rmdir()
+def _check_writable(moves: Sequence[Move]) -> None:
+    for move in moves:
+        target = next(parent for parent in Path(move.target).parents if parent.is_dir())
+        for folder in (Path(move.source).parent, target) if move.how == MOVE else (target,):
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise UserError(
+                    f"{printable(str(folder))} is read-only, so nothing was moved. {_WITHOUT_MOVES}"
+                )
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a file. If that fails, it stays where it was, and only there."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(source, target)
+    except BaseException:
+        if source.exists():  # `shutil.move` may have copied it, and failed to delete it
+            with suppress(OSError):
+                target.unlink()
+        raise
+
+
+def _remove_empty(*folders: Path) -> None:
+    """Remove folders without files, which would be classes without photos."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def undo(undo_list: Path) -> tuple[list[Move], list[str]]:
@@ -157,6 +196,8 @@ def undo(undo_list: Path) -> tuple[list[Move], list[str]]:
     for move in reversed(_read(undo_list)):
         source, target = Path(move.source), Path(move.target)
         if not target.is_file():
+            if move.how == MOVE and not source.exists():
+                problems.append(f"{printable(move.target)} is not there any more")
             continue  # it was not moved, or has been moved back
         if not _has_content(target, move.digest):
             problems.append(f"{printable(move.target)} has changed since")
@@ -168,14 +209,12 @@ def undo(undo_list: Path) -> tuple[list[Move], list[str]]:
             if move.how == COPY:
                 target.unlink()
             else:
-                source.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(target, source)
+                _move(target, source)
         except OSError as error:
             raise UserError(
                 f"cannot undo: {move} ({error.strerror}); solve this, and run again"
             ) from None
-        for folder in target.parents:  # up to the folder of excluded photos
-            _remove_empty(folder)
+        _remove_empty(*target.parents)  # up to the folder of excluded photos
         reverted.append(move)
     return reverted, problems
 
@@ -224,7 +263,11 @@ def _undo(named: Path, output_dir: Path) -> None:
     reverted, problems = undo(beside if not named.exists() and beside.exists() else named)
     for problem in problems:
         print(f"Skipped: {problem}")
-    print(_summary(reverted, "moved back", "deleted again"))
+    if reverted or problems:
+        print(_summary(reverted, "moved back", "deleted again"))
+    else:
+        print("Nothing to move back: this list was undone already")
+    print(f"The lines in {corrections.FILE} stay: training still applies them")
 
 
 def _run(output_dir: Path, named: str, apply: bool) -> None:

@@ -1,6 +1,7 @@
 """Moving files to the classes of corrections, and back."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -102,9 +103,86 @@ def test_the_commands_of_moving_and_back(
     assert "make train IMAGE_DIR=" in applied
     assert run("--apply") == "There is nothing to move\n"
     (undo_list,) = tmp_path.glob("moves-*.csv")
-    assert run("--undo", undo_list.name) == "1 file moved back, 1 file deleted again\n"
+    stay = "The lines in corrections.csv stay: training still applies them\n"
+    undone = run("--undo", undo_list.name)
+    assert undone == f"1 file moved back, 1 file deleted again\n{stay}"
     assert contents(photo_dir) == before
-    assert run("--undo", undo_list.name) == "0 files moved back\n"
+    again = run("--undo", undo_list.name)
+    assert again == f"Nothing to move back: this list was undone already\n{stay}"
+    (photo_dir / "red_rose/4.jpg").unlink()
+    assert "4.jpg is not there any more\n0 files moved back\n" in run("--undo", undo_list.name)
+
+
+def relabelled(photo_dir: Path, *names: str) -> list[Move]:
+    photos = rows(photo_dir)
+    digest = photos.set_index("path")["digest"]
+    lines = [Correction(digest[name], name, "relabel", "tulip") for name in names]
+    return [step for step in moves.plan(lines, photos, photo_dir) if isinstance(step, Move)]
+
+
+@pytest.mark.parametrize("folder", ["photos", "photos/red_rose"])
+def test_nothing_is_moved_if_a_folder_is_read_only(
+    photo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    wanted = relabelled(photo_dir, "green leaf/3.jpg", "red_rose/3.jpg")
+    before = contents(tmp_path)
+    # Permissions would not stop root.
+    monkeypatch.setattr("os.access", lambda path, _: Path(path) != tmp_path / folder)
+    with pytest.raises(UserError, match=f"^{tmp_path / folder} is read-only, .* `make train`"):
+        moves.carry_out(wanted, tmp_path / "moves.csv")
+    assert contents(tmp_path) == before
+
+
+def test_nothing_is_moved_without_a_list(photo_dir: Path, tmp_path: Path) -> None:
+    wanted = relabelled(photo_dir, "red_rose/3.jpg")
+    (tmp_path / "file").touch()
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=r"cannot write .*/file/moves\.csv \(.*nothing was moved"):
+        moves.carry_out(wanted, tmp_path / "file/moves.csv")
+    assert contents(tmp_path) == before
+
+
+def keep_files(monkeypatch: pytest.MonkeyPatch, *kept: Path) -> None:
+    """Refuse to rename or delete some files, as a folder of another user may do."""
+
+    def refusing(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(path: Path, *more: Path, **options: int) -> None:
+            if Path(path) in kept:
+                raise PermissionError(1, "Operation not permitted")
+            real(path, *more, **options)
+
+        monkeypatch.setattr(os, name, call)
+
+    refusing("rename")
+    refusing("unlink")
+
+
+def test_a_failed_move_leaves_no_copy(
+    photo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = relabelled(photo_dir, "red_rose/3.jpg", "red_rose/4.jpg")
+    before = contents(tmp_path)
+    with monkeypatch.context() as patch:
+        keep_files(patch, *(Path(move.source) for move in wanted))
+        with pytest.raises(UserError, match=r"\(Operation not permitted\), so nothing was moved"):
+            moves.carry_out(wanted, tmp_path / "moves.csv")
+    assert contents(tmp_path) == before
+    assert not (photo_dir / "tulip").exists()
+    with monkeypatch.context() as patch:
+        keep_files(patch, Path(wanted[1].source))
+        with pytest.raises(UserError, match=r"files before it back, pass UNDO=.*moves\.csv$"):
+            moves.carry_out(wanted, tmp_path / "moves.csv")
+    assert list((photo_dir / "tulip").iterdir()) == [Path(wanted[0].target)]
+    with monkeypatch.context() as patch:
+        keep_files(patch, Path(wanted[0].target))
+        with pytest.raises(UserError, match="cannot undo"):
+            moves.undo(tmp_path / "moves.csv")
+    assert not Path(wanted[0].source).exists()
+    assert moves.undo(tmp_path / "moves.csv") == ([wanted[0]], [])
+    (tmp_path / "moves.csv").unlink()
+    assert contents(tmp_path) == before
 
 
 def test_a_photo_that_has_changed_stays(photo_dir: Path) -> None:
