@@ -19,7 +19,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.data_checks import checks, settled
 from pipeline.files import local_server, output_store, places
 from pipeline.files.numbers import counted
-from pipeline.photos import corrections
+from pipeline.photos import corrections, decisions
 from pipeline.photos.corrections import EXCLUDE, KEEP, RELABEL, UNDO
 from pipeline.photos.file_names import composed, printable
 from pipeline.review import last_run, pictures, subject, suggestions
@@ -168,6 +168,15 @@ def application(about: Subject, read_only: bool = False) -> Any:
     return app
 
 
+def _totals(file: Path) -> Counter[str]:
+    """Count the photos by what the lines about each of them come to."""
+    totals = Counter[str]()
+    for lines in corrections.by_content(corrections.read(file)).values():
+        decided = decisions.decide_files(lines, {line.path for line in lines})
+        totals.update(decision.action for decision in decided.values())
+    return totals
+
+
 def main() -> None:
     """Serve the page until it is interrupted, and print what was decided."""
     parser = argparse.ArgumentParser(description="Serve a page for decisions about findings.")
@@ -195,8 +204,9 @@ def main() -> None:
         server = local_server.create(application(about, arguments.read_only), port)
     except UserError as error:
         sys.exit(str(error))
-    local_server.run(server, f"Review {counted(len(about.queue.entries), 'finding')} on")
-    done = Counter(c.action for c in corrections.read(file))
+    mode = " (read-only)" if arguments.read_only else ""
+    local_server.run(server, f"Review {counted(len(about.queue.entries), 'finding')}{mode} on")
+    done = _totals(file)
     print(f"{file}: {', '.join(f'{n:,} {action}' for action, n in done.items()) or 'no lines'}")
     print("To train with these corrections:", *about.commands(), sep="\n    ")
 
