@@ -25,6 +25,20 @@ def import_flask() -> Any:
     return flask
 
 
+def parse_port(text: str) -> int:
+    """Return the number of a port; 0 stands for any free one.
+
+    Raises:
+        UserError: if the text is not such a number.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and int(text) < 2**16):
+        raise UserError(
+            f"port {text!r} is not a number from 1 to {2**16 - 1}; "
+            "choose another one with PORT=... (--port)"
+        )
+    return int(text)
+
+
 def create(app: Any, port: int) -> Any:
     """Create the server of a WSGI application; its `server_port` is the port.
 

@@ -64,13 +64,12 @@ def main() -> None:
         default="data/output/current",
         help="folder of an exported model, or its URL (default: %(default)s)",
     )
-    parser.add_argument(
-        "--port", type=int, default=PORT, help="0: any free port (default: %(default)s)"
-    )
+    parser.add_argument("--port", default=str(PORT), help="0: any free port (default: %(default)s)")
     arguments = parser.parse_args()
     try:
+        port = local_server.parse_port(arguments.port)
         app = application(shared_state.resolve_model(arguments.model))
-        server = local_server.create(app, arguments.port)
+        server = local_server.create(app, port)
     except UserError as error:
         sys.exit(str(error))
     local_server.run(server, "Drop a photo on")

@@ -51,19 +51,22 @@ class Evidence:
 
     @cached_property
     def _rows(self) -> dict[str, int]:
-        return {digest: row for row, digest in enumerate(self.photos["digest"])}
+        """Rows by path, and by digest for files that have no vector of their own."""
+        names = [*self.photos["digest"], *self.photos["path"]]
+        return dict(zip(names, [*range(len(self.photos))] * 2, strict=True))
 
     @cached_property
     def _members(self) -> dict[str, np.ndarray]:
         groups = self.photos.groupby("label").indices
         return {str(label): np.asarray(rows) for label, rows in groups.items()}
 
-    def guesses(self, digest: str, label: str) -> list[Guess]:
+    def guesses(self, path: str, digest: str, label: str) -> list[Guess]:
         """Return the photo's label, then the TOP other ones that are most probable, best first.
 
-        The classifier has not seen the photo. Without its vector, there are none.
+        The classifier has not seen the file at this path. It may have seen copies of it, so each
+        of these has its own probabilities. Without its vector, there are none.
         """
-        row = self._rows.get(digest)
+        row = self._rows.get(path, self._rows.get(digest))
         if row is None or self.fitted is None:
             return []
         folds = self.fitted.folds[[row]]

@@ -19,7 +19,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.data_checks import checks, settled
 from pipeline.files import local_server, output_store, places
 from pipeline.files.numbers import counted
-from pipeline.photos import corrections
+from pipeline.photos import corrections, decisions
 from pipeline.photos.corrections import EXCLUDE, KEEP, RELABEL, UNDO
 from pipeline.photos.file_names import composed, printable
 from pipeline.review import last_run, pictures, subject, suggestions
@@ -105,10 +105,12 @@ def application(about: Subject, read_only: bool = False) -> Any:
     def guesses(digest: str, number: int) -> Any:
         if number >= len(entries):
             flask.abort(404)
-        labels = [photo.label for photo in entries[number].photos if photo.digest == digest]
-        if not labels:
+        same = [photo for photo in entries[number].photos if photo.digest == digest]
+        if not same:
             flask.abort(404)
-        found = about.guessed.get(digest) or about.evidence.guesses(digest, labels[0])
+        found = about.guessed.get(digest) or about.evidence.guesses(
+            same[0].path, digest, same[0].label
+        )
         return flask.jsonify([asdict(guess) for guess in found])
 
     @app.get("/photo/<digest>/<any(large, small):size>")
@@ -166,6 +168,15 @@ def application(about: Subject, read_only: bool = False) -> Any:
     return app
 
 
+def _totals(file: Path) -> Counter[str]:
+    """Count the photos by what the lines about each of them come to."""
+    totals = Counter[str]()
+    for lines in corrections.by_content(corrections.read(file)).values():
+        decided = decisions.decide_files(lines, {line.path for line in lines})
+        totals.update(decision.action for decision in decided.values())
+    return totals
+
+
 def main() -> None:
     """Serve the page until it is interrupted, and print what was decided."""
     parser = argparse.ArgumentParser(description="Serve a page for decisions about findings.")
@@ -177,11 +188,10 @@ def main() -> None:
     )
     parser.add_argument("--read-only", action="store_true", help="show findings, change nothing")
     parser.add_argument("--who", default="", help="name of the person (default: the user)")
-    parser.add_argument(
-        "--port", type=int, default=PORT, help="0: any free port (default: %(default)s)"
-    )
+    parser.add_argument("--port", default=str(PORT), help="0: any free port (default: %(default)s)")
     arguments = parser.parse_args()
     try:
+        port = local_server.parse_port(arguments.port)
         output_dir = places.existing_output(output_store.local_folder(arguments.output_dir))
         run = last_run.find(output_dir)
         file = places.parse(arguments.corrections or str(run.corrections_file("")))
@@ -191,11 +201,12 @@ def main() -> None:
                 "it, and pass CORRECTIONS=..."
             )
         about = subject.read(run, file, printable(arguments.who or getpass.getuser()))
-        server = local_server.create(application(about, arguments.read_only), arguments.port)
+        server = local_server.create(application(about, arguments.read_only), port)
     except UserError as error:
         sys.exit(str(error))
-    local_server.run(server, f"Review {counted(len(about.queue.entries), 'finding')} on")
-    done = Counter(c.action for c in corrections.read(file))
+    mode = " (read-only)" if arguments.read_only else ""
+    local_server.run(server, f"Review {counted(len(about.queue.entries), 'finding')}{mode} on")
+    done = _totals(file)
     print(f"{file}: {', '.join(f'{n:,} {action}' for action, n in done.items()) or 'no lines'}")
     print("To train with these corrections:", *about.commands(), sep="\n    ")
 

@@ -121,7 +121,7 @@ class Queue:
             number: index of the entry.
             action: RELABEL, EXCLUDE or KEEP for all of its photos; ONLY to keep one photo and
                 exclude the others; or UNDO.
-            label: the right label, for RELABEL.
+            label: the right label, for RELABEL; the photo is kept if it has this one already.
             only: index of the photo, for ONLY.
             seen: the state of the entry that the person has seen.
 
@@ -158,12 +158,21 @@ class Queue:
             others = [c for c in lines if c.path == path and c.action == KEEP]
             yield from (c for c in others if c.why != entry.kind)
             return
+        if action == RELABEL and self._has_label(photo, label):
+            action = KEEP
         own = [line for line in lines if line.path == path]
         if own and (action != KEEP or any(line.action == EXCLUDE for line in own)):
             yield Correction(photo.digest, path, UNDO, "", self.who, when)
         new_label = label if action == RELABEL else ""
         why = entry.kind if action == KEEP else entry.detail
         yield Correction(photo.digest, path, action, new_label, self.who, when, printable(why))
+
+    def _has_label(self, photo: Photo, label: str) -> bool:
+        """Return whether a line that gives the photo this label would change nothing."""
+        decision = self._decision(photo)
+        is_relabelled = decision is not None and decision.action == RELABEL
+        # A label is right for all copies, which may be in other classes.
+        return label == photo.label and not is_relabelled and len(self._paths[photo.digest]) == 1
 
     def _decision(self, photo: Photo) -> Decision | None:
         lines = self._lines.get(photo.digest)

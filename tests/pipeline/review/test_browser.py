@@ -128,9 +128,17 @@ def test_letters_after_a_mistyped_class_decide_nothing(browser: Any, subject: Su
         press(browser, "l")
         press(browser, "gren leaf" + Keys.ENTER)
         wait(lambda: "no class gren leaf" in text(browser, "new"))
-        press(browser, "kx")
-        press(browser, Keys.ENTER)
+        press(browser, "kx")  # the focus is on the similar class
+        press(browser, Keys.ESCAPE)
+        assert not browser.find_element("id", "new").is_displayed()
+        press(browser, "l")
+        press(browser, "kx" + Keys.ENTER)  # the text before is gone
         wait(lambda: "no class kx" in text(browser, "new"))
+        press(browser, "x")  # still in the field
+        assert not browser.find_element("id", "new").is_displayed()
+        press(browser, Keys.ENTER)
+        wait(lambda: "no class kxx" in text(browser, "new") or "no class x" in text(browser, "new"))
+        press(browser, Keys.ESCAPE + "l")
         press(browser, "../kx" + Keys.ENTER)
         wait(lambda: "../kx contains a path separator" in text(browser, "message"))
         assert not lines(subject)
@@ -145,16 +153,64 @@ def test_the_nearest_class_or_a_new_one_is_chosen(browser: Any, subject: Subject
         press(browser, "l")
         press(browser, "gren leaf" + Keys.ENTER)
         wait(lambda: "Use green leaf" in text(browser, "new"))
-        press(browser, Keys.TAB + Keys.ENTER)
+        press(browser, Keys.ENTER)
         wait(lambda: lines(subject) == [("red_rose/2.jpg", "relabel", "green leaf")])
         press(browser, "l")
         press(browser, "tulip" + Keys.ENTER)
         wait(lambda: "no class tulip" in text(browser, "new"))
-        press(browser, Keys.TAB + Keys.ENTER)
+        press(browser, Keys.ENTER)
         wait(lambda: lines(subject)[1:] == [("red_rose/3.jpg", "relabel", "tulip")])
         press(browser, "l")
-        press(browser, "tulip" + Keys.ENTER)
-        wait(lambda: lines(subject)[2:] == [("red_rose/4.jpg", "relabel", "tulip")])
+        press(browser, "tulips" + Keys.ENTER)
+        wait(lambda: "Use tulip" in text(browser, "new"))
+        press(browser, Keys.TAB + Keys.ENTER)
+        wait(lambda: lines(subject)[2:] == [("red_rose/4.jpg", "relabel", "tulips")])
+
+
+def test_the_present_class_means_keep(browser: Any, subject: Subject) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    with serve(subject) as address:
+        open_page(browser, address, "0 of 4")
+        press(browser, Keys.ARROW_RIGHT)
+        press(browser, "l")
+        press(browser, "red_rose" + Keys.ENTER)
+        wait(lambda: "2.jpg is in the class red_rose already: kept" in text(browser, "message"))
+        assert lines(subject) == [("red_rose/2.jpg", "keep", "")]
+        press(browser, Keys.ARROW_LEFT)
+        assert text(browser, "message") == ""  # it is about another photo
+
+
+def test_photos_of_two_findings_count_once(browser: Any, subject: Subject) -> None:
+    entries = [*subject.queue.entries, subject.queue.entries[1]]
+    queue = Queue(entries, subject.queue.files, subject.queue.path)
+    with serve(replace(subject, queue=queue)) as address:
+        open_page(browser, address, "0 of 5")
+        press(browser, "kkkk")
+        wait(lambda: text(browser, "totals") == "Photos: 5 kept.")
+        assert text(browser, "count") == "5 of 5"
+
+
+def test_only_decisions_of_this_tab_are_undone(browser: Any, subject: Subject) -> None:
+    with serve(subject) as address:
+        open_page(browser, address, "0 of 4")
+        press(browser, "2")
+        wait(lambda: len(lines(subject)) == 2)
+        open_page(browser, address, "1 of 4")
+        browser.execute_script("$('all').click(); filter(0)")
+        press(browser, "u")
+        assert "This tab has nothing to undo" in text(browser, "message")
+        press(browser, "1")
+        wait(lambda: lines(subject)[-1][0] == "red_rose/1.jpg" and len(lines(subject)) == 2)
+        wait(lambda: browser.execute_script("return decided[0].state !== undefined"))
+        state = subject.queue.states()[0]
+        subject.queue.decide(0, "exclude", "", 0, state)  # another tab
+        written = lines(subject)
+        browser.execute_script("document.dispatchEvent(new Event('visibilitychange'))")
+        wait(lambda: browser.execute_script("return states[0].photos[0]") == "excluded")
+        press(browser, "u")
+        wait(lambda: "Nothing was undone" in text(browser, "message"))
+        assert lines(subject) == written
 
 
 def test_unlabelled_photos_get_the_suggested_label_with_one_key(
@@ -248,6 +304,8 @@ def test_a_killed_server_loses_no_decision(browser: Any, checked: Path) -> None:
         press(browser, "x")
         wait(lambda: "may not be saved: No answer" in text(browser, "message"))
         assert text(browser, "count") == "1 of 4"  # what is not saved does not count
+        browser.execute_script("move(1)")
+        assert text(browser, "message") == ""
     with running(address.rpartition(":")[2]):
         open_page(browser, address, "1 of 4")
         press(browser, "x")

@@ -34,7 +34,7 @@ def vectors() -> np.ndarray:
 def test_the_label_comes_first_and_then_the_most_probable_ones(
     photos: pd.DataFrame, vectors: np.ndarray
 ) -> None:
-    own, first, second = evidence.fit(photos, vectors).guesses(photos["digest"][40], "kiwi")
+    own, first, second = evidence.fit(photos, vectors).guesses(photos["path"][40], "", "kiwi")
     assert (own.label, first.label, second.label) == ("kiwi", "lime", "apple")
     assert first.probability > 0.9 > own.probability
     labels = dict(zip(photos["digest"], photos["label"], strict=True))
@@ -45,14 +45,31 @@ def test_similar_photos_are_sorted_and_different(photos: pd.DataFrame, vectors: 
     vectors, photos = vectors.copy(), photos.copy()
     vectors[3] = vectors[0] * 2  # the same direction
     photos.loc[4, "digest"] = photos["digest"][0]  # the same photo
-    own = evidence.fit(photos, vectors).guesses(photos["digest"][0], "apple")[0]
+    own = evidence.fit(photos, vectors).guesses(photos["path"][0], "", "apple")[0]
     assert own.digests[0] == photos["digest"][3]
     assert photos["digest"][0] not in own.digests
 
 
+def test_a_copy_in_another_class_has_its_own_evidence(
+    photos: pd.DataFrame, vectors: np.ndarray
+) -> None:
+    copy = photos.iloc[[1]].assign(path="lime/copy", label="lime")
+    both = pd.concat([photos, copy], ignore_index=True)
+    found = evidence.fit(both, np.concatenate([vectors, vectors[1:2]]))
+    assert found.fitted
+    digest = photos["digest"][1]
+    for row, label in ((1, "apple"), (60, "lime")):
+        expected = found.fitted.lda.predict_proba(found.vectors[[row]], found.fitted.folds[[row]])
+        own = found.guesses(both["path"][row], digest, label)[0]
+        column = found.fitted.labels.tolist().index(label)
+        assert (own.label, own.probability) == (label, pytest.approx(expected[0, column]))
+    assert found.fitted.folds[1] != found.fitted.folds[60]
+    assert found.guesses("apple/excluded", digest, "apple")  # a copy that has no own vector
+
+
 def test_without_vectors_there_is_no_evidence(photos: pd.DataFrame, tmp_path: Path) -> None:
     found = evidence.read(tmp_path, photos, set())
-    assert found.guesses(photos["digest"][0], "apple") == []
+    assert found.guesses(photos["path"][0], photos["digest"][0], "apple") == []
 
 
 def test_vectors_are_read_from_the_recipe_used_last(

@@ -2,8 +2,10 @@
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -152,9 +154,27 @@ def test_an_unlabelled_photo_has_no_label_to_keep_and_must_be_copied(unlabelled:
 def test_read_only_shows_and_changes_nothing(subject: Subject) -> None:
     client = client_of(subject, read_only=True)
     assert headers(client)["X-Token"] == ""
+    assert ">read-only<" in get(client, "/").text
+    assert ">read-only<" not in get(client_of(subject), "/").text
     assert get(client, "/entries").status_code == 200
     assert post(client, LABEL).status_code == 403
     assert not subject.queue.path.exists()
+
+
+def test_the_terminal_says_read_only_and_counts_photos_once(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    post(client_of(subject), LABEL)
+    (line,) = corrections.read(subject.queue.path)
+    corrections.append(subject.queue.path, [replace(line, why="outlier")])
+    output_dir = str(subject.run.output_dir)
+    monkeypatch.setattr("sys.argv", ["page", "--output-dir", output_dir, "--read-only", "--port=0"])
+    stop = Mock(side_effect=KeyboardInterrupt)
+    monkeypatch.setattr("socketserver.BaseServer.serve_forever", stop)
+    page.main()
+    printed = capsys.readouterr().out
+    assert "Review 4 findings (read-only) on http://" in printed
+    assert f"{subject.queue.path}: 1 keep\n" in printed
 
 
 def test_photos_are_served_by_digest_only(client: Any, subject: Subject) -> None:

@@ -130,3 +130,17 @@ def test_names_with_line_breaks_are_one_line(tmp_path: Path) -> None:
     review.decide(LEAK, "only", "", 1, State(True, ["excluded", ""]))
     assert len(review.path.read_text().splitlines()) == 5  # header, exclude, undo, exclude, keep
     assert review.states()[LEAK] == State(True, ["excluded", "kept"])
+
+
+def test_the_present_label_is_kept_unless_a_line_changes_it(review: Queue) -> None:
+    changed = review.decide(LABEL, "relabel", "kiwi", 0, OPEN)
+    assert changed[LABEL] == State(True, ["kept"])
+    assert lines(review) == [("kiwi/1.jpg", "keep", "", "label")]
+    changed = review.decide(LABEL, "relabel", "lime", 0, changed[LABEL])
+    changed = review.decide(LABEL, "relabel", "kiwi", 0, changed[LABEL])
+    assert lines(review) == [("kiwi/1.jpg", "relabel", "kiwi", "why")]
+
+
+def test_the_present_label_is_given_to_copies(review: Queue) -> None:
+    review.decide(DUPLICATE, "relabel", "lime", 0, PAIR)
+    assert {line[1] for line in lines(review)} == {"relabel"}
