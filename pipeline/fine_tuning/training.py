@@ -171,9 +171,11 @@ def tune(
         network.assign(run.best)
         training = _labelled(network, cache(trained, spec_size), trained)
         _, tuned = head_training.probe(training, validation, progress, tuned=network.head())
+    trained_epochs, best = len(run.epochs), run.best_epoch.number
+    progress(trained_epochs, trained_epochs, f"epochs; the best is {best}")
     record = Record(
         tuple(run.epochs),
-        run.best_epoch.number,
+        best,
         len(classes),
         verdict.compare(frozen, tuned, truth),
         stopped,
