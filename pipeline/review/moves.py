@@ -107,14 +107,18 @@ def _checked(move: Move, taken: set[Path]) -> Iterator[Move | str]:
     if not is_file:
         yield f"{printable(move.source)} is in a tar file; only the corrections can change it"
     elif not is_same:
-        yield f"{printable(move.source)} is not there any more, or has changed"
+        yield f"{printable(move.source)} is not there any more, is not readable, or has changed"
     else:
         taken.add(target)
         yield replace(move, target=str(target))
 
 
 def _has_content(path: Path, digest: str) -> bool:
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    try:
+        content = path.read_bytes()
+    except OSError:  # it is missing, a folder, or not readable
+        return False
+    return hashlib.sha256(content).hexdigest() == digest
 
 
 def carry_out(moves: Sequence[Move], undo_list: Path) -> None:

@@ -194,6 +194,19 @@ def test_a_photo_that_has_changed_stays(photo_dir: Path) -> None:
     assert "has changed" in str(problem)
 
 
+def test_a_photo_that_cannot_be_read_stays(
+    photo_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = rows(photo_dir)
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    (problem,) = moves.plan([Correction(photos["digest"][0], "", "exclude")], photos, photo_dir)
+    assert "is not readable, or has changed" in str(problem)
+
+
 def test_folders_of_splits_are_kept(photo_dir: Path) -> None:
     for part in ("train", "test"):
         (photo_dir / part).mkdir()
