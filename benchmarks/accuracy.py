@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from benchmarks import data
 from benchmarks.bottlenecks import processor, show
@@ -70,6 +71,12 @@ class Vectors:
         """Return the vectors of two modules, one after the other."""
         vectors = np.concatenate([self.vectors, other.vectors], axis=1)
         return Vectors(vectors, self.module + other.module, self.decoding + other.decoding)
+
+
+def list_split(image_dir: Path) -> pd.DataFrame:
+    """Return the photos of a folder, with the split that each belongs to by default."""
+    photos, rule = list_photos(image_dir).photos, split.SplitRule()
+    return photos.assign(split=[split.assign(rule, path) for path in photos["path"]])
 
 
 def prepare(choice: Choice, scratch: Path) -> Module:
@@ -133,9 +140,7 @@ def row(
         correct, before: which photos both classify correctly, bool [photos].
     """
     low, high = wilson_interval(int(correct.sum()), len(correct)) or (0.0, 0.0)
-    gained = correct.astype(int) - before.astype(int)
-    margin = 1.96 * gained.std() / len(gained) ** 0.5  # of a paired difference
-    p_value = mcnemar_p_value(int((gained > 0).sum()), int((gained < 0).sum()))
+    difference, p_value = paired_difference(correct, before)
     return {
         "module": name,
         "module, ms": f"{1000 * found.module:.2f}",
@@ -143,9 +148,21 @@ def row(
         "time": f"{found.seconds / default.seconds:.2f}",
         "top-1, %": 100 * correct.mean(),
         "95% interval": f"{100 * low:.1f} to {100 * high:.1f}",
-        "difference": f"{100 * gained.mean():+.1f} ± {100 * margin:.1f}",
-        "p": f"{p_value:.2g}",
+        "difference": difference,
+        "p": p_value,
     }
+
+
+def paired_difference(correct: np.ndarray, before: np.ndarray) -> tuple[str, str]:
+    """Return the difference of two accuracies in points, with its 95% interval, and its p-value.
+
+    Args:
+        correct, before: which photos two models classify correctly, bool [photos].
+    """
+    gained = correct.astype(int) - before.astype(int)
+    margin = 1.96 * gained.std() / len(gained) ** 0.5
+    p_value = mcnemar_p_value(int((gained > 0).sum()), int((gained < 0).sum()))
+    return f"{100 * gained.mean():+.1f} ± {100 * margin:.1f}", f"{p_value:.2g}"
 
 
 def main() -> None:
@@ -155,9 +172,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         image_dir = arguments.image_dir or data.tiny(scratch / "digits")
-        photos = list_photos(image_dir).photos
-        rule = split.SplitRule()
-        photos = photos[[split.assign(rule, path) == split.TRAINING for path in photos["path"]]]
+        photos = list_split(image_dir)
+        photos = photos[photos["split"] == split.TRAINING]
         paths = [image_dir / path for path in photos["path"]]
         labels = photos["label"].to_numpy(object)
         precision = engines.resolve_precision(engines.AUTO)

@@ -18,21 +18,18 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import data
+from benchmarks.accuracy import list_split, paired_difference
 from benchmarks.bottlenecks import processor, show
-from pipeline.evaluation.statistics import mcnemar_p_value
 from pipeline.fine_tuning.result import RECORD
 from pipeline.nightly.tuning_plan import FOLDER
 from pipeline.photos import split
-from pipeline.photos.listing import list_photos
 
 _VALIDATION = 0.2  # of few photos
 
 
 def few(image_dir: Path, directory: Path, each: int) -> Path:
     """Copy `each` photos per class for training and validation, and all test photos."""
-    photos = list_photos(image_dir).photos
-    rule = split.SplitRule()
-    photos["split"] = [split.assign(rule, path) for path in photos["path"]]
+    photos = list_split(image_dir)
     validation = max(1, round(_VALIDATION * each))
     wanted = {split.TRAINING: each - validation, split.VALIDATION: validation}
     for (_, name), group in photos.groupby(["label", "split"]):
@@ -62,8 +59,9 @@ def row(image_dir: Path, each: int, module: str, epochs: int, scratch: Path) -> 
     (path,) = out.glob(f"{FOLDER}/*/{RECORD}")
     record = json.loads(path.read_text())
     verdict, seconds = record["verdict"], sum(epoch["seconds"] for epoch in record["epochs"])
-    gained = tuned.astype(int) - frozen.reindex(tuned.index).astype(int)
-    margin = 1.96 * gained.std() / len(gained) ** 0.5  # of a paired difference
+    difference, p_value = paired_difference(
+        tuned.to_numpy(bool), frozen.reindex(tuned.index).to_numpy(bool)
+    )
     before, after = verdict["frozen_accuracy"], verdict["tuned_accuracy"]
     return {
         "photos": image_dir.name,
@@ -74,8 +72,8 @@ def row(image_dir: Path, each: int, module: str, epochs: int, scratch: Path) -> 
         "result": "fine-tuned" if verdict["better"] else "frozen",
         "test, frozen, %": 100 * frozen.mean(),
         "fine-tuned, %": 100 * tuned.mean(),
-        "difference": f"{100 * gained.mean():+.1f} ± {100 * margin:.1f} of {len(gained)}",
-        "p": f"{mcnemar_p_value(int((gained > 0).sum()), int((gained < 0).sum())):.2g}",
+        "difference": f"{difference} of {len(tuned)}",
+        "p": p_value,
         "minutes": seconds / 60,
         "photos/s": record["photos"] * len(record["epochs"]) / seconds,
     }

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks import data
-from benchmarks.accuracy import DEFAULT, prepare
+from benchmarks.accuracy import DEFAULT, list_split, prepare
 from benchmarks.bottlenecks import processor, show
 from pipeline.bottlenecks import extraction
 from pipeline.head import dataset, softmax, training
 from pipeline.head.dataset import in_memory
 from pipeline.modules import engines
 from pipeline.photos import split
-from pipeline.photos.listing import list_photos
 
 LEAST = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 100.0)  # 0: not limited; 100: the same for all features
 EACH = (0, 20, 5)  # photos per class; 0: all
@@ -84,10 +83,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         module = prepare(DEFAULT, scratch)
-        precision, rule = engines.resolve_precision(engines.AUTO), split.SplitRule()
+        precision = engines.resolve_precision(engines.AUTO)
         for image_dir in (data.tiny(scratch / "digits"), *arguments.image_dirs):
-            photos = list_photos(image_dir).photos
-            photos = photos[[split.assign(rule, path) != split.TESTING for path in photos["path"]]]
+            photos = list_split(image_dir)
+            photos = photos[photos["split"] != split.TESTING]
             paths = [image_dir / path for path in photos["path"]]
             parts = extraction.extract(paths, module, precision)
             vectors = np.concatenate([part.vectors for part in parts]).astype(np.float32)
