@@ -19,10 +19,10 @@ from pipeline.files.places import Place
 from pipeline.photos import inspection, sources
 from pipeline.photos.discovery import Found
 from pipeline.photos.file_names import printable
+from pipeline.photos.remarks import MOST_NAMED
 from pipeline.progress import Progress, silent
 
 FORMAT_VERSION = 1  # raise it when the file changes
-MAX_NAMED = 20  # unusable photos that the log lists individually
 
 
 def inspect(found: Sequence[Found]) -> pd.DataFrame:
@@ -100,10 +100,10 @@ def summary_lines(photos: pd.DataFrame, kind: str) -> Iterator[str]:
     """
     unusable = photos[photos["problem"] != ""]
     yield f"{kind} photos: {len(photos) - len(unusable):,} of {len(photos):,} are usable"
-    for row in unusable.head(MAX_NAMED).itertuples():
+    for row in unusable.head(MOST_NAMED).itertuples():
         yield f"{kind} photos: {printable(str(row.path))} is not used: {row.problem}"
-    if len(unusable) > MAX_NAMED:
-        yield f"{kind} photos: {len(unusable) - MAX_NAMED:,} more are not used"
+    if len(unusable) > MOST_NAMED:
+        yield f"{kind} photos: {len(unusable) - MOST_NAMED:,} more are not used"
 
 
 def refuse_unusable(photos: pd.DataFrame, option: str) -> None:

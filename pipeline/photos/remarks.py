@@ -23,7 +23,7 @@ from pipeline.photos.listing import Listing
 from pipeline.photos.manifest import FEW_PHOTOS, ClassSummary
 from pipeline.photos.split import SplitRule
 
-MOST_NAMED = 20  # photos set aside that are listed individually
+MOST_NAMED = 20  # unusable photos that the log lists individually
 _CHANCE = 3  # standard deviations by which chance may change the share of a split
 _DISTINCT = 0.8  # share of the names of inner folders above which they are hardly views
 _MATERIAL = 0.25  # part of the percentage by which the share of a split may differ from it

@@ -29,12 +29,12 @@ from pipeline.files.object_store import RemotePath
 from pipeline.modules import failures
 from pipeline.photos import discovery, inspection, sources
 from pipeline.photos.discovery import Found
+from pipeline.photos.remarks import MOST_NAMED
 from pipeline.progress import Progress, silent
 
 FORMAT_VERSION = 3  # raise it when the files change
 TOP = 5  # labels per photo
 JOURNAL_ROWS = 512
-MAX_NAMED = 20  # unusable photos that the log lists individually
 
 SCHEMA = pa.schema(
     [
@@ -161,10 +161,10 @@ def write(
 def summary_lines(counts: PredictionCounts) -> Iterator[str]:
     """Yield what users should know, one line each, the count first."""
     yield f"Predictions: {counts.photos - len(counts.unusable):,} of {counts.photos:,} photos"
-    for path, problem in list(counts.unusable.items())[:MAX_NAMED]:
+    for path, problem in list(counts.unusable.items())[:MOST_NAMED]:
         yield f"No prediction: {path}: {problem}"
-    if len(counts.unusable) > MAX_NAMED:
-        yield f"No prediction: {len(counts.unusable) - MAX_NAMED:,} more, in predictions.csv"
+    if len(counts.unusable) > MOST_NAMED:
+        yield f"No prediction: {len(counts.unusable) - MOST_NAMED:,} more, in predictions.csv"
 
 
 def _predict(
