@@ -148,14 +148,20 @@ def test_the_rate_is_that_of_what_is_counted_now(
     ]
 
 
-def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+def last_of_the_bar(monkeypatch: pytest.MonkeyPatch, *reports: tuple[int, int, str]) -> str:
+    """Return what a terminal shows after reports of progress."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     report = Reporter(task())
-    report(0, 50, "photos processed by the module")
-    report(50, 50, "photos processed by the module")
+    for done, total, message in reports:
+        report(done, total, message)
     report.close()
-    last = terminal.getvalue().split("\r")[-1]
+    return terminal.getvalue().split("\r")[-1]
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = "photos processed by the module"
+    last = last_of_the_bar(monkeypatch, (0, 50, message), (50, 50, message))
     assert "photos processed by the module: 100%" in last
     assert "50/50" in last
 
@@ -163,14 +169,9 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_bar_starts_again_where_something_else_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    report = Reporter(task())
-    report(50, 50, "photos decoded")
-    report(30, 90, "photos trained on")
-    report(90, 90, "photos trained on")
-    report.close()
-    last = terminal.getvalue().split("\r")[-1]
+    message = "photos trained on"
+    reports = ((50, 50, "photos decoded"), (30, 90, message), (90, 90, message))
+    last = last_of_the_bar(monkeypatch, *reports)
     assert "photos trained on: 100%" in last
     assert "90/90" in last
 

@@ -60,6 +60,13 @@ def press(browser: Any, keys: str) -> None:
     ActionChains(browser).send_keys(keys).perform()
 
 
+def type_class(browser: Any, label: str) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    press(browser, "l")
+    press(browser, label + Keys.ENTER)
+
+
 def text(browser: Any, name: str) -> str:
     shown: str = browser.find_element("id", name).text
     return shown
@@ -114,8 +121,7 @@ def test_the_grid_and_another_class_are_reached_with_keys(browser: Any, subject:
         assert len(browser.find_elements("css selector", "#tiles button")) == 4
         press(browser, Keys.ARROW_RIGHT + Keys.ENTER)
         assert text(browser, "position") == "2 of 4 shown"
-        press(browser, "l")
-        press(browser, "green leaf" + Keys.ENTER)
+        type_class(browser, "green leaf")
         wait(lambda: lines(subject) == [("red_rose/2.jpg", "relabel", "green leaf")])
 
 
@@ -125,14 +131,12 @@ def test_letters_after_a_mistyped_class_decide_nothing(browser: Any, subject: Su
     with serve(subject) as address:
         open_page(browser, address, "0 of 4")
         press(browser, Keys.ARROW_RIGHT)
-        press(browser, "l")
-        press(browser, "gren leaf" + Keys.ENTER)
+        type_class(browser, "gren leaf")
         wait(lambda: "no class gren leaf" in text(browser, "new"))
         press(browser, "kx")  # the focus is on the similar class
         press(browser, Keys.ESCAPE)
         assert not browser.find_element("id", "new").is_displayed()
-        press(browser, "l")
-        press(browser, "kx" + Keys.ENTER)  # the text before is gone
+        type_class(browser, "kx")  # the text before is gone
         wait(lambda: "no class kx" in text(browser, "new"))
         press(browser, "x")  # still in the field
         assert not browser.find_element("id", "new").is_displayed()
@@ -150,18 +154,15 @@ def test_the_nearest_class_or_a_new_one_is_chosen(browser: Any, subject: Subject
     with serve(subject) as address:
         open_page(browser, address, "0 of 4")
         press(browser, Keys.ARROW_RIGHT)
-        press(browser, "l")
-        press(browser, "gren leaf" + Keys.ENTER)
+        type_class(browser, "gren leaf")
         wait(lambda: "Use green leaf" in text(browser, "new"))
         press(browser, Keys.ENTER)
         wait(lambda: lines(subject) == [("red_rose/2.jpg", "relabel", "green leaf")])
-        press(browser, "l")
-        press(browser, "tulip" + Keys.ENTER)
+        type_class(browser, "tulip")
         wait(lambda: "no class tulip" in text(browser, "new"))
         press(browser, Keys.ENTER)
         wait(lambda: lines(subject)[1:] == [("red_rose/3.jpg", "relabel", "tulip")])
-        press(browser, "l")
-        press(browser, "tulips" + Keys.ENTER)
+        type_class(browser, "tulips")
         wait(lambda: "Use tulip" in text(browser, "new"))
         press(browser, Keys.TAB + Keys.ENTER)
         wait(lambda: lines(subject)[2:] == [("red_rose/4.jpg", "relabel", "tulips")])
@@ -173,8 +174,7 @@ def test_the_present_class_means_keep(browser: Any, subject: Subject) -> None:
     with serve(subject) as address:
         open_page(browser, address, "0 of 4")
         press(browser, Keys.ARROW_RIGHT)
-        press(browser, "l")
-        press(browser, "red_rose" + Keys.ENTER)
+        type_class(browser, "red_rose")
         wait(lambda: "2.jpg is in the class red_rose already: kept" in text(browser, "message"))
         assert lines(subject) == [("red_rose/2.jpg", "keep", "")]
         press(browser, Keys.ARROW_LEFT)
