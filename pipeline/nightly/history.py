@@ -230,9 +230,15 @@ def _open(output_dir: Path) -> Iterator[sqlite3.Connection]:
     database = sqlite3.connect(output_dir / FILE, timeout=60)
     try:
         database.executescript(_TABLES)
-        present = {column[1] for column in database.execute("pragma table_info(nights)")}
-        for name in _ADDED.keys() - present:
-            database.execute(f"alter table nights add column {name} {_ADDED[name]}")
+        if _missing(database):
+            with database:
+                database.execute("begin immediate")  # several processes may open an older file
+                for name in _missing(database):
+                    database.execute(f"alter table nights add column {name} {_ADDED[name]}")
         yield database
     finally:
         database.close()
+
+
+def _missing(database: sqlite3.Connection) -> set[str]:
+    return _ADDED.keys() - {row[1] for row in database.execute("pragma table_info(nights)")}

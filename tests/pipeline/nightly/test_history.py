@@ -109,8 +109,9 @@ def test_several_may_write_at_a_time(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_of_an_earlier_version_gets_the_new_columns(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / history.FILE) as database:
+def older_file(folder: Path) -> None:
+    """Write a history of the version before the columns `module` and `tuned`."""
+    with sqlite3.connect(folder / history.FILE) as database:
         database.executescript(history._TABLES)
         database.execute(
             "insert into nights (date, finished, key, outcome, reason, flags, seconds, model, "
@@ -118,6 +119,19 @@ def test_a_file_of_an_earlier_version_gets_the_new_columns(tmp_path: Path) -> No
             "values ('d', 'f', 'k', 'o', 'r', '[]', '{}', '', '', '', '')"
         )
     database.close()
+
+
+def test_several_may_open_an_older_file_at_a_time(tmp_path: Path) -> None:
+    for number in range(50):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        older_file(folder)
+        with ThreadPoolExecutor(4) as threads:
+            assert all(len(nights) == 1 for nights in threads.map(history.nights, [folder] * 4))
+
+
+def test_a_file_of_an_earlier_version_gets_the_new_columns(tmp_path: Path) -> None:
+    older_file(tmp_path)
     (night,) = history.nights(tmp_path)
     assert (night.module, night.tuned) == ("", False)
     history.add(tmp_path, FULL)
