@@ -19,7 +19,7 @@ from pipeline.fine_tuning import network as networks
 from pipeline.fine_tuning.batches import TrainingPhotos, enlarged_size
 from pipeline.fine_tuning.network import Network
 from pipeline.fine_tuning.photo_cache import PhotoCache
-from pipeline.fine_tuning.result import Epoch, Record
+from pipeline.fine_tuning.result import Epoch, Record, head_of
 from pipeline.fine_tuning.settings import Settings
 from pipeline.head import training as head_training
 from pipeline.head.checkpoints import Checkpoints
@@ -131,8 +131,9 @@ def tune(
     """
     tensorflow_import.import_tensorflow()
     module = source.recipe.module
+    earlier = head_of(module)  # if this is not its first fine-tuning
     head, frozen = head_training.probe(
-        source.training.labelled, source.validation.labelled, progress
+        source.training.labelled, source.validation.labelled, progress, tuned=earlier
     )
     trained, validated = (_photos(reader, head) for reader in (source.training, source.validation))
     batch_size = min(settings.fine_tune_batch_size, len(trained))

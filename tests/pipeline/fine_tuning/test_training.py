@@ -16,6 +16,7 @@ from pipeline.fine_tuning.settings import DISTORTIONS, Settings
 from pipeline.fine_tuning.training import Source
 from pipeline.head.checkpoints import Checkpoints
 from pipeline.modules import loading, preparation, provenance
+from pipeline.modules.loading import Module
 from pipeline.photos import split
 from pipeline.photos.split import SplitRule
 from tests.support.photos import write_photo
@@ -36,10 +37,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
     for hue, label in enumerate(("one", "two", "three")):
         for seed in range(32):
             write_photo(folder / "photos" / label / f"{seed}.jpg", hue, seed)
-    module = preparation.prepare(str(tunable_module(folder / "mixer")), folder)
-    (folder / "store").mkdir()
+    return source_of(preparation.prepare(str(tunable_module(folder / "mixer")), folder), folder)
+
+
+def source_of(module: Module, folder: Path) -> Source:
+    """Compute the vectors of the photos in a folder."""
     recipe = Recipe(module, "float32", "float32")
-    store = Store(folder / "photos", recipe, folder / "store", SplitRule(30, 10))
+    store = Store(folder / "photos", recipe, folder, SplitRule(30, 10))
     store.run()
     classes = sorted(recipe.directory(store.path).glob("*-*/"))
     readers = (SplitReader(classes, name) for name in (split.TRAINING, split.VALIDATION))
@@ -127,6 +131,20 @@ def test_the_result_is_a_module_that_can_be_tuned_again(
     np.testing.assert_allclose(logits, tuned.head().logits(tuned.vectors(images)), atol=1e-5)
     _, variables = network.trainable(module)
     assert len(variables) == 2
+
+
+def test_a_second_tuning_starts_where_the_first_one_ended(
+    undisturbed: Any, source: Source, tmp_path: Path
+) -> None:
+    result.write(*undisturbed, tmp_path / "result")
+    (tmp_path / "photos").symlink_to(source.image_dir)
+    module = preparation.prepare(str(result.module_in(tmp_path / "result")), tmp_path)
+    settings = replace(SETTINGS, fine_tune_epochs=1)
+    tuned = source_of(module, tmp_path)
+    _, record = training.tune(tuned, settings, DISTORTIONS, tmp_path, 10**7)
+    before, now = undisturbed[1].verdict, record.verdict
+    assert now.frozen_accuracy == before.tuned_accuracy
+    assert now.frozen_cross_entropy == pytest.approx(before.tuned_cross_entropy, rel=0.05)
 
 
 def test_a_worse_result_contains_no_module(tune: Callable[..., Any], tmp_path: Path) -> None:
