@@ -7,12 +7,14 @@ after a mistake, and takes an invalid value for an error of its own.
 import argparse
 import difflib
 import sys
+from functools import partial
 from typing import Any, NoReturn
 
 from luigi.cmdline_parser import CmdlineParser
 from luigi.task_register import Register
 
 from pipeline.errors import UserError
+from tasks import configuration
 
 _EXIT_CODE = 2  # as argparse, and as user errors of the nightly command
 _MAIN_TASK = "ExportModel"  # has the options of every step that leads to a model
@@ -29,6 +31,7 @@ def refuse_mistakes() -> None:
         parser = build(root_task, help_all)
         parser.allow_abbrev = False
         parser.error = lambda message: _exit(_reason(message, parser, root_task or ""))
+        _check_values(parser, root_task)
         return parser
 
     def get_task_strict(parser: CmdlineParser) -> Any:
@@ -36,11 +39,26 @@ def refuse_mistakes() -> None:
             return get_task(parser)
         except UserError as error:
             _exit(str(error))
-        except ValueError as error:
-            _exit(f"invalid value of an option on the command line: {error}")
 
     CmdlineParser._build_parser = staticmethod(build_strict)  # type: ignore[method-assign]
     CmdlineParser.get_task_obj = get_task_strict  # type: ignore[method-assign]
+
+
+def _check_values(parser: argparse.ArgumentParser, root_task: str | None) -> None:
+    """Make a parser check the values that Luigi itself parses later, with a traceback."""
+
+    def checked(text: str, parameter: Any, option: str) -> str:
+        try:
+            configuration.check_value(text, parameter, option)
+        except UserError as error:
+            _exit(str(error))
+        return text
+
+    actions = {action.dest: action for action in parser._actions}
+    for task, _, name, parameter in Register.get_all_params():
+        for dest in (f"{task}_{name}", *([name] if task == root_task else [])):
+            option = actions[dest].option_strings[0]
+            actions[dest].type = partial(checked, parameter=parameter, option=option)
 
 
 def _reason(message: str, parser: argparse.ArgumentParser, task: str) -> str:

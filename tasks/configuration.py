@@ -1,5 +1,6 @@
 """The configuration in luigi.cfg: option values, checked, and names that do not exist."""
 
+import datetime
 import difflib
 import math
 import os
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import luigi
+from luigi import interface
 from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration import get_config
 from luigi.configuration.cfg_parser import InterpolationMissingEnvvarError
+from luigi.parameter import ParameterException
 from luigi.task_register import Register
 
 from pipeline.errors import UserError
@@ -46,7 +49,13 @@ LUIGI_DEFAULTS = {
         "unhandled_exception": "40",
     },
 }
-_TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number"}
+_TYPE_NAMES: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    datetime.date: "a date, such as 2026-01-31",
+    datetime.timedelta: "a duration, such as 30 seconds",
+}
 
 
 def set_luigi_defaults(arguments: Sequence[str]) -> None:
@@ -107,7 +116,7 @@ def _parse(text: str, convert: Any, default: T, choices: tuple[T, ...], option: 
         requirement = "choose from " + ", ".join(str(choice) for choice in choices if choice != "")
     else:
         requirement = f"it must be {_TYPE_NAMES.get(type(default), 'valid')}"
-    with suppress(ValueError):
+    with suppress(ValueError, ParameterException):
         value: T = convert(text)
         if not choices or value in choices:
             return value
@@ -224,9 +233,20 @@ def check_luigi_options() -> None:
         for name in config.options(section):
             text, parameter = _text(section, name), parameters.get(name)
             if text is not None and parameter:
-                choices = tuple(sorted(getattr(parameter, "_choices", ())))
-                option = f"luigi.cfg: [{section}] {name}"
-                _parse(text, parameter.parse, parameter._default, choices, option)
+                check_value(text, parameter, f"luigi.cfg: [{section}] {name}")
+
+
+def check_value(text: str, parameter: Any, option: str) -> None:
+    """Check the text of an option's value, which Luigi itself parses later.
+
+    Raises:
+        UserError: if it is invalid; the message names the option.
+    """
+    choices = tuple(sorted(getattr(parameter, "_choices", ())))
+    default = 0 if isinstance(parameter, luigi.IntParameter) else parameter._default
+    value = _parse(text, parameter.parse, default, choices, option)
+    if parameter in (interface.core.workers, interface.core.lock_size):  # 0 permits no run
+        _within(value, 1, math.inf, option)
 
 
 def parse_task(arguments: list[str]) -> Any:

@@ -112,8 +112,6 @@ def _reason(error: BaseException | None, record: logging.LogRecord) -> str:
         )
     if "Uncaught exception in luigi" in str(record.msg) and (reason := network.reason(error)):
         return f"the scheduler cannot be reached: {reason}"
-    if isinstance(error, ValueError) and "Uncaught exception in luigi" in str(record.msg):
-        return f"invalid value of an option on the command line: {error}"
     return ""
 
 

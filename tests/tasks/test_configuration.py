@@ -169,6 +169,7 @@ def test_a_scheduler_that_is_named_is_used(
             "there is no environment variable NO_SUCH; set it",
         ),
         ("[smtp]\nport = mail", "[smtp] port is 'mail'; it must be a whole number"),
+        ("[core]\nworkers = 0", "luigi.cfg: [core] workers is 0; it must be at least 1"),
         ("[email]\nformat = pdf", "[email] format is 'pdf'; choose from html, none, plain"),
         ("[worker]\nkeep_alive = yes", "keep_alive is 'yes'; it must be true or false"),
         ("[task_history]\ndb_connection = x://a:b%c@d", "db_connection: write a % sign as %%"),

@@ -79,13 +79,6 @@ def test_luigis_noise_is_left_out() -> None:
     assert tidy(record("The model is in %s", level=logging.INFO))
 
 
-def test_a_wrong_value_on_the_command_line_is_shown_without_a_traceback() -> None:
-    error = ValueError("could not convert string to float: 'abc'")
-    shown = record("Uncaught exception in luigi", error)
-    assert tidy(shown)
-    assert shown.getMessage().endswith("command line: could not convert string to float: 'abc'")
-
-
 def test_a_scheduler_that_does_not_answer_is_shown_with_the_remedy() -> None:
     shown = record("Uncaught exception in luigi", RPCError("3 attempts"))
     assert tidy(shown)
