@@ -104,12 +104,22 @@ class DataOptions(OutputOptions):
     def get_param_values(
         cls, params: Sequence[tuple[str, Any]], args: Any, kwargs: Any
     ) -> list[tuple[str, Any]]:
-        """Replace the folders by those of the public data set, if there is one."""
+        """Replace the folders by those of the public data set, if there is one.
+
+        Raises:
+            UserError: if the command line names a folder of photos as well.
+        """
         values = dict(super().get_param_values(params, args, kwargs))
         if values["dataset"]:
             dataset = datasets.DATASETS[values["dataset"]]
             directory = dataset.directory(values["dataset"], DATA_DIR)
-            values["image_dir"] = directory / dataset.photos
+            photos = directory / dataset.photos
+            # A dataset takes the place of an image_dir in luigi.cfg.
+            if values["image_dir"] not in (dict(params)["image_dir"]._default, photos):
+                raise UserError(
+                    "dataset and image_dir are both set, and each names the photos; pass only one"
+                )
+            values["image_dir"] = photos
             if dataset.lists and not values["split_file"]:
                 values["split_file"] = str(directory / dataset.lists)
         return list(values.items())

@@ -38,6 +38,8 @@ class SuggestPhotos(SuggestOptions, Step):
         if values["dataset"] or values["image_dir"] != SAMPLE_DIR:
             return list(values.items())
         recorded = last_run.options(values["output_dir"])
+        if last_run.DATASET in recorded:  # which names the photos in any working directory
+            del recorded[last_run.IMAGE_DIR]
         for name, parameter in params:
             if name in recorded and values[name] == parameter._default:
                 values[name] = parameter.parse(recorded[name])

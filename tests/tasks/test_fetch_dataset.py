@@ -8,6 +8,7 @@ import luigi
 import pandas as pd
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.photos import datasets
 from tasks import ExportModel, SplitDataset
 from tests.support.photos import PhotoMaker
@@ -80,6 +81,20 @@ def test_flower_photos_are_split_by_their_names(
 
 def test_a_split_of_ones_own_is_kept() -> None:
     assert SplitDataset(dataset="food101", split_file="mine.txt").split_file == "mine.txt"
+
+
+def test_a_folder_beside_a_data_set_is_refused() -> None:
+    with pytest.raises(UserError, match="dataset and image_dir are both set"):
+        SplitDataset(dataset="food101", image_dir="photos")
+
+
+def test_a_data_set_takes_the_place_of_the_folder_in_luigi_cfg(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SplitDataset.image_dir, "_default", Path("photos"))
+    task = SplitDataset(dataset="food101")
+    assert task.image_dir.name == "images"
+    assert task.clone(ExportModel).image_dir == task.image_dir
 
 
 def test_without_a_data_set_the_folder_is_the_users() -> None:

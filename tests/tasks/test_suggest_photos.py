@@ -12,7 +12,7 @@ from pipeline.errors import UserError
 from pipeline.photos import corrections
 from pipeline.photos.corrections import Correction
 from pipeline.review import last_run, suggestions
-from tasks import SuggestPhotos, suggest_photos
+from tasks import SplitDataset, SuggestPhotos, suggest_photos
 from tests.support.photos import PhotoMaker
 from tests.support.steps import Pipeline
 
@@ -89,3 +89,13 @@ def test_without_photos_those_of_the_last_run_are_used(
     assert SuggestPhotos(**given, l2=0.1).l2 == 0.1
     other = SuggestPhotos(**given, image_dir=options["image_dir"])
     assert (other.image_dir, other.l2) == (options["image_dir"], 0)
+
+
+def test_without_photos_the_data_set_of_the_last_run_is_used_wherever_it_was(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    recorded = {"image_dir": "/elsewhere/data/flower_photos", "dataset": "flower_photos"}
+    last_run.record(out, out / "checks/a.parquet", out / "manifests/a.parquet", recorded)
+    task = SuggestPhotos(output_dir=out, images="uploads")
+    assert task.image_dir == SplitDataset(dataset="flower_photos").image_dir
