@@ -95,8 +95,8 @@ def options(output_dir: Path) -> dict[str, str]:
     Raises:
         UserError: if there is none.
     """
-    recorded: dict[str, str] = _fields(output_dir)["options"]
-    return recorded
+    given: dict[str, str] = recorded(output_dir)["options"]
+    return given
 
 
 def find(output_dir: Path) -> LastRun:
@@ -105,7 +105,7 @@ def find(output_dir: Path) -> LastRun:
     Raises:
         UserError: if there is none, or its results were deleted.
     """
-    fields = _fields(output_dir)
+    fields = recorded(output_dir)
     findings = output_dir / "checks" / fields["findings"]
     listed = output_dir / "manifests" / fields["manifest"]
     output_store.open_store(output_dir).fetch([findings, listed])
@@ -119,7 +119,12 @@ def find(output_dir: Path) -> LastRun:
         ) from None
 
 
-def _fields(output_dir: Path) -> dict[str, Any]:
+def recorded(output_dir: Path) -> dict[str, Any]:
+    """Return what `record` wrote last.
+
+    Raises:
+        UserError: if there is nothing.
+    """
     store = output_store.open_store(output_dir)
     content = store.read(output_dir / FILE)
     try:

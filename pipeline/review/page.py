@@ -30,6 +30,7 @@ PORT = 8084
 _ACTIONS = (RELABEL, EXCLUDE, KEEP, ONLY, UNDO)
 _HOSTS = (local_server.HOST, "localhost")  # a page elsewhere may have a name that leads here
 _MAX_REQUEST = 2**16  # bytes
+_OUTDATED = "There are newer findings or suggestions. Reload the page to see them."
 
 
 def application(about: Subject, read_only: bool = False) -> Any:
@@ -42,7 +43,6 @@ def application(about: Subject, read_only: bool = False) -> Any:
     app = flask.Flask("pipeline")  # the package with the templates
     app.config["MAX_CONTENT_LENGTH"] = _MAX_REQUEST
     token = secrets.token_urlsafe()
-    entries, labels = about.queue.entries, about.labels
 
     @app.before_request
     def refuse_others() -> None:
@@ -64,8 +64,13 @@ def application(about: Subject, read_only: bool = False) -> Any:
             "review.html", token="" if read_only else token, nonce=flask.g.nonce
         )
 
+    @app.errorhandler(UserError)
+    def explain(error: UserError) -> Any:
+        return flask.jsonify(error=str(error)), 422
+
     @app.get("/entries")
     def list_entries() -> Any:
+        about.refresh()
         kinds = {
             kind: {
                 "title": each.title,
@@ -77,14 +82,17 @@ def application(about: Subject, read_only: bool = False) -> Any:
         }
         return flask.jsonify(
             kinds=kinds,
-            entries=[asdict(entry) for entry in entries],
+            entries=[asdict(entry) for entry in about.queue.entries],
             states=[asdict(state) for state in about.queue.states()],
-            labels=labels,
+            labels=about.labels,
+            version=about.version,
             file=str(about.queue.path),
         )
 
     @app.get("/states")
     def list_states() -> Any:
+        if flask.request.args.get("version") != about.version or not about.is_newest():
+            raise UserError(_OUTDATED)
         return flask.jsonify([asdict(state) for state in about.queue.states()])
 
     @app.get("/class")
@@ -94,7 +102,7 @@ def application(about: Subject, read_only: bool = False) -> Any:
         return flask.jsonify(
             label=label,
             problem=corrections.label_problem(label),
-            nearest=corrections.nearest(label, labels),
+            nearest=corrections.nearest(label, about.labels),
         )
 
     @app.get("/commands")
@@ -103,6 +111,7 @@ def application(about: Subject, read_only: bool = False) -> Any:
 
     @app.get("/guesses/<digest>/<int:number>")
     def guesses(digest: str, number: int) -> Any:
+        entries = about.queue.entries
         if number >= len(entries):
             flask.abort(404)
         same = [photo for photo in entries[number].photos if photo.digest == digest]
@@ -126,8 +135,11 @@ def application(about: Subject, read_only: bool = False) -> Any:
 
     @app.post("/decide")
     def decide() -> Any:
+        entries, labels = about.queue.entries, about.labels
         try:
             asked = flask.request.get_json()
+            if asked["version"] != about.version:
+                raise UserError(_OUTDATED)
             number, action, label = int(asked["entry"]), asked["action"], asked.get("label", "")
             only, seen = int(asked.get("only", 0)), State(**asked["seen"])
             photos = entries[number].photos if number >= 0 else ()
@@ -138,15 +150,13 @@ def application(about: Subject, read_only: bool = False) -> Any:
             if not valid or (is_new and asked.get("create") is not True):
                 raise ValueError
             if action == RELABEL and (problem := corrections.label_problem(composed(label))):
-                return flask.jsonify(error=f"class {label!r} {problem}"), 422
+                raise UserError(f"class {label!r} {problem}")
         except (KeyError, TypeError, ValueError, IndexError):
             flask.abort(400)
         try:
             changed = about.queue.decide(number, action, label, only, seen)
         except StaleError:
             return flask.jsonify(states=[asdict(state) for state in about.queue.states()]), 409
-        except UserError as error:
-            return flask.jsonify(error=str(error)), 422
         if is_new:
             labels.append(label)
         return flask.jsonify({n: asdict(state) for n, state in changed.items()})

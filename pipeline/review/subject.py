@@ -7,16 +7,16 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.files import places
+from pipeline.files import naming, places
 from pipeline.files.places import Place
 from pipeline.photos import corrections, inspection
-from pipeline.review import evidence, queue, suggestions
+from pipeline.review import evidence, last_run, queue, suggestions
 from pipeline.review.evidence import Evidence, Guess
 from pipeline.review.last_run import LastRun
 from pipeline.review.queue import RELABELLED, Queue
 
 
-@dataclass(frozen=True)
+@dataclass
 class Subject:
     """What the page is about.
 
@@ -27,6 +27,7 @@ class Subject:
         evidence: what speaks for and against labels.
         guessed: probable labels of unlabelled photos, by digest.
         run: the last run.
+        version: names the run and the suggestions.
     """
 
     queue: Queue
@@ -35,6 +36,21 @@ class Subject:
     evidence: Evidence
     guessed: Mapping[str, list[Guess]]
     run: LastRun
+    version: str
+
+    def is_newest(self) -> bool:
+        """Return whether neither a run nor suggestions were made since this was read."""
+        return self.version == _version(self.run.output_dir)
+
+    def refresh(self) -> None:
+        """Read the findings and suggestions again if there are newer ones.
+
+        Raises:
+            UserError: if they cannot be read.
+        """
+        if not self.is_newest():
+            run = last_run.find(self.run.output_dir)
+            vars(self).update(vars(read(run, self.queue.path, self.queue.who)))
 
     def commands(self) -> list[str]:
         """Return the commands that carry out the decisions so far."""
@@ -57,6 +73,7 @@ def read(run: LastRun, file: Path, who: str) -> Subject:
     Raises:
         UserError: if the file of corrections is invalid.
     """
+    version = _version(run.output_dir)
     suggested = suggestions.newest(run.output_dir)
     suggested = suggested[~suggested["digest"].isin(run.photos["digest"])]
     entries = [*queue.entries(run.findings, run.photos), *suggestions.entries(suggested)]
@@ -74,7 +91,13 @@ def read(run: LastRun, file: Path, who: str) -> Subject:
         evidence=found,
         guessed=suggestions.guesses(suggested),
         run=run,
+        version=version,
     )
+
+
+def _version(output_dir: Path) -> str:
+    suggested = suggestions.newest_file(output_dir)
+    return naming.digest(last_run.recorded(output_dir), suggested.name if suggested else "")
 
 
 def _files(rows: pd.DataFrame) -> Any:

@@ -113,14 +113,20 @@ def write(suggested: pd.DataFrame, path: Path) -> None:
         suggested.to_csv(temporary, index=False)
 
 
+def newest_file(output_dir: Path) -> Path | None:
+    """Return the file of the suggestions made last, or None."""
+    output_store.open_store(output_dir).fetch_newest(output_dir / FOLDER)
+    paths = (output_dir / FOLDER).glob("[!.]*.csv")
+    return max(paths, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
 def newest(output_dir: Path) -> pd.DataFrame:
     """Return the suggestions made last; none if there are no suggestions."""
-    output_store.open_store(output_dir).fetch_newest(output_dir / FOLDER)
-    paths = sorted((output_dir / FOLDER).glob("[!.]*.csv"), key=lambda p: p.stat().st_mtime_ns)
+    file = newest_file(output_dir)
     texts = dict.fromkeys(("path", "digest", *(label for label, _ in _GUESSES)), str)
-    if not paths:
+    if file is None:
         return pd.DataFrame(columns=COLUMNS)
-    return pd.read_csv(paths[-1], dtype=texts, keep_default_na=False)
+    return pd.read_csv(file, dtype=texts, keep_default_na=False)
 
 
 def entries(suggested: pd.DataFrame) -> Iterator[Entry]:

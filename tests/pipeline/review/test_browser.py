@@ -255,6 +255,21 @@ def test_another_tab_is_not_overwritten(browser: Any, subject: Subject) -> None:
         assert lines(subject) == written
 
 
+def test_a_newer_run_is_noticed_when_the_user_is_back(
+    browser: Any, subject: Subject, checked: Path
+) -> None:
+    with serve(subject) as address:
+        open_page(browser, address, "0 of 4")
+        results = (checked / folder / "0123456789ab.parquet" for folder in ("checks", "manifests"))
+        last_run.record(checked, *results, {"image_dir": "photos", "l2": "0.2"})
+        browser.execute_script("window.dispatchEvent(new Event('focus'))")
+        wait(lambda: "Reload the page" in text(browser, "message"))
+        open_page(browser, address, "0 of 4")
+        browser.execute_script("window.dispatchEvent(new Event('focus')); press('k')")
+        wait(lambda: text(browser, "count") == "1 of 4")
+        assert text(browser, "message") == ""
+
+
 def test_names_are_shown_as_they_are(browser: Any, subject: Subject) -> None:
     photos = subject.queue.files
     digest = subject.queue.entries[1].photos[0].digest

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 import pandas as pd
 import pytest
 
+from pipeline.evaluation.data_checks import checks
 from pipeline.photos import corrections
 from pipeline.review import last_run, page, suggestions
 from pipeline.review import subject as subjects
@@ -40,6 +41,8 @@ def headers(client: Any) -> dict[str, str]:
 
 
 def post(client: Any, asked: dict[str, Any], **changed: str) -> Any:
+    if "version" not in asked:
+        asked = asked | {"version": get(client, "/entries").json["version"]}
     return client.post(
         "/decide",
         json=asked,
@@ -196,9 +199,37 @@ def test_the_page_loads_nothing_from_elsewhere_and_runs_no_other_script(client: 
     assert "https://" not in first.text
 
 
+def test_newer_findings_are_shown_once_the_page_is_loaded_again(
+    client: Any, subject: Subject, checked: Path
+) -> None:
+    old = get(client, "/entries").json
+    assert len(get(client, f"/states?version={old['version']}").json) == 4
+    findings = checks.read(checked / "checks/0123456789ab.parquet")
+    checks.write(findings[findings["kind"] == "leak"], checked / "checks/new.parquet")
+    listed = checked / "manifests/0123456789ab.parquet"
+    last_run.record(checked, checked / "checks/new.parquet", listed, subject.run.options)
+    assert "Reload the page" in get(client, f"/states?version={old['version']}").json["error"]
+    asked = LABEL | {"entry": 0}
+    new = get(client, "/entries").json
+    assert [entry["kind"] for entry in new["entries"]] == ["leak"]
+    refused = post(client, asked | {"version": old["version"]})
+    assert (refused.status_code, subject.queue.path.exists()) == (422, False)
+    seen = {"settled": False, "photos": ["", ""]}
+    assert post(client, asked | {"seen": seen}).json["0"]["settled"]
+
+
+def test_newer_suggestions_are_noticed(unlabelled: Subject) -> None:
+    client = client_of(unlabelled)
+    old = get(client, "/entries").json["version"]
+    folder = unlabelled.run.output_dir / suggestions.FOLDER
+    suggestions.write(suggestions.newest(folder.parent).head(0), folder / "b.csv")
+    assert get(client, f"/states?version={old}").status_code == 422
+    assert {e["kind"] for e in get(client, "/entries").json["entries"]} == {"leak", "label"}
+
+
 def test_an_invalid_file_is_a_message(client: Any, subject: Subject) -> None:
     subject.queue.path.write_text("digest;path\n")
-    answer = post(client, LABEL)
+    answer = post(client, LABEL | {"version": subject.version})
     assert answer.status_code == 422
     assert "is not digest,path" in answer.json["error"]
 
