@@ -120,7 +120,8 @@ class Queue:
         Args:
             number: index of the entry.
             action: RELABEL, EXCLUDE or KEEP for all of its photos; ONLY to keep one photo and
-                exclude the others; or UNDO.
+                exclude the others; or UNDO. Unless the finding is about several photos, KEEP takes
+                back a label that was given before.
             label: the right label, for RELABEL; the photo is kept if it has this one already.
             only: index of the photo, for ONLY.
             seen: the state of the entry that the person has seen.
@@ -150,29 +151,29 @@ class Queue:
         """Yield the lines for one photo, after those that undo earlier ones."""
         when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         path = printable(photo.path)
-        lines = self._lines.get(photo.digest, [])
+        own = [c for c in self._lines.get(photo.digest, []) if c.path == path]
+        is_group = entry.kind in settled.GROUPS
+        others = [  # lines about other findings: those about several photos change no label
+            c
+            for c in own
+            if (c.action == RELABEL and is_group) or (c.action == KEEP and c.why != entry.kind)
+        ]
         if action == UNDO:
             about = self._decision(photo)
             for undone in sorted({line.path for line in about.lines} if about else ()):
                 yield Correction(photo.digest, undone, UNDO, "", self.who, when)
-            others = [c for c in lines if c.path == path and c.action == KEEP]
-            yield from (c for c in others if c.why != entry.kind)
+            yield from others
             return
-        if action == RELABEL and self._has_label(photo, label):
+        # A label is right for all copies, which may be in other classes.
+        if action == RELABEL and label == photo.label and len(self._paths[photo.digest]) == 1:
             action = KEEP
-        own = [line for line in lines if line.path == path]
-        if own and (action != KEEP or any(line.action == EXCLUDE for line in own)):
+        replaced = [c for c in own if action != KEEP or (c.action != KEEP and c not in others)]
+        if replaced:
             yield Correction(photo.digest, path, UNDO, "", self.who, when)
+            yield from others if action == KEEP else ()
         new_label = label if action == RELABEL else ""
         why = entry.kind if action == KEEP else entry.detail
         yield Correction(photo.digest, path, action, new_label, self.who, when, printable(why))
-
-    def _has_label(self, photo: Photo, label: str) -> bool:
-        """Return whether a line that gives the photo this label would change nothing."""
-        decision = self._decision(photo)
-        is_relabelled = decision is not None and decision.action == RELABEL
-        # A label is right for all copies, which may be in other classes.
-        return label == photo.label and not is_relabelled and len(self._paths[photo.digest]) == 1
 
     def _decision(self, photo: Photo) -> Decision | None:
         lines = self._lines.get(photo.digest)

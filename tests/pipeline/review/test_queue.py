@@ -132,13 +132,35 @@ def test_names_with_line_breaks_are_one_line(tmp_path: Path) -> None:
     assert review.states()[LEAK] == State(True, ["excluded", "kept"])
 
 
-def test_the_present_label_is_kept_unless_a_line_changes_it(review: Queue) -> None:
+def test_the_present_label_is_kept(review: Queue) -> None:
     changed = review.decide(LABEL, "relabel", "kiwi", 0, OPEN)
     assert changed[LABEL] == State(True, ["kept"])
     assert lines(review) == [("kiwi/1.jpg", "keep", "", "label")]
-    changed = review.decide(LABEL, "relabel", "lime", 0, changed[LABEL])
-    changed = review.decide(LABEL, "relabel", "kiwi", 0, changed[LABEL])
-    assert lines(review) == [("kiwi/1.jpg", "relabel", "kiwi", "why")]
+
+
+@pytest.mark.parametrize("decision", [("keep", ""), ("relabel", "kiwi")])
+def test_keeping_takes_a_label_back(review: Queue, decision: tuple[str, str]) -> None:
+    state = review.decide(LABEL, "relabel", "lime", 0, OPEN)[LABEL]
+    review.decide(LEAK, "keep", "", 0, review.states()[LEAK])
+    state = review.decide(LABEL, *decision, 0, state)[LABEL]
+    assert state == State(True, ["kept"])
+    assert set(lines(review)) == {
+        ("kiwi/1.jpg", "keep", "", "leak"),
+        ("kiwi/2.jpg", "keep", "", "leak"),
+        ("kiwi/1.jpg", "keep", "", "label"),
+    }
+
+
+def test_a_finding_about_several_photos_changes_no_label(review: Queue) -> None:
+    review.decide(LABEL, "relabel", "lime", 0, OPEN)
+    before = review.states()
+    after = review.decide(LEAK, "keep", "", 0, before[LEAK])
+    assert after == {
+        LEAK: State(True, ["relabelled lime", "kept"]),
+        LABEL: State(True, ["relabelled lime"]),
+    }
+    review.decide(LEAK, "undo", "", 0, after[LEAK])
+    assert review.states() == before
 
 
 def test_the_present_label_is_given_to_copies(review: Queue) -> None:
