@@ -83,8 +83,10 @@ class SuggestPhotos(SuggestOptions, Step):
         is_first = ~usable["digest"].duplicated().to_numpy()
         photos, vectors = usable[is_first], vectors[is_first]
         head = softmax_head.read(fetch(self.clone(TrainHead).output()))
-        scores = head.probabilities(vectors)
-        suggested = suggestions.table(photos, head.labels, scores, vectors, self.suggestions)
+        scores, fit = head.probabilities(vectors), head.familiarity
+        assert fit is not None  # heads of this version have it
+        fits = fit.known(fit.score(vectors, head.logits(vectors)))
+        suggested = suggestions.table(photos, head.labels, scores, vectors, self.suggestions, fits)
         target = local_path(self.output())
         suggestions.write(suggested, target)
         logger.info(

@@ -17,19 +17,21 @@ from pipeline.files import atomic, output_store
 from pipeline.review.evidence import TOP, Guess
 from pipeline.review.queue import Entry, Photo
 
-FORMAT_VERSION = 1  # raise it when the ranking or the columns change
+FORMAT_VERSION = 2  # raise it when the ranking or the columns change
 FOLDER = "suggestions"  # in the output folder
 KIND = "unlabelled"  # of entries in the review
 KINDS = {
     KIND: Kind(
         "Photos to label next",
-        "The model would learn most from their labels. The labels count once the photos are in "
-        "image_dir; the command that copies them there is shown at the end.",
+        "The model would learn most from their labels. A photo is uncertain if its two best "
+        "classes are about equally probable. If few of the known photos fit no better, the photo "
+        "may show none of the classes, however certain the model is. The labels count once the "
+        "photos are in image_dir; the command that copies them there is shown at the end.",
     )
 }
 _CANDIDATES = 10  # photos that are grouped, the most uncertain ones, per photo wanted
 _GUESSES = [(f"label_{i}", f"score_{i}") for i in range(1, TOP + 1)]
-COLUMNS = ["path", "digest", "uncertainty", *(name for pair in _GUESSES for name in pair)]
+COLUMNS = ["path", "digest", "uncertainty", "known", *(name for pair in _GUESSES for name in pair)]
 
 
 def uncertainty(probabilities: np.ndarray) -> np.ndarray:
@@ -83,6 +85,7 @@ def table(
     probabilities: np.ndarray,
     vectors: np.ndarray,
     count: int,
+    known: np.ndarray,
 ) -> pd.DataFrame:
     """Return the suggested photos with their TOP most probable labels, most uncertain first.
 
@@ -90,6 +93,7 @@ def table(
         photos: path and digest of photos without a label.
         labels: the classes.
         probabilities, vectors, count: as in `rank`.
+        known: share of the known photos that fit no better than each photo, float32 [n].
 
     Returns:
         A table of COLUMNS.
@@ -97,12 +101,13 @@ def table(
     chosen = rank(probabilities, vectors, count)
     rows = photos[["path", "digest"]].iloc[chosen].reset_index(drop=True)
     rows["uncertainty"] = uncertainty(probabilities[chosen]).round(4)
+    rows["known"] = known[chosen]
     best = np.argsort(-probabilities[chosen], axis=1, kind="stable")[:, :TOP]
     for i, (label, score) in enumerate(_GUESSES):
-        known = i < best.shape[1]
-        rows[label] = [labels[row[i]] if known else "" for row in best]
+        exists = i < best.shape[1]
+        rows[label] = [labels[row[i]] if exists else "" for row in best]
         rows[score] = [
-            probabilities[p, row[i]] if known else 0 for p, row in zip(chosen, best, strict=True)
+            probabilities[p, row[i]] if exists else 0 for p, row in zip(chosen, best, strict=True)
         ]
     return rows[COLUMNS].round(4)
 
@@ -126,13 +131,17 @@ def newest(output_dir: Path) -> pd.DataFrame:
     texts = dict.fromkeys(("path", "digest", *(label for label, _ in _GUESSES)), str)
     if file is None:
         return pd.DataFrame(columns=COLUMNS)
-    return pd.read_csv(file, dtype=texts, keep_default_na=False)
+    read = pd.read_csv(file, dtype=texts, keep_default_na=False)
+    return read.reindex(columns=COLUMNS)  # files of earlier versions lack `known`
 
 
 def entries(suggested: pd.DataFrame) -> Iterator[Entry]:
     """Yield suggestions as entries of the review."""
-    for path, digest, share in suggested[["path", "digest", "uncertainty"]].to_numpy(object):
-        yield Entry(KIND, f"uncertainty {share:.0%}", (Photo(digest, path, "", ""),))
+    columns = suggested[["path", "digest", "uncertainty", "known"]].to_numpy(object)
+    for path, digest, share, known in columns:
+        # Without validation photos, `known` is always 1.
+        fit = f"; {known:.0%} of the known photos fit no better" if known < 1 else ""
+        yield Entry(KIND, f"uncertainty {share:.0%}{fit}", (Photo(digest, path, "", ""),))
 
 
 def guesses(suggested: pd.DataFrame) -> dict[str, list[Guess]]:

@@ -47,6 +47,7 @@ def test_new_photos_are_suggested_and_their_vectors_computed_once(
     suggested = suggestions.newest(tmp_path / "out")
     assert sorted(suggested["path"]) == sorted(str(uploads / f"{seed}.png") for seed in range(12))
     assert set(suggested["label_1"]) <= {"green leaf", "red_rose"}
+    assert suggested["known"].between(0, 1).all()
     assert "Unlabelled photos: 13 of 14 are usable" in first
     assert any("none.jpg is not used: not a readable image" in line for line in first)
     assert f"make review OUTPUT_DIR={tmp_path / 'out'}" in " ".join(first)

@@ -133,7 +133,7 @@ def unlabelled(checked: Path, make_photo: PhotoMaker, tmp_path: Path) -> Subject
     path = str(make_photo(tmp_path / "uploads/new.jpg", 1, 77))
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     guesses = {"label_1": "red_rose", "score_1": 0.6, "label_2": "green leaf", "score_2": 0.4}
-    row = {"path": path, "digest": digest, "uncertainty": 0.8} | guesses
+    row = {"path": path, "digest": digest, "uncertainty": 0.8, "known": 0.5} | guesses
     known = row | {"digest": last_run.find(checked).photos["digest"][0]}
     table = pd.DataFrame([row, known]).reindex(columns=suggestions.COLUMNS)
     suggestions.write(table, checked / suggestions.FOLDER / "a.csv")

@@ -39,7 +39,8 @@ def test_a_table_survives_the_file(crowded: tuple[np.ndarray, np.ndarray], tmp_p
     probabilities, vectors = crowded
     photos = pd.DataFrame({"path": [f"/up,loads/{i}.jpg" for i in range(90)]})
     photos["digest"] = [f"{i:064}" for i in range(90)]
-    written = suggestions.table(photos, ("NA", "kiwi"), probabilities, vectors, 10)
+    known = np.linspace(0, 1, 90, dtype=np.float32)
+    written = suggestions.table(photos, ("NA", "kiwi"), probabilities, vectors, 10, known)
     assert list(written.columns) == suggestions.COLUMNS
     assert written["uncertainty"].is_monotonic_decreasing
     suggestions.write(written, tmp_path / "suggestions/0123456789ab.csv")
@@ -48,6 +49,19 @@ def test_a_table_survives_the_file(crowded: tuple[np.ndarray, np.ndarray], tmp_p
     entries, guesses = list(suggestions.entries(read)), suggestions.guesses(read)
     assert [entry.photos[0].digest for entry in entries] == read["digest"].tolist()
     assert [guess.label for guess in guesses[read["digest"][0]]] == ["NA", "kiwi"]
+    assert read["known"].tolist() == pytest.approx([int(d) / 89 for d in read["digest"]], abs=1e-4)
+
+
+def test_a_certain_photo_that_fits_no_class_is_named(tmp_path: Path) -> None:
+    shares = pd.DataFrame({"uncertainty": [0.001, 0.5], "known": [0.02, 1]})
+    suggested = shares.assign(path="new.jpg", digest="a").reindex(columns=suggestions.COLUMNS)
+    named, plain = (entry.detail for entry in suggestions.entries(suggested))
+    assert named == "uncertainty 0%; 2% of the known photos fit no better"
+    assert plain == "uncertainty 50%"  # without validation photos
+    suggested = suggested.drop(columns="known")  # as an earlier version wrote it
+    suggestions.write(suggested, tmp_path / "suggestions/0123456789ab.csv")
+    read = suggestions.newest(tmp_path)
+    assert [entry.detail for entry in suggestions.entries(read)] == ["uncertainty 0%", plain]
 
 
 def test_no_suggestions_are_an_empty_table(tmp_path: Path) -> None:
