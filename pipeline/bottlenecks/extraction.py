@@ -259,5 +259,5 @@ def decode_problem(encoded: bytes, spec: InputSpec) -> str:
         # TensorFlow's message follows the position of the operation, and precedes its name.
         text = re.sub(r"\[\[.*", "", error.message or "", flags=re.S)
         text = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", text).strip()
-        return f"cannot be decoded ({text.splitlines()[-1][:100]}); replace or delete it"
+        return f"cannot be decoded ({text.splitlines()[-1][:100]}); replace it"
     return ""

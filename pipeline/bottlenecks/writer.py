@@ -45,9 +45,7 @@ from pipeline.progress import Progress, silent
 
 FILE_ROWS = 16_384  # rows per file: 40 MB of 1,280 float16
 JOURNAL_ROWS = 256  # photos whose vectors a killed run may lose
-NOT_FINITE = (
-    "the module returns NaN or infinity for it; replace or delete it, or use another module"
-)
+NOT_FINITE = "the module returns NaN or infinity for it; replace it, or use another module"
 WRITERS = 2  # threads; more would mostly wait for Python's global lock
 _TEXTS = ("digest", "label", "path", "split")  # columns of a class
 

@@ -46,7 +46,8 @@ class Inspection:
         width, height: pixels, as stored; 0 if unknown.
         format: JPEG, PNG, GIF, BMP or WEBP if the photo is usable; else another name or empty.
         grey: whether it is stored without colour.
-        status: OK, or why the photo is set aside and what to do about it, for people.
+        status: OK, or why the photo is set aside and what to do about it, for people: in
+            words that suit photos to train on and photos to classify.
         problem: the same reason as one of `Problem`, for programs.
     """
 
@@ -71,7 +72,7 @@ def inspect(path: Path, problem: str = "") -> Inspection:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            return set_aside("not a regular file; delete it")  # opening a pipe would block
+            return set_aside("not a regular file; replace it")  # opening a pipe would block
         if large := too_large(status.st_size):
             return set_aside(large, Problem.TOO_LARGE)
         data = path.read_bytes()
@@ -89,7 +90,7 @@ def too_large(size: int) -> str:
 def inspect_bytes(data: bytes) -> Inspection:
     """Digest the bytes of a file and read its header, like `inspect`."""
     if not data:
-        status = "empty file; download it again if it is on a cloud drive, or else delete it"
+        status = "empty file; copy it again, or download it again if it is on a cloud drive"
         return set_aside(status, Problem.NO_IMAGE, hashlib.sha256().hexdigest())
     return _read_header(data, hashlib.sha256(data).hexdigest())
 
@@ -132,7 +133,7 @@ def _read_header(data: bytes, digest: str) -> Inspection:
         status = f"{width} x {height} pixels, more than {MAX_PIXELS // 10**6} million; shrink it"
         problem = Problem.TOO_LARGE
     elif is_truncated(data, kind):
-        status = f"truncated {kind}: the end of the file is missing; copy it again or delete it"
+        status = f"truncated {kind}: the end of the file is missing; copy it again"
         problem = Problem.TRUNCATED
     return Inspection(digest, width, height, kind, mode in _GREY_MODES, status, problem)
 
@@ -150,7 +151,7 @@ def _other_content(data: bytes) -> str:
         return "message of a server instead of a photo; download it again"
     if not data.strip(b"\0"):
         return "only zeros instead of a photo, as after an interrupted copy; copy it again"
-    return "not a readable image; replace or delete it"
+    return "not a readable image; replace it"
 
 
 def _unsupported(kind: str) -> str:
@@ -211,9 +212,3 @@ def _palette(data: bytes, offset: int) -> int:
     """Return the size in bytes of the palette that the flags at an offset announce."""
     flags = data[offset] if offset < len(data) else 0
     return int(3 << ((flags & 7) + 1)) if flags & 0x80 else 0
-
-
-def without_deletion(status: str) -> str:
-    """Return why a file is unusable, without the advice to delete it, which is for training."""
-    reason, _, remedy = status.partition("; ")
-    return reason if "delete" in remedy else status

@@ -27,7 +27,7 @@ from pipeline.export import model_json, runtimes
 from pipeline.files import atomic, naming, places
 from pipeline.files.object_store import RemotePath
 from pipeline.modules import failures
-from pipeline.photos import discovery, inspection, sources
+from pipeline.photos import discovery, sources
 from pipeline.photos.discovery import Found
 from pipeline.photos.remarks import MOST_NAMED
 from pipeline.progress import Progress, silent
@@ -177,10 +177,9 @@ def _predict(
     facts = description.get("known") or {"unknown_rate": 0, "other_class": ""}
     is_answer = labels != facts["other_class"]
     # Photos that training would set aside are unusable here, too, even if they can be decoded.
-    problems = map(inspection.without_deletion, sources.problems(photos))
     rows: list[dict[str, Any]] = [
         {"path": photo.path, "labels": [], "scores": [], "problem": problem}
-        for photo, problem in zip(photos, problems, strict=True)
+        for photo, problem in zip(photos, sources.problems(photos), strict=True)
     ]
     usable = [row for row in rows if not row["problem"]]
     spec = model_json.input_spec(description)

@@ -67,7 +67,7 @@ def load(model: Path, top: int = TOP) -> Classify:
     def classify(encoded: bytes, _kept: object = loaded) -> Prediction:
         status = inspection.inspect_bytes(encoded).status
         if status != inspection.OK:
-            raise UserError(inspection.without_deletion(status))
+            raise UserError(status)
         outputs = failures.call(
             lambda photo: signature(image_bytes=photo),
             tf.constant([encoded]),

@@ -30,7 +30,7 @@ def find(context: CheckContext) -> Iterator[Finding]:
         yield Finding(FORMAT if problem == Problem.UNSUPPORTED else UNREADABLE, status, (path,))
     usable = listed[listed["status"] == inspection.OK]
     for path in usable["path"][~usable["path"].isin(context.photos["path"])]:
-        yield Finding(UNREADABLE, "cannot be decoded; replace or delete it", (path,))
+        yield Finding(UNREADABLE, "cannot be decoded; replace it", (path,))
     for path, kind in zip(usable["path"], usable["format"], strict=True):
         suffix = PurePath(path).suffix.lower()
         if suffix and suffix not in _SUFFIXES[kind]:

@@ -304,7 +304,7 @@ def test_an_animated_webp_is_set_aside(tmp_path: Path) -> None:
 
 def test_a_pipe_is_set_aside_unopened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "1.jpg")
-    assert inspection.inspect(tmp_path / "1.jpg").status == "not a regular file; delete it"
+    assert inspection.inspect(tmp_path / "1.jpg").status == "not a regular file; replace it"
 
 
 @pytest.mark.parametrize("missing", [1, 4, 12])
