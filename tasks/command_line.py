@@ -5,7 +5,6 @@ after a mistake, and takes an invalid value for an error of its own.
 """
 
 import argparse
-import difflib
 import sys
 from functools import partial
 from typing import Any, NoReturn
@@ -14,6 +13,7 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.task_register import Register
 
 from pipeline.errors import UserError
+from pipeline.files import naming
 from tasks import configuration
 
 _EXIT_CODE = 2  # as argparse, and as user errors of the nightly command
@@ -81,7 +81,7 @@ def _reason(message: str, parser: argparse.ArgumentParser, task: str) -> str:
         return f"{task} has no option {name}; it is an option of {owners[name]}"
     # Every option of every task exists as --Task-option, too, which hardly anybody means.
     own = [known for known in parser._option_string_actions if not known[2:3].isupper()]
-    for close in difflib.get_close_matches(name, [*own, *owners], 1):
+    if close := naming.nearest(name, [*own, *owners]):
         elsewhere = "" if close in own else f", an option of {owners[close]}"
         return f"there is no option {name}; did you mean {close}{elsewhere}?"
     return f"there is no option {name}"
@@ -98,7 +98,7 @@ def _owners() -> dict[str, str]:
 
 
 def _unknown_task(name: str) -> str:
-    (close, *_) = difflib.get_close_matches(name, Register.task_names(), 1) or [""]
+    close = naming.nearest(name, Register.task_names())
     remedy = f"did you mean {close}?" if close else f"choose from {', '.join(_tasks())}"
     return f"there is no task {name}; {remedy}"
 

@@ -1,7 +1,6 @@
 """The configuration in luigi.cfg: option values, checked, and names that do not exist."""
 
 import datetime
-import difflib
 import math
 import os
 import re
@@ -205,17 +204,14 @@ def check_names() -> list[str]:
     for section in config.sections():
         if section in _options or section in _LUIGI_SECTIONS or section in Register.task_names():
             continue
-        close = difflib.get_close_matches(section, _options, 1)
-        if close:
-            raise UserError(
-                f"luigi.cfg: there is no section [{section}]; did you mean [{close[0]}]?"
-            )
+        if close := naming.nearest(section, _options):
+            raise UserError(f"luigi.cfg: there is no section [{section}]; did you mean [{close}]?")
         warnings.append(f"luigi.cfg: ignoring unknown section [{section}]")
     for section, names in _options.items():
         for name in config.options(section) if config.has_section(section) else []:
             if name not in names:
-                close = difflib.get_close_matches(name, names, 1)
-                hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(names)}"
+                close = naming.nearest(name, names)
+                hint = f"did you mean {close}?" if close else f"it has {', '.join(names)}"
                 raise UserError(f"luigi.cfg: [{section}] has no option {name}; {hint}")
     return warnings
 

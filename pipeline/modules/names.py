@@ -1,9 +1,9 @@
 """Names of modules: all Keras applications, and the name that a mistyped one may mean."""
 
-import difflib
 import inspect
 import re
 
+from pipeline.files import naming
 from pipeline.modules import efficientnet_lite, keras_export
 
 _KERAS = re.compile(r"^\s*(tf\.)?keras[:./]+(applications[:./]+)?", re.IGNORECASE)
@@ -34,8 +34,8 @@ def nearest(handle: str) -> str:
     if letters in known:
         return known[letters]
     longer = [name for name in known if name.startswith(letters)]
-    close = difflib.get_close_matches(letters, known, 1, _SIMILARITY)
-    return known[(longer + close)[0]] if longer or close else ""
+    close = longer[0] if longer else naming.nearest(letters, known, _SIMILARITY)
+    return known.get(close, "")
 
 
 def _letters(name: str) -> str:

@@ -7,7 +7,6 @@ are never changed. Lines are only added: `undo` withdraws the earlier ones about
 """
 
 import csv
-import difflib
 import errno
 import io
 import os
@@ -170,16 +169,9 @@ def label_problem(label: str) -> str:
     return ""
 
 
-def nearest(label: str, labels: Iterable[str]) -> str:
-    """Return the label that is most similar to another one; empty if none is similar."""
-    by_lower = {each.lower(): each for each in labels}
-    close = difflib.get_close_matches(label.lower(), by_lower, 1)
-    return by_lower[close[0]] if close else ""
-
-
 def announcement(label: str, labels: Iterable[str]) -> str:
     """Say that a label is none of the existing ones, and name the most similar of these."""
-    close = nearest(label, labels)
+    close = naming.nearest(label, labels)
     return f"{label} is a new class{f'; did you mean {close}?' if close else ''}"
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.evaluation.data_checks import checks, settled
-from pipeline.files import local_server, output_store, places
+from pipeline.files import local_server, naming, output_store, places
 from pipeline.files.numbers import counted
 from pipeline.photos import corrections, decisions
 from pipeline.photos.corrections import EXCLUDE, KEEP, RELABEL, UNDO
@@ -102,7 +102,7 @@ def application(about: Subject, read_only: bool = False) -> Any:
         return flask.jsonify(
             label=label,
             problem=corrections.label_problem(label),
-            nearest=corrections.nearest(label, about.labels),
+            nearest=naming.nearest(label, about.labels),
         )
 
     @app.get("/commands")

@@ -37,6 +37,7 @@ from tasks import configuration
         ),
         (["TrainHead", "--log-level", "LOUD"], "--log-level is 'LOUD'; choose from CRITICAL, "),
         (["TranHead"], "there is no task TranHead; did you mean TrainHead?"),
+        (["trainhead"], "there is no task trainhead; did you mean TrainHead?"),
         (["Nonsense"], "there is no task Nonsense; choose from CheckData, ComputeBottlenecks, "),
     ],
 )

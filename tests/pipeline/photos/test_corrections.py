@@ -117,11 +117,6 @@ def test_spaces_around_a_label_do_not_count(file: Path) -> None:
     assert corrections.read(file)[0].label == "dragon fruit"
 
 
-def test_the_nearest_label_may_differ_in_case() -> None:
-    assert corrections.nearest("kiwis", ["Kiwi", "lime"]) == "Kiwi"
-    assert corrections.nearest("bread", ["Kiwi", "lime"]) == ""
-
-
 def test_a_full_disk_leaves_no_empty_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
