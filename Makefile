@@ -121,13 +121,18 @@ apply-corrections: setup ## list the files to move for the corrections; APPLY=1 
 demo: setup ## classify photos in the browser, on http://127.0.0.1:8000
 	@$(BIN)/python -m pipeline.prediction.demo --model "$(MODEL)" $(if $(PORT),--port "$(PORT)")
 
+# For servers of other packages, whose own errors name no option.
+USABLE_PORT = $(BIN)/python -m pipeline.files.local_server
+
 luigid: setup ## start Luigi's scheduler, with its page on http://127.0.0.1:8082
 	@$(BIN)/python -c "import prometheus_client, sqlalchemy" 2>/dev/null || { echo "luigi.cfg: record_task_history \
 	and metrics_collector need SQLAlchemy and prometheus-client; install them with: pip install 'retrain[luigid]'"; exit 1; }
+	@$(USABLE_PORT) "$(or $(PORT),8082)"
 	@mkdir -p data/luigid
 	$(BIN)/luigid --address 127.0.0.1 --port $(or $(PORT),8082)
 
 tensorboard: setup ## start TensorBoard for SUMMARIES_DIR, on http://127.0.0.1:6006
+	@$(USABLE_PORT) "$(or $(PORT),6006)"
 	$(BIN)/tensorboard --host 127.0.0.1 --port $(or $(PORT),6006) --logdir "$(or $(SUMMARIES_DIR),data/summaries)"
 
 nightly: setup ## train, and promote the model if it passes the gate; for cron or systemd
@@ -144,6 +149,7 @@ history: setup ## print the history of nightly runs, and write its page
 
 pages: setup ## serve the pages of the output folder on http://127.0.0.1:8083
 	@$(EXISTING)
+	@$(USABLE_PORT) "$(or $(PORT),8083)"
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory "$(OUT)" $(or $(PORT),8083)
 
 prune: setup ## list old results that can be deleted; DELETE=1 deletes them

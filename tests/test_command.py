@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -487,6 +488,18 @@ def test_make_names_an_output_folder_that_does_not_exist(target: str, tmp_path: 
     assert ended.returncode == 2
     assert f"There is no folder {typo}" in ended.stdout
     assert not typo.exists()
+
+
+@pytest.mark.parametrize("target", ["luigid", "tensorboard", "pages"])
+def test_make_names_a_port_that_cannot_be_used(target: str, tmp_path: Path) -> None:
+    command = ["make", "--no-print-directory", "--assume-old=setup", target, f"BIN={BIN}"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        command += [f"PORT={port}", f"OUTPUT_DIR={tmp_path}"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"port {port} cannot be used: " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_luigid_without_its_extra_names_the_remedy(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Web pages for the users of this machine: served on 127.0.0.1, one user at a time."""
 
 import io
+import sys
 from contextlib import redirect_stderr
 from typing import Any
 
@@ -74,3 +75,15 @@ def run(server: Any, invitation: str) -> None:
         server.serve_forever()
     except KeyboardInterrupt:
         server.server_close()
+
+
+def main() -> None:
+    """Check that a port can be used by a server that another package starts."""
+    try:
+        create(None, parse_port(sys.argv[1])).server_close()
+    except UserError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
