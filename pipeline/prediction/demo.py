@@ -1,6 +1,7 @@
 """The demo page: drop a photo and see its classes. It is served on this machine only."""
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,28 +20,31 @@ def application(model: Path) -> Any:
     """Create the WSGI application: `GET /`, and `POST /classify` with a photo's bytes.
 
     Args:
-        model: folder of an exported model.
+        model: folder of an exported model. If it is a link, each answer is that of the model to
+            which it then points.
 
     Raises:
         UserError: if there is no such model, or Flask is not installed.
     """
     flask = local_server.import_flask()
-    labels = model_json.read(model)["labels"]
-    classify = single.load(model)
+    load = functools.lru_cache(maxsize=1)(single.load)
+    load(model.resolve())
     app = flask.Flask("pipeline")  # the package with the templates
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
 
+    @app.errorhandler(UserError)
+    def explain(error: UserError) -> Any:
+        return flask.jsonify(error=str(error)), 422
+
     @app.get("/")
     def page() -> str:
+        labels = model_json.read(model)["labels"]
         page: str = flask.render_template("demo.html", labels=labels)
         return page
 
     @app.post("/classify")
     def answer() -> Any:
-        try:
-            prediction = classify(flask.request.get_data())
-        except UserError as error:
-            return flask.jsonify(error=str(error)), 422
+        prediction = load(model.resolve())(flask.request.get_data())
         answers = [{"label": label, "score": score} for label, score in prediction.answers]
         return flask.jsonify(answers=answers, known=prediction.known, warning=prediction.warning)
 

@@ -49,6 +49,17 @@ def test_an_unknown_photo_gets_a_warning(
     assert client.post("/classify", data=familiar).json["warning"] == ""
 
 
+def test_a_newly_promoted_model_answers(colours: Path, choosy: Path, tmp_path: Path) -> None:
+    white, current = io.BytesIO(), tmp_path / "current"
+    Image.new("RGB", (20, 20), (255, 255, 255)).save(white, "PNG")
+    current.symlink_to(colours)
+    client = demo.application(current).test_client()
+    assert client.post("/classify", data=white.getvalue()).json["warning"] == ""
+    current.unlink()
+    current.symlink_to(choosy)
+    assert client.post("/classify", data=white.getvalue()).json["warning"] != ""
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
