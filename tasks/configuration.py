@@ -243,6 +243,8 @@ def check_value(text: str, parameter: Any, option: str) -> None:
     value = _parse(text, parameter.parse, default, choices, option)
     if parameter in (interface.core.workers, interface.core.lock_size):  # 0 permits no run
         _within(value, 1, math.inf, option)
+    if parameter is interface.core.logging_conf_file and value and not Path(value).is_file():
+        raise UserError(f"{option}: there is no file {value}; correct the path")
 
 
 def parse_task(arguments: list[str]) -> Any:

@@ -35,6 +35,7 @@ from tasks import configuration
             ["TrainHead", "--worker-max-keep-alive-idle-duration", "x"],
             "duration is 'x'; it must be a duration, such as 30 seconds",
         ),
+        (["TrainHead", "--logging-conf-file", "x"], "file: there is no file x; correct the path"),
         (["TrainHead", "--log-level", "LOUD"], "--log-level is 'LOUD'; choose from CRITICAL, "),
         (["TranHead"], "there is no task TranHead; did you mean TrainHead?"),
         (["trainhead"], "there is no task trainhead; did you mean TrainHead?"),
