@@ -32,9 +32,10 @@ from pipeline.photos.manifest import Summary
 from pipeline.pixels.augmentation import Augmentation
 from pipeline.progress import Progress, silent
 
-FORMAT_VERSION = 2  # raise it when the result of fine-tuning changes
+FORMAT_VERSION = 3  # raise it when the result of fine-tuning changes
 CHECKPOINT_STEPS = 10  # each checkpoint takes some tenths of a second
 EVALUATION_BATCH = 32  # photos
+_SOFTENING = 3  # the head starts with a third of its logits, so that the module learns more
 _PATIENCE = 3  # epochs in a row that may be worse than the best one
 _TIMED_STEPS = 3
 
@@ -150,7 +151,8 @@ def tune(
         classes = trained["class"].to_numpy()
         counts = np.bincount(classes, minlength=len(head.labels))
         weights = (len(classes) / (len(counts) * counts)).astype(np.float32)  # mean 1
-        network = Network(module, head, weights, settings, source.recipe.precision)
+        soft = replace(head, weights=head.weights / _SOFTENING, bias=head.bias / _SOFTENING)
+        network = Network(module, soft, weights, settings, source.recipe.precision)
         photos = TrainingPhotos(
             cache(trained, enlarged_size(spec, distortions)),
             list(trained["digest"]),
