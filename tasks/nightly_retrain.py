@@ -71,6 +71,7 @@ class NightlyRetrain(NightlyOptions, Step):
             head=fetch(self._tonight(TrainHead).output()),
             evaluation=fetch(self._tonight(EvaluateModel).output()),
             model=fetch(self._tonight(ExportModel, promote=False).output()),
+            handle=self.tfhub_module,
             tuned=self._plan.tune,
             corrected=dataset.corrected(),
         )

@@ -31,7 +31,11 @@ create table if not exists promotions (
     instead_of text not null);
 """
 # Columns of later versions, which an older file lacks.
-_ADDED = {"module": "text not null default ''", "tuned": "integer not null default 0"}
+_ADDED = {
+    "handle": "text not null default ''",
+    "module": "text not null default ''",
+    "tuned": "integer not null default 0",
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Night:
         seconds: time by step, for steps that had work.
         disk_bytes: size of the output folder.
         model, evaluation, head, manifest: names of the results.
+        handle: the option `tfhub_module`.
         module: handle of the module, or the folder of a fine-tuned one.
         tuned: whether it was fine-tuned this night.
         finished: ISO time with offset; set by `add`.
@@ -79,6 +84,7 @@ class Night:
     evaluation: str = ""
     head: str = ""
     manifest: str = ""
+    handle: str = ""
     module: str = ""
     tuned: bool = False
     finished: str = ""

@@ -41,7 +41,8 @@ class Results:
         recipe: recipe of the bottlenecks.
         head, evaluation, model: folders of these results.
         corrected: the corrections in force.
-        tuned: whether the module was fine-tuned tonight.
+        handle: the module that the user passed.
+        tuned: whether a module was fine-tuned tonight.
     """
 
     image_dir: Place
@@ -53,6 +54,7 @@ class Results:
     evaluation: Path
     model: Path
     corrected: tuple[Correction, ...] = ()
+    handle: str = ""
     tuned: bool = False
 
 
@@ -119,7 +121,8 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
     previous = manifest.read(out / "manifests" / last.manifest) if last else None
     corrected = changes.correction_lines(previous, table, results.corrected)
     module = results.recipe.module
-    note = tuning_plan.describe(out, module, results.tuned)
+    before = {n.module for n in earlier if n.date != date.isoformat()}
+    note = tuning_plan.describe(out, module, results.tuned, before)
     reason = history.SEPARATOR.join(filter(None, (reason, note, *corrected)))
     change = changes.compare(previous, table)
     evaluation = json.loads((results.model / "evaluation.json").read_text(encoding="utf-8"))
@@ -148,6 +151,7 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
         evaluation=results.evaluation.name,
         head=results.head.name,
         manifest=results.manifest.name,
+        handle=results.handle,
         module=tuning_plan.recorded_name(out, module),
         tuned=results.tuned,
     )

@@ -1,6 +1,7 @@
 """The plan for the module of a night: which one it uses, and whether it is fine-tuned."""
 
 import datetime
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +32,8 @@ def plan(
     """Plan a night from the history, so that a night that is run again has the same plan.
 
     The module is that of the model that the history records as current: after a rollback, it is the
-    earlier one. If it was not fine-tuned, or not from the user's module and at its size, it is the
-    user's.
+    earlier one. If it was not fine-tuned, or the user has passed another module or size since, it
+    is the user's.
 
     Args:
         output_dir: the output folder.
@@ -42,15 +43,18 @@ def plan(
         image_size: its input size that the user passed; 0: any.
     """
     shared_state.pull(output_dir)
-    tuned = [night for night in history.nights(output_dir) if night.tuned]
+    nights = history.nights(output_dir)
+    tuned = [night for night in nights if night.tuned]
     tonight = [night for night in tuned if night.date == date.isoformat()]
     if tonight:
         return TuningPlan(_local(output_dir, tonight[-1].module) or handle, tune=False)
     model = promotion.recorded_model(output_dir)
     module = recipe.read(model).module if model else None
     start = ""
-    if module and module.tuned_from == handle and image_size in (0, module.height):
-        start = _local(output_dir, recorded_name(output_dir, module))
+    if model and module and module.tuned_from and image_size in (0, module.height):
+        passed = [n.handle for n in nights if n.model == model.name and n.handle]
+        if handle == (passed[-1] if passed else module.tuned_from):
+            start = _local(output_dir, recorded_name(output_dir, module))
     last = max((night.date for night in tuned), default="")
     days = (date - datetime.date.fromisoformat(last)).days if last else every
     return TuningPlan(start or handle, tune=days >= every)
@@ -67,10 +71,17 @@ def recorded_name(output_dir: Path, module: Module) -> str:
     return f"{FOLDER}/{result.name}/{Path(module.directory).name}" if result else module.handle
 
 
-def describe(output_dir: Path, module: Module, tune: bool) -> str:
-    """Return a note on a night's module for its row in the history; empty if never fine-tuned."""
+def describe(output_dir: Path, module: Module, tune: bool, before: Collection[str] = ()) -> str:
+    """Return a note on a night's module for its row in the history; empty if never fine-tuned.
+
+    Args:
+        output_dir: the output folder.
+        module: the module that the night used.
+        tune: whether a module was fine-tuned that night.
+        before: the modules of the nights before, by `recorded_name`.
+    """
     result = folder(output_dir, module)
-    if result is None:
+    if result is None or (tune and recorded_name(output_dir, module) in before):
         return "the module was fine-tuned without success, and stays as it was" if tune else ""
     when = "fine-tuned tonight" if tune else "fine-tuned earlier"
     return f"module {module.tuned_from}, {when} ({FOLDER}/{result.name})"

@@ -17,7 +17,9 @@ from tests.support.store import saved
 FIRST = datetime.date(2026, 11, 1)
 
 
-def add_night(out: Path, day: int, name: str, tuned: bool, promote: bool = True) -> str:
+def add_night(
+    out: Path, day: int, name: str, tuned: bool, promote: bool = True, handle: str = ""
+) -> str:
     """Record a night whose model has a fine-tuned module; return the module's folder."""
     folder = out / "tuned" / name / "lite"
     folder.mkdir(parents=True, exist_ok=True)
@@ -29,7 +31,7 @@ def add_night(out: Path, day: int, name: str, tuned: bool, promote: bool = True)
     date = (FIRST + datetime.timedelta(day)).isoformat()
     outcome = history.PROMOTED if promote else history.REFUSED
     recorded = tuning_plan.recorded_name(out, module)
-    night = Night(date, outcome, "", model=model.name, module=recorded, tuned=tuned)
+    night = Night(date, outcome, "", model=model.name, module=recorded, tuned=tuned, handle=handle)
     move = promotion.promote(out, model, promotion.NIGHTLY) if promote else None
     history.add(out, night, move)
     return str(folder)
@@ -75,6 +77,12 @@ def test_another_module_of_the_user_is_not_replaced(tmp_path: Path) -> None:
     assert plan(tmp_path, 1, handle="other") == TuningPlan("other", tune=False)
 
 
+def test_the_module_of_the_user_may_be_a_fine_tuned_one(tmp_path: Path) -> None:
+    tuned = add_night(tmp_path, 0, "one", tuned=True, handle="fine-tuned elsewhere")
+    assert plan(tmp_path, 1, handle="fine-tuned elsewhere") == TuningPlan(tuned, tune=False)
+    assert plan(tmp_path, 1, handle="lite") == TuningPlan("lite", tune=False)
+
+
 def test_another_size_of_the_user_needs_the_module_of_the_user(tmp_path: Path) -> None:
     tuned = add_night(tmp_path, 0, "one", tuned=True)
     assert plan(tmp_path, 1, image_size=8) == TuningPlan(tuned, tune=False)
@@ -96,16 +104,23 @@ def test_a_deleted_module_is_replaced_by_that_of_the_user(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("tuned_from", "tune", "note"),
+    ("tuned_from", "tune", "before", "note"),
     [
-        ("", False, ""),
-        ("", True, "the module was fine-tuned without success, and stays as it was"),
-        ("lite", True, "module lite, fine-tuned tonight (tuned/one)"),
-        ("lite", False, "module lite, fine-tuned earlier (tuned/one)"),
+        ("", False, (), ""),
+        ("", True, (), "the module was fine-tuned without success, and stays as it was"),
+        ("lite", True, (), "module lite, fine-tuned tonight (tuned/one)"),
+        ("lite", False, ("tuned/one/lite",), "module lite, fine-tuned earlier (tuned/one)"),
+        (
+            "lite",
+            True,
+            ("tuned/one/lite",),
+            "the module was fine-tuned without success, and stays as it was",
+        ),
     ],
 )
 def test_the_history_names_the_module(
-    tuned_from: str, tune: bool, note: str, tmp_path: Path
+    tuned_from: str, tune: bool, before: tuple[str, ...], note: str, tmp_path: Path
 ) -> None:
     module = Module("lite", str(tmp_path / "tuned/one/lite"), "one", 8, 8, 6)
-    assert tuning_plan.describe(tmp_path, replace(module, tuned_from=tuned_from), tune) == note
+    module = replace(module, tuned_from=tuned_from)
+    assert tuning_plan.describe(tmp_path, module, tune, before) == note
