@@ -13,6 +13,7 @@ from pipeline.evaluation.report import Run
 from pipeline.files import naming, timings
 from pipeline.files.timings import Timing
 from pipeline.fine_tuning import result as tuning_result
+from pipeline.fine_tuning import tuned_photos
 from pipeline.fine_tuning.result import Record
 from pipeline.head import softmax_head
 from pipeline.nightly import shared_state
@@ -63,10 +64,12 @@ class EvaluateModel(EvaluationOptions, Step):
         assert summary is not None
         head_dir, test = fetch(inputs["head"]), bottlenecks.read_split(split.TESTING)
         head = softmax_head.read(head_dir)
-        result, predictions = metrics.evaluate(head, test)
+        tuned = tuned_photos.read(recipe.module)
+        result, predictions = metrics.evaluate(head, test, set(tuned["digest"]))
         strangers = self._unknown_vectors(recipe.module.features)
         unknown = unknown_photos.measure(head, predictions, strangers, self.unknown_rate)
-        photos = model_photos.of_manifest(manifest.read(fetch(dataset.output())))
+        rows = manifest.read(fetch(dataset.output()))
+        photos = model_photos.of_manifest(rows, set(tuned["digest"]))
         current = shared_state.current_link(self.output_dir)
         compared = comparison.with_model(current, predictions, photos, test, self.image_dir, recipe)
         findings = checks.read(fetch(inputs["findings"]))
@@ -81,6 +84,8 @@ class EvaluateModel(EvaluationOptions, Step):
             logger.info(line)
         if tuning:
             logger.info(tuning.summary)
+        for line in tuned_photos.warnings(tuned, rows):
+            logger.warning(line)
         logger.info("Report: %s", target / report.FILE)
 
     def _fine_tuning(self, recipe: Recipe) -> Record | None:

@@ -9,7 +9,7 @@ from typing import Any
 import luigi
 
 from pipeline.files import naming
-from pipeline.fine_tuning import result, settings, training
+from pipeline.fine_tuning import result, settings, training, tuned_photos
 from pipeline.fine_tuning.training import Source
 from pipeline.head.checkpoints import Checkpoints
 from pipeline.modules.loading import Module
@@ -96,7 +96,8 @@ class FineTuneModule(BottleneckOptions, Step):
                 self.reporter,
                 self._summaries(target.name),
             )
-            record = result.write(network, record, target)
+            of = source.training, source.validation, source.recipe.module
+            record = result.write(network, record, tuned_photos.collect(*of), target)
             checkpoints.clear()
             log_summary(result.summary_lines(record))
         prepared = self._prepared()

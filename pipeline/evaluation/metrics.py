@@ -1,6 +1,6 @@
 """Metrics: how good a head is on the test photos."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,7 @@ class Bin:
     Attributes:
         low, high: bounds of the confidence.
         count: number of test photos.
+        left_out: number of further test photos, on which the module was fine-tuned.
         confidence: mean confidence; None without photos.
         accuracy: share of correct answers; None without photos.
     """
@@ -83,6 +84,7 @@ class Evaluation:
     """
 
     count: int
+    left_out: int
     top1: float | None
     top5: float | None
     top1_interval: tuple[float, float] | None
@@ -98,18 +100,23 @@ class Evaluation:
     calibration_error: float | None
 
 
-def evaluate(head: Head, test: BottleneckSource) -> tuple[Evaluation, pd.DataFrame]:
+def evaluate(
+    head: Head, test: BottleneckSource, tuned: Collection[str] = ()
+) -> tuple[Evaluation, pd.DataFrame]:
     """Evaluate a head on the test photos.
 
     Args:
         head: the head.
         test: the test photos; those with labels that the head does not know are ignored.
+        tuned: digests of the photos that the module was fine-tuned on; they are left out.
 
     Returns:
         The metrics, and the result of `predict`.
     """
     predictions = predict(head, test)
-    predictions = predictions[predictions["label"].isin(head.labels)].reset_index(drop=True)
+    predictions = predictions[predictions["label"].isin(head.labels)]
+    left_out = predictions["digest"].isin(tuned)
+    predictions = predictions[~left_out].reset_index(drop=True)
     classes = np.searchsorted(head.labels, predictions["label"].to_list())
     answers = [labels[0] for labels in predictions["labels"]]
     confusion = np.zeros((len(head.labels), len(head.labels)), np.int64)
@@ -125,6 +132,7 @@ def evaluate(head: Head, test: BottleneckSource) -> tuple[Evaluation, pd.DataFra
     is_correct = predictions["correct"].to_numpy(bool)
     evaluation = Evaluation(
         count=n,
+        left_out=int(left_out.sum()),
         top1=_share(correct, n),
         top5=_share(in_top, n),
         top1_interval=wilson_interval(correct, n),

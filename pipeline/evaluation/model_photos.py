@@ -7,7 +7,7 @@ Two models are compared only on photos that neither was trained on. After files 
 percentages or lists of the split change, today's test photos are yesterday's training photos.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,10 +60,17 @@ class ModelPhotos:
         return dict(zip(self.rows["digest"], self.rows["label"], strict=True))
 
 
-def of_manifest(rows: pd.DataFrame) -> ModelPhotos:
-    """Return the usable photos of a manifest."""
-    usable = rows.loc[rows["status"] == inspection.OK, _COLUMNS]
-    return ModelPhotos(usable.reset_index(drop=True))
+def of_manifest(rows: pd.DataFrame, tuned: Collection[str] = ()) -> ModelPhotos:
+    """Return the usable photos of a manifest.
+
+    Args:
+        rows: the rows of the manifest.
+        tuned: digests of the photos that the module was fine-tuned on. If they are test photos now,
+            they count as trained on, too.
+    """
+    usable = rows.loc[rows["status"] == inspection.OK, _COLUMNS].reset_index(drop=True)
+    known = usable["digest"].isin(tuned) & (usable["split"] == split.TESTING)
+    return ModelPhotos(usable.assign(split=usable["split"].mask(known, split.TRAINING)))
 
 
 def write(photos: ModelPhotos, directory: Path) -> None:

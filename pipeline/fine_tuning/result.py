@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import pandas as pd
+
 from pipeline.files import atomic
+from pipeline.fine_tuning import tuned_photos
 from pipeline.fine_tuning.network import Network
 from pipeline.fine_tuning.verdict import Verdict
 from pipeline.head import softmax_head
@@ -63,10 +66,17 @@ class Record:
         return f"{self.verdict.summary}. Started from {self.module}; {epochs}"
 
 
-def write(network: Network, record: Record, directory: Path) -> Record:
+def write(network: Network, record: Record, photos: pd.DataFrame, directory: Path) -> Record:
     """Write the result: the record and, if it is better, the module, in a folder of its own.
 
-    The module's folder contains the head, from which `pipeline.head` continues.
+    The module's folder contains the head, from which `pipeline.head` continues, and what it was
+    fine-tuned on.
+
+    Args:
+        network: the network.
+        record: what happened.
+        photos: result of `tuned_photos.collect`.
+        directory: folder to create.
 
     Returns:
         The record as it is written, with the module that it started from.
@@ -85,6 +95,7 @@ def write(network: Network, record: Record, directory: Path) -> Record:
             about = (origin, epochs, record.photos, module.licence, module.height, module.width)
             provenance.write(Provenance(*about), folder)
             softmax_head.write_layer(network.head(), folder / provenance.FOLDER)
+            tuned_photos.write(photos, folder)
     return record
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.head import softmax_head
@@ -80,6 +81,24 @@ def test_a_tuned_module_goes_through_all_steps(pipeline: Pipeline, tmp_path: Pat
     assert not list(out.glob("tuned/.*"))
     assert pipeline.run() == []
     assert "FineTuneModule" in pipeline.run(random_rotation=5)
+
+
+def test_photos_of_fine_tuning_do_not_count_after_a_change_of_the_split(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    pipeline.run()
+    (tuned,) = (tmp_path / "out/tuned").glob("*/")
+    for path in (tmp_path / "photos").glob("*/*.jpg"):
+        path.rename(path.with_name(f"renamed-{path.name}"))
+    pipeline.run(tfhub_module=str(tuned), fine_tune_epochs=0, output_dir=tmp_path / "other")
+    figures = json.loads((tmp_path / "other/current/evaluation.json").read_text())
+    tested, left_out = figures["count"], figures["left_out"]
+    assert min(left_out, tested) > 0
+    total = tested + left_out
+    warning = f"The module was fine-tuned on {left_out} of {total} testing photos, so they do not "
+    assert any(line.startswith(warning) for line in pipeline.lines)
+    photos = pd.read_parquet(tmp_path / "other/current/photos.parquet")
+    assert (photos["split"] == "testing").sum() == tested
 
 
 def test_the_files_of_a_tuned_model_agree(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -86,6 +86,13 @@ def test_photos_of_a_class_that_was_left_out_do_not_count() -> None:
     assert metrics.evaluate(HEAD, rows)[0].count == 1
 
 
+def test_photos_that_the_module_was_tuned_on_do_not_count() -> None:
+    result, predictions = metrics.evaluate(HEAD, SOME, {SOME.digests[0], "another"})
+    assert (result.count, result.left_out) == (4, 1)
+    assert SOME.paths[0] not in set(predictions["path"])
+    assert result.top1 == 0.5
+
+
 def test_fewer_classes_than_five_are_all_listed() -> None:
     small = Head(LABELS[:2], np.eye(6, 2, dtype=np.float32), np.zeros(2, np.float32))
     result, predictions = metrics.evaluate(small, photos(("ant", "ant")))

@@ -60,6 +60,14 @@ def test_photos_that_are_set_aside_are_not_recorded(store: Store, tmp_path: Path
     pd.testing.assert_frame_equal(model_photos.read(tmp_path).rows, photos.rows)
 
 
+def test_test_photos_that_the_module_was_tuned_on_are_seen(store: Store) -> None:
+    store.summary()
+    rows = manifest.read(store.path / "manifest.parquet")
+    tested = rows.loc[rows["split"] == "testing", "digest"]
+    first = model_photos.of_manifest(rows, {tested.iloc[0], "another"})
+    assert first.unseen(tested).tolist() == [False] + [True] * (len(tested) - 1)
+
+
 def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path) -> None:
     model = earlier_version(tmp_path / "model", "1")
     (model / "photos.parquet").write_bytes(b"PAR1 and no more")

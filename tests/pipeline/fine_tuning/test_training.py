@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.bottlenecks.reader import SplitReader
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.errors import UserError
-from pipeline.fine_tuning import memory, network, result, training
+from pipeline.fine_tuning import memory, network, result, training, tuned_photos
 from pipeline.fine_tuning.settings import DISTORTIONS, Settings
 from pipeline.fine_tuning.training import Source
 from pipeline.head.checkpoints import Checkpoints
@@ -115,7 +116,8 @@ def test_the_result_is_a_module_that_can_be_tuned_again(
     undisturbed: Any, source: Source, tmp_path: Path
 ) -> None:
     tuned, record = undisturbed
-    result.write(tuned, record, tmp_path / "result")
+    photos = tuned_photos.collect(source.training, source.validation, source.recipe.module)
+    result.write(tuned, record, photos, tmp_path / "result")
     folder = result.module_in(tmp_path / "result")
     assert folder == tmp_path / "result" / "mixer"
     module = preparation.prepare(str(folder), tmp_path)
@@ -131,12 +133,13 @@ def test_the_result_is_a_module_that_can_be_tuned_again(
     np.testing.assert_allclose(logits, tuned.head().logits(tuned.vectors(images)), atol=1e-5)
     _, variables = network.trainable(module)
     assert len(variables) == 2
+    pd.testing.assert_frame_equal(tuned_photos.read(module), photos)
 
 
 def test_a_second_tuning_starts_where_the_first_one_ended(
     undisturbed: Any, source: Source, tmp_path: Path
 ) -> None:
-    result.write(*undisturbed, tmp_path / "result")
+    result.write(*undisturbed, pd.DataFrame(), tmp_path / "result")
     (tmp_path / "photos").symlink_to(source.image_dir)
     module = preparation.prepare(str(result.module_in(tmp_path / "result")), tmp_path)
     settings = replace(SETTINGS, fine_tune_epochs=1)
@@ -150,7 +153,7 @@ def test_a_second_tuning_starts_where_the_first_one_ended(
 def test_a_worse_result_contains_no_module(tune: Callable[..., Any], tmp_path: Path) -> None:
     tuned, record = tune(replace(SETTINGS, fine_tune_epochs=1, fine_tune_learning_rate=1e-9))
     assert not record.verdict.better
-    result.write(tuned, record, tmp_path / "result")
+    result.write(tuned, record, pd.DataFrame(), tmp_path / "result")
     assert result.module_in(tmp_path / "result") is None
     assert (tmp_path / "result" / result.RECORD).is_file()
     assert "stays as it was" in next(result.summary_lines(record))
