@@ -84,7 +84,7 @@ class FineTuneModule(BottleneckOptions, Step):
             unfinished = target.with_name(f".{target.name}.unfinished.npz")
             checkpoints = Checkpoints(unfinished, training.CHECKPOINT_STEPS)
             target.parent.mkdir(parents=True, exist_ok=True)
-            for line in settings.advice_lines(self.tuning, self._training_photos()):
+            for line in settings.advice_lines(self.tuning, *self._counts()):
                 logger.warning(line)
             network, record = training.tune(
                 source,
@@ -99,7 +99,7 @@ class FineTuneModule(BottleneckOptions, Step):
             of = source.training, source.validation, source.recipe.module
             record = result.write(network, record, tuned_photos.collect(*of), target)
             checkpoints.clear()
-            log_summary(result.summary_lines(record))
+            log_summary(result.summary_lines(record, target))
         prepared = self._prepared()
         if not prepared.complete():
             prepared.prepare(self.reporter)
@@ -111,10 +111,12 @@ class FineTuneModule(BottleneckOptions, Step):
         prepared: PrepareModule = self.clone(PrepareModule, **options)
         return prepared
 
-    def _training_photos(self) -> int:
+    def _counts(self) -> tuple[int, int]:
+        """Return the number of training and validation photos."""
         summary = self.clone(SplitDataset).summary()
         assert summary is not None
-        return sum(c.training for c in summary.classes)
+        classes = [c for c in summary.classes if c.training]
+        return sum(c.training for c in classes), sum(c.validation for c in classes)
 
     def _frozen(self) -> Any:
         from tasks.compute_bottlenecks import ComputeBottlenecks  # which may require this step

@@ -27,8 +27,9 @@ def refuse_too_large(module: Module, batch_size: int) -> None:
     if not each or free is None or batch_size * each <= free:
         return
     raise UserError(
-        f"fine_tune_batch_size is {batch_size}, which takes up to {batch_size * each / 1e9:.1f} GB "
-        f"of memory, and {free / 1e9:.1f} GB are available; {max(1, free // each)} fits"
+        f"a batch of {batch_size} photos takes up to {batch_size * each / 1e9:.1f} GB of memory, "
+        f"and {free / 1e9:.1f} GB are available; set fine_tune_batch_size to at most "
+        f"{max(1, free // each)}"
     )
 
 

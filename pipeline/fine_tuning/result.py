@@ -1,7 +1,9 @@
 """The result of fine-tuning: a record of what happened and, if it is better, a module."""
 
+import datetime
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -50,6 +52,7 @@ class Record:
         verdict: comparison with the module as it was.
         stopped: why it ended early, in words; empty if it did not.
         module: handle of the module that it started from.
+        date: ISO date on which it ended, in local time.
     """
 
     epochs: tuple[Epoch, ...]
@@ -58,12 +61,13 @@ class Record:
     verdict: Verdict
     stopped: str = ""
     module: str = ""
+    date: str = ""
 
     @property
     def summary(self) -> str:
         """What the user should know, on one line."""
         epochs = f"best epoch: {self.best} of {len(self.epochs)}"
-        return f"{self.verdict.summary}. Started from {self.module}; {epochs}"
+        return f"{self.verdict.summary}. Fine-tuned from {self.module} on {self.date}; {epochs}"
 
 
 def write(network: Network, record: Record, photos: pd.DataFrame, directory: Path) -> Record:
@@ -82,7 +86,7 @@ def write(network: Network, record: Record, photos: pd.DataFrame, directory: Pat
         The record as it is written, with the module that it started from.
     """
     module = network.module
-    record = replace(record, module=module.handle)
+    record = replace(record, module=module.handle, date=datetime.date.today().isoformat())
     with atomic.write(directory) as temporary:
         temporary.mkdir()
         content = json.dumps(asdict(record), indent=2) + "\n"
@@ -100,13 +104,15 @@ def write(network: Network, record: Record, photos: pd.DataFrame, directory: Pat
 
 
 def read(directory: Path) -> Record | None:
-    """Read the record of a result; None if there is none."""
+    """Read the record of a result; None if there is none, or one of an earlier version."""
     path = directory / RECORD
     if not path.is_file():
         return None
     facts = json.loads(path.read_text(encoding="utf-8"))
     epochs = tuple(Epoch(**epoch) for epoch in facts["epochs"])
-    return Record(**facts | {"epochs": epochs, "verdict": Verdict(**facts["verdict"])})
+    with suppress(TypeError):  # its fields had other names
+        return Record(**facts | {"epochs": epochs, "verdict": Verdict(**facts["verdict"])})
+    return None
 
 
 def module_in(directory: Path) -> Path | None:
@@ -124,10 +130,17 @@ def head_of(module: Module) -> Head | None:
     return softmax_head.read(folder) if (folder / softmax_head.FILE).exists() else None
 
 
-def summary_lines(record: Record) -> Iterator[str]:
-    """Yield what users should know about a fine-tuning; the first line is its summary."""
+def summary_lines(record: Record, directory: Path) -> Iterator[str]:
+    """Yield what users should know about a fine-tuning; the first line is its summary.
+
+    Args:
+        record: what happened.
+        directory: folder of the result.
+    """
     seconds = sum(epoch.seconds for epoch in record.epochs)
     rate = len(record.epochs) * record.photos / seconds if seconds else 0
     yield f"{record.summary}; {seconds / 60:.1f} minutes, {rate:,.0f} photos a second"
     if record.stopped:
         yield f"Fine-tuning stopped early: {record.stopped}. The best epoch so far counts"
+    if record.verdict.better:
+        yield f"To use the fine-tuned module in other runs, pass --tfhub-module {directory}"

@@ -12,6 +12,7 @@ from pipeline.pixels.augmentation import Augmentation
 # photographs; copies are made anew for each epoch, so their number does not matter.
 DISTORTIONS = Augmentation(augmentations=1, flip_left_right=True, random_crop=15)
 _COUNT = {"augmentations"}
+_FEW = 80  # validation photos, which prove a gain of 3 points in about half of all cases
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,18 @@ class Settings:
                 raise UserError(f"{name} is {getattr(self, name):g}; it must be {allowed}")
 
 
-def advice_lines(settings: Settings, photos: int) -> Iterator[str]:
-    """Yield what a user should know about settings that do not suit the number of training photos.
+def advice_lines(settings: Settings, photos: int, validation: int) -> Iterator[str]:
+    """Yield what a user should know about settings that do not suit the number of photos.
 
     Args:
         settings: the settings.
-        photos: number of training photos.
+        photos, validation: number of training and validation photos.
     """
+    if validation < _FEW:
+        yield (
+            f"there are only {validation:,} validation photos, which can prove nothing but a large "
+            "gain of fine-tuning; add photos, or raise validation_percentage"
+        )
     if settings.fine_tune_batch_size > photos:
         yield (
             f"fine_tune_batch_size is {settings.fine_tune_batch_size}, and there are {photos:,} "

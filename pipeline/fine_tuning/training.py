@@ -171,6 +171,11 @@ def tune(
             if not stopped:
                 _evaluate(network, validation, truth, run, writer)
                 _save(network, run, checkpoints)
+        if not stopped and run.planned < settings.fine_tune_epochs:
+            stopped = (
+                f"fine_tune_minutes {settings.fine_tune_minutes:g} has room for {run.planned} of "
+                f"{settings.fine_tune_epochs} epochs"
+            )
         network.assign(run.best)
         training = _labelled(network, cache(trained, spec_size), trained)
         _, tuned = head_training.probe(training, validation, progress, tuned=network.head())
@@ -204,6 +209,7 @@ def _train_epoch(
     """Train the rest of an epoch; return why it stopped early, or an empty string."""
     number, total = len(run.epochs), run.planned * photos.steps
     began = time.monotonic() - run.seconds
+    validated = f", validation {run.epochs[-1].accuracy:.1%}" if run.epochs else ""
     for images, classes in photos.batches(number, first=len(run.losses)):
         done = number * photos.steps + len(run.losses)
         rate = schedule.rate(done, total, settings.fine_tune_learning_rate)
@@ -214,7 +220,7 @@ def _train_epoch(
         progress(
             (done + 1) * photos.size,
             total * photos.size,
-            f"photos, epoch {number + 1} of {run.planned}, loss {loss:.3f}",
+            f"photos, epoch {number + 1} of {run.planned}, loss {loss:.3f}{validated}",
         )
         if checkpoints.due(done + 1):
             run.seconds = time.monotonic() - began

@@ -33,12 +33,20 @@ class Verdict:
     @property
     def summary(self) -> str:
         """What the user should know, on one line."""
-        percents = f"{self.frozen_accuracy:.1%} before, {self.tuned_accuracy:.1%} after"
-        photos = f"{self.photos:,} photos (p = {self.p_value:.2g})"
-        measured = f"validation accuracy {percents}, {photos}"
+        measured = (
+            f"accuracy {self.frozen_accuracy:.1%} before, {self.tuned_accuracy:.1%} after; "
+            f"probability of the true class {self.frozen_probability:.1%} before, "
+            f"{self.tuned_probability:.1%} after (p = {self.p_value:.2g}), "
+            f"on {self.photos:,} validation photos"
+        )
         if self.better:
             return f"Fine-tuning has improved the module: {measured}"
-        return f"Fine-tuning is not clearly better, so the module stays as it was: {measured}"
+        worse = (
+            self.tuned_accuracy < self.frozen_accuracy
+            and self.tuned_probability < self.frozen_probability
+        )
+        result = "made the module worse" if worse else "not clearly improved the module"
+        return f"Fine-tuning has {result}, so it stays as it was: {measured}"
 
 
 def compare(frozen: np.ndarray, tuned: np.ndarray, classes: np.ndarray) -> Verdict:

@@ -140,7 +140,7 @@ def test_without_success_the_frozen_module_is_the_result(
     assert frozen == sorted(ALL)
     model = (out / "current").resolve()
     assert pipeline.run(fine_tune_learning_rate=1e-9) == ["FineTuneModule"]
-    assert any("the module stays as it was" in line for line in pipeline.lines)
+    assert any("so it stays as it was" in line for line in pipeline.lines)
     assert any("Test accuracy: " in line for line in pipeline.lines)
     assert (out / "current").resolve() == model
     assert pipeline.run(fine_tune_learning_rate=1e-9) == []
@@ -150,8 +150,10 @@ def test_a_model_tells_that_fine_tuning_had_no_success(pipeline: Pipeline, tmp_p
     pipeline.run(fine_tune_learning_rate=1e-9)
     out = tmp_path / "out"
     summary = summary_of(out)
-    assert summary.startswith("Fine-tuning is not clearly better, so the module stays as it was: ")
-    assert f"Started from {tmp_path / 'mixer'}; best epoch: " in summary
+    assert summary.startswith(
+        "Fine-tuning has not clearly improved the module, so it stays as it was: "
+    )
+    assert f"Fine-tuned from {tmp_path / 'mixer'} on {datetime.date.today().year}-" in summary
     assert summary in pipeline.lines
     assert any(line.startswith(f"{summary}; ") for line in pipeline.lines)
     for name in ("report.html", "model_card.md"):

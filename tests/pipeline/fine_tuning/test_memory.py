@@ -19,7 +19,7 @@ def test_a_batch_beyond_the_memory_names_one_that_fits(
     assert each >= 4 * 12  # float32 features
     monkeypatch.setattr(memory, "available_bytes", lambda: 50 * each)
     memory.refuse_too_large(module, 50)
-    with pytest.raises(UserError, match=r"^fine_tune_batch_size is 64, .* available; 50 fits$"):
+    with pytest.raises(UserError, match=r"^a batch of 64 photos takes .* to at most 50$"):
         memory.refuse_too_large(module, 64)
 
 

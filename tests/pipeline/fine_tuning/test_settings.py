@@ -29,8 +29,10 @@ def test_an_impossible_value_is_refused_by_name(name: str, value: float) -> None
 
 
 def test_a_batch_larger_than_the_data_set_is_reported() -> None:
-    assert not list(settings.advice_lines(Settings(1, fine_tune_batch_size=20), 20))
-    (line,) = settings.advice_lines(Settings(1, fine_tune_batch_size=21), 20)
+    assert not list(settings.advice_lines(Settings(1, fine_tune_batch_size=20), 20, 80))
+    (line,) = settings.advice_lines(Settings(1), 32, 79)
+    assert line.startswith("there are only 79 validation photos, ")
+    (line,) = settings.advice_lines(Settings(1, fine_tune_batch_size=21), 20, 80)
     assert line.startswith("fine_tune_batch_size is 21, and there are 20 training photos")
     assert line.endswith("set it to 5")
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pandas as pd
@@ -155,8 +156,11 @@ def test_a_worse_result_contains_no_module(tune: Callable[..., Any], tmp_path: P
     assert not record.verdict.better
     result.write(tuned, record, pd.DataFrame(), tmp_path / "result")
     assert result.module_in(tmp_path / "result") is None
-    assert (tmp_path / "result" / result.RECORD).is_file()
-    assert "stays as it was" in next(result.summary_lines(record))
+    path = tmp_path / "result" / result.RECORD
+    assert result.read(path.parent) == replace(record, module=ANY, date=ANY)
+    path.write_text(path.read_text().replace("frozen_probability", "frozen_cross_entropy"))
+    assert result.read(path.parent) is None
+    assert "stays as it was" in next(result.summary_lines(record, tmp_path))
 
 
 def test_a_loss_that_is_not_finite_names_the_rate(
@@ -168,7 +172,7 @@ def test_a_loss_that_is_not_finite_names_the_rate(
 
 
 def test_the_best_epoch_survives_a_later_loss_that_is_not_finite(
-    tune: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    tune: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     train, calls = network.Network.train, list[int]()
 
@@ -179,9 +183,21 @@ def test_the_best_epoch_survives_a_later_loss_that_is_not_finite(
     monkeypatch.setattr(network.Network, "train", diverging)
     _, record = tune()
     assert len(record.epochs) == 1
-    assert list(result.summary_lines(record))[1].startswith(
+    assert list(result.summary_lines(record, tmp_path))[1].startswith(
         "Fine-tuning stopped early: the loss is not finite at fine_tune_learning_rate 0.05"
     )
+
+
+def test_a_time_budget_without_room_for_all_epochs_is_named(
+    tune: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(training.schedule, "epochs_within", lambda *_: 2)
+    _, record = tune(replace(SETTINGS, fine_tune_minutes=1))
+    assert len(record.epochs) == 2
+    lines = list(result.summary_lines(record, tmp_path))
+    assert "fine_tune_minutes 1 has room for 2 of 4 epochs" in lines[1]
+    assert record.verdict.better
+    assert lines[2].endswith(f"pass --tfhub-module {tmp_path}")
 
 
 def test_too_large_a_batch_is_refused_with_one_that_fits(
@@ -189,7 +205,7 @@ def test_too_large_a_batch_is_refused_with_one_that_fits(
 ) -> None:
     monkeypatch.setattr(memory, "activation_bytes", lambda _: 10**9)
     monkeypatch.setattr(memory, "available_bytes", lambda: 5 * 10**9)
-    with pytest.raises(UserError, match=r"fine_tune_batch_size is 8.*; 5 fits"):
+    with pytest.raises(UserError, match=r"a batch of 8 photos takes.* to at most 5"):
         tune()
 
 

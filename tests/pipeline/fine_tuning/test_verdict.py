@@ -26,7 +26,9 @@ def test_a_loss_and_no_difference_do_not_count() -> None:
     for tuned in (worse, frozen, 3 * frozen):
         result = verdict.compare(frozen, tuned, classes)
         assert not result.better
-        assert "the module stays as it was" in result.summary
+        assert "so it stays as it was: " in result.summary
+    assert "has made the module worse" in verdict.compare(frozen, worse, classes).summary
+    assert "has not clearly improved" in verdict.compare(frozen, frozen, classes).summary
 
 
 def test_chance_rarely_counts() -> None:
