@@ -73,9 +73,9 @@ class Vectors:
         return Vectors(vectors, self.module + other.module, self.decoding + other.decoding)
 
 
-def list_split(image_dir: Path, rule: split.SplitRule = split.SplitRule()) -> pd.DataFrame:  # noqa: B008, it is frozen
-    """Return the photos of a folder, with the split that each belongs to."""
-    photos = list_photos(image_dir).photos
+def list_split(image_dir: Path) -> pd.DataFrame:
+    """Return the photos of a folder, with the split that each belongs to by default."""
+    photos, rule = list_photos(image_dir).photos, split.SplitRule()
     return photos.assign(split=[split.assign(rule, path) for path in photos["path"]])
 
 
