@@ -66,13 +66,15 @@ def warnings(photos: pd.DataFrame, rows: pd.DataFrame) -> Iterator[str]:
         rows: rows of the manifest.
     """
     trained = photos.loc[photos["split"] == split.TRAINING, "digest"]
-    for name, known, consequence in (
-        (split.TESTING, photos["digest"], "they do not count in the test accuracy"),
-        (split.VALIDATION, trained, "the model is too confident, and validation accuracy too high"),
-    ):
-        digests = rows.loc[rows["split"] == name, "digest"]
-        if count := int(digests.isin(known).sum()):
-            yield (
-                f"The module was fine-tuned on {count:,} of {len(digests):,} {name} photos, so "
-                f"{consequence}; use the file names and the split of the fine-tuning"
-            )
+    effect = "they do not count in the test accuracy"
+    yield from _warning("test", rows[rows["split"] == split.TESTING], photos["digest"], effect)
+    effect = "the model is too confident, and the validation accuracy too high"
+    yield from _warning("validation", rows[rows["split"] == split.VALIDATION], trained, effect)
+
+
+def _warning(name: str, rows: pd.DataFrame, known: "pd.Series[str]", effect: str) -> Iterator[str]:
+    if count := int(rows["digest"].isin(known).sum()):
+        yield (
+            f"The module was fine-tuned on {count:,} of {len(rows):,} {name} photos, so {effect}; "
+            "use the file names and the split of the fine-tuning"
+        )

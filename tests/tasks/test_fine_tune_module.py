@@ -95,7 +95,7 @@ def test_photos_of_fine_tuning_do_not_count_after_a_change_of_the_split(
     tested, left_out = figures["count"], figures["left_out"]
     assert min(left_out, tested) > 0
     total = tested + left_out
-    warning = f"The module was fine-tuned on {left_out} of {total} testing photos, so they do not "
+    warning = f"The module was fine-tuned on {left_out} of {total} test photos, so they do not "
     assert any(line.startswith(warning) for line in pipeline.lines)
     photos = pd.read_parquet(tmp_path / "other/current/photos.parquet")
     assert (photos["split"] == "testing").sum() == tested

@@ -45,7 +45,7 @@ def test_a_changed_split_is_reported() -> None:
     assert not list(tuned_photos.warnings(tuned, photos(a=TRAINING, c=VALIDATION, d=TESTING)))
     changed = photos(a=VALIDATION, b=TESTING, c=TESTING, d=TESTING)
     test, validation = tuned_photos.warnings(tuned, changed)
-    assert test.startswith("The module was fine-tuned on 2 of 3 testing photos, so they do not")
+    assert test.startswith("The module was fine-tuned on 2 of 3 test photos, so they do not")
     assert validation.startswith("The module was fine-tuned on 1 of 1 validation photos, so the")
 
 
