@@ -40,7 +40,7 @@ def write(directory: Path, recipe: Recipe, summary: Summary, results: dict[str, 
     card = {
         "exported": datetime.now(UTC).date().isoformat(),
         "description": f"Classifies photos into {len(metrics)} classes: a softmax layer on "
-        f"feature vectors of the module {_name(module)}.",
+        f"feature vectors of the module {module['handle']}.",
         "module": module,
         "fine_tuning": evaluation.get("run", {}).get("fine_tuning"),
         "recipe": recipe.facts(),
@@ -119,7 +119,7 @@ def markdown(card: dict[str, Any]) -> str:
         "\n".join(f"- {limit}" for limit in card["limits"]),
         "## Module",
         *_fine_tuning(module, card["fine_tuning"]),
-        f"{module['tuned_from'] or module['handle']}, licence: {module['licence'] or 'unknown'}. "
+        f"{module['handle']}, licence: {module['licence'] or 'unknown'}. "
         f"It takes {module['height']} x {module['width']} pixels and returns "
         f"{module['features']:,} features. SHA-256 of its content: `{module['digest']}`.",
         f"Feature vectors for training were computed in {card['recipe']['precision']} and stored "
@@ -135,10 +135,6 @@ def markdown(card: dict[str, Any]) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _name(module: dict[str, Any]) -> str:
-    return f"{module['tuned_from']}, fine-tuned" if module["tuned_from"] else str(module["handle"])
-
-
 def _fine_tuning(module: dict[str, Any], record: dict[str, Any] | None) -> list[str]:
     lines = [f"{record['summary']}."] if record else []
     if not module["tuned_from"]:
@@ -147,7 +143,7 @@ def _fine_tuning(module: dict[str, Any], record: dict[str, Any] | None) -> list[
     return [
         *lines,
         f"The module was fine-tuned for {epochs:,} epochs, most recently on {photos:,} training "
-        "photos. Its licence is that of the module that it was made from:",
+        f"photos. It was made from {module['tuned_from']} and has the same licence.",
     ]
 
 

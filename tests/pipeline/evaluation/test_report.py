@@ -61,6 +61,7 @@ def write(
     earlier: Path,
     known: int = 0,
     leaked_to: str = "testing",
+    module: str = "module",
 ) -> Written:
     """A report on a photo of each path, whose class is its folder, and which got an answer.
 
@@ -83,14 +84,13 @@ def write(
         columns=["kind", "finding", "path", "label", "split", "score", "detail"],
     )
     classes = tuple(ClassSummary(label, "d", 10, 2, 3, 0) for label in labels)
-    module = Module("module", "/nowhere", "0123456789abcdef", 224, 224, 8)
     before = predictions.assign(correct=~predictions["correct"])
     tested = pd.DataFrame({"digest": rows.digests, "label": truth, "split": "testing"})
     theirs = ModelPhotos(tested.head(known).assign(split="training"))
     photos = ModelPhotos(tested)
     compared = comparison.compare(before, predictions, [theirs, photos])
     run = Run(
-        Recipe(module, "float32", "float16"),
+        Recipe(Module(module, "/nowhere", "0123456789abcdef", 224, 224, 8), "float32", "float16"),
         Summary("d", "a", classes),
         photos,
         {"image_dir": NASTY[0], "l2": "0.0"},
@@ -173,6 +173,14 @@ def test_without_test_photos_and_without_a_model_there_is_a_page(tmp_path: Path)
     assert written.figures["comparison"] is None
     assert "There are no test photos of the model" in written.page
     assert "There is no current model" in written.page
+
+
+@pytest.mark.parametrize("module", ["lite", "lite, fine-tuned (0123456789ab)"])
+def test_the_page_shows_the_digest_of_the_module_once(tmp_path: Path, module: str) -> None:
+    folder, nowhere = tmp_path / "report", tmp_path / "nowhere"
+    page = write(folder, ("a", "b"), ["a/1.jpg", "b/2.jpg"], [0, 1], nowhere, module=module).page
+    line = page.partition("<dt>Module</dt>")[2].partition("</dd>")[0]
+    assert line.count("0123456789ab") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The model card, as JSON and as Markdown."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,18 @@ def test_it_says_what_a_user_must_know(directory: Path, store: Store) -> None:
     assert all(limit in text for limit in model_card.LIMITS)
     assert "## Thresholds" not in text
     assert card["accuracy"] == {"count": 4, "top1": 1.0, "top5": 1.0}
+
+
+def test_it_tells_a_fine_tuned_module_from_the_original(directory: Path, store: Store) -> None:
+    name, plain = "lite, fine-tuned (0123456789ab)", store.recipe.module
+    tuned = replace(plain, handle=name, tuned_from="lite", tuned_epochs=3, licence="MIT")
+    store.recipe = replace(store.recipe, module=tuned)
+    card, text = write(directory, store)
+    assert f"of the module {name}." in str(card["description"])
+    assert "It was made from lite and has the same licence." in text
+    section = text.partition("## Module")[2]
+    assert f"\n{name}, licence: MIT. It takes" in section
+    assert f"SHA-256 of its content: `{tuned.digest}`" in section
 
 
 def test_it_shows_thresholds_where_they_were_measured(directory: Path, store: Store) -> None:
