@@ -6,14 +6,14 @@ from functools import cached_property
 from pathlib import Path
 
 from pipeline.files import atomic, naming
-from pipeline.modules import engines
+from pipeline.modules import engines, handles
 from pipeline.modules.loading import Module
 from pipeline.pixels.augmentation import Augmentation
 from pipeline.pixels.decoding import PREPROCESSING_VERSION
 
 _NOT_IN_THE_KEY = ("module", "augmentation")  # the key contains the module's digest
 VECTOR_TYPES = ("float16", "float32")
-FILE = "recipe.json"
+FILE = handles.RECIPE
 FORMAT_VERSION = 2  # raise it when the meaning of a column of the bottlenecks changes
 
 

@@ -7,6 +7,7 @@ TFHUB_CACHE_DIR, named by the SHA-1 of the handle.
 
 import datetime
 import hashlib
+import json
 import os
 import shutil
 import urllib.parse
@@ -19,6 +20,7 @@ from pipeline.progress import Progress, silent
 
 DEFAULT_CACHE = Path("data/modules")
 FINE_TUNING = "fine_tuning.json"  # the record of a fine-tuning, beside its module, if there is one
+RECIPE = "recipe.json"  # of the vectors of an exported model, beside its SavedModel
 
 _WEB = ("http://", "https://")
 _COMPRESSED = "tf-hub-format=compressed"
@@ -233,6 +235,7 @@ def _saved_model(handle: str) -> Path:
     if saved_model is None:
         _refuse_foreign(handle, path)
         raise UserError(f"tfhub_module: {handle} {_lack(path)}")
+    _refuse_exported(handle, saved_model.parent)
     return saved_model
 
 
@@ -249,6 +252,20 @@ def _refuse_foreign(handle: str, path: PurePosixPath | Path) -> None:
     for suffixes, remedy in _FOREIGN.items():
         if path.suffix.lower() in suffixes:
             raise UserError(f"tfhub_module: {handle} is {remedy}")
+
+
+def _refuse_exported(handle: str, model: Path) -> None:
+    """Refuse an exported model: its probabilities would be taken for features."""
+    try:
+        module = json.loads((model / RECIPE).read_bytes())["module"]
+        tuned = model.resolve().parent.parent / module["directory"]  # relative to the output folder
+        name = tuned if module.get("tuned_from") and tuned.is_dir() else module["handle"]
+    except (OSError, ValueError, KeyError, TypeError):  # there is none, or one of another program
+        return
+    raise UserError(
+        f"tfhub_module: {handle} is an exported model, which returns probabilities instead of "
+        f"features; pass its module: {name}"
+    )
 
 
 def _lack(path: Path) -> str:

@@ -10,9 +10,12 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry
 
+from pipeline.bottlenecks import recipe
+from pipeline.bottlenecks.recipe import Recipe
 from pipeline.errors import UserError
 from pipeline.files import download
 from pipeline.modules import handles
+from pipeline.modules.loading import Module
 from tests.support.saved_modules import packed
 from tests.support.web import Page, Web
 
@@ -102,6 +105,25 @@ def test_a_folder_of_fine_tuned_modules_says_which_ones_to_pass(
     folders = f"{tuned / 'newer/lite'}, {tuned / 'older/lite'}"
     assert refusal(tuned, tmp_path).endswith(f"newest first: {folders}")
     assert "was not better, so it contains no module" in refusal(tuned / "rejected", tmp_path)
+
+
+def test_an_exported_model_says_which_module_to_pass(folder: Path, tmp_path: Path) -> None:
+    """Its probabilities would be taken for features."""
+    tuned, model = "tuned/0123456789ab/lite", tmp_path / "out/models/m"
+    lite = Module("lite", "modules/lite", "digest", 8, 8, 4)
+    named = Module("lite, fine-tuned (ab)", tuned, "digest", 8, 8, 4, tuned_from="lite")
+    shutil.copytree(folder, model / "saved_model")
+    (tmp_path / "out/current").symlink_to("models/m")
+    for module, expected in ((lite, "lite"), (named, named.handle)):
+        recipe.write(Recipe(module, "float32", "float16"), model)
+        assert refusal(model, tmp_path).endswith(f"pass its module: {expected}")
+    (tmp_path / "out" / tuned).mkdir(parents=True)
+    for handle in (tmp_path / "out/current", model / "saved_model"):
+        message = refusal(handle, tmp_path)
+        assert f"{handle} is an exported model" in message
+        assert message.endswith(f"pass its module: {tmp_path / 'out' / tuned}")
+    (tmp_path / handles.RECIPE).write_text("{}")  # of another program
+    assert handles.resolve(str(folder), tmp_path) == folder
 
 
 @pytest.mark.parametrize("nested", [False, True])
