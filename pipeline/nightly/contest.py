@@ -184,7 +184,8 @@ def _figures(measured: Comparison) -> str:
     regressions = f"{measured.broken:,} regression{'' if measured.broken == 1 else 's'}"
     figures = f"{fixes}, {regressions} on {measured.count:,} test photos"
     if measured.excluded:
-        figures += f" ({measured.excluded:,} more left out, as a model was trained on them)"
+        them = "it" if measured.excluded == 1 else "them"
+        figures += f" ({measured.excluded:,} more left out, as a model was trained on {them})"
     return figures
 
 

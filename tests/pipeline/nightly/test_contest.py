@@ -60,6 +60,14 @@ def test_worse_means_beyond_the_tolerance_and_beyond_chance(
     assert bool(list(contest._check_regression(measured, 0.01, ""))) == rejected
 
 
+@pytest.mark.parametrize(("excluded", "pronoun"), [(1, "it"), (2, "them")])
+def test_the_photos_left_out_agree_in_number(excluded: int, pronoun: str) -> None:
+    measured = Comparison(30, excluded, 0.9, 0.9, 0, 0, (), (), 1, (), (), ())
+    assert contest._figures(measured).endswith(
+        f"({excluded} more left out, as a model was trained on {pronoun})"
+    )
+
+
 def test_the_current_model_has_no_advantage_on_photos_that_it_was_trained_on(
     tmp_path: Path,
 ) -> None:
