@@ -129,6 +129,7 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
     count = evaluation["count"]
     correct = round(evaluation["top1"] * count) if count else 0
     drifted, since = _drift(results, date, earlier) if change.added else (None, "")
+    begin = min(date, datetime.date.today())  # the date may be in the future
     night = Night(
         date=date.isoformat(),
         outcome=outcome,
@@ -145,7 +146,7 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
         broken=measured.broken if measured else None,
         drift=drifted,
         flags=tuple(_flags(history.accuracy_drop(earlier, correct, count), drifted, since)),
-        seconds=_seconds(results, earlier[-1].finished if earlier else date.isoformat()),
+        seconds=_seconds(results, earlier[-1].finished if earlier else begin.isoformat()),
         disk_bytes=disk_usage.total_bytes(out),
         model=results.model.name,
         evaluation=results.evaluation.name,
@@ -212,7 +213,9 @@ def _seconds(results: Results, since: str) -> dict[str, float]:
     }
     seconds: dict[str, float] = {}
     for timing in timings.read(results.output_dir):
-        is_ours = timing.target in targets or timing.target.startswith(("modules/", "tuned/"))
+        is_ours = timing.target in targets or timing.target.startswith(
+            ("modules/", "tuned/", "checks/")
+        )
         if is_ours and datetime.datetime.fromisoformat(timing.finished) >= begin:
             seconds[timing.step] = round(seconds.get(timing.step, 0) + timing.seconds, 2)
     return seconds

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.bottlenecks import reader, recipe
 from pipeline.evaluation import model_photos
+from pipeline.files import timings
 from pipeline.head import softmax_head, training
 from pipeline.head.settings import Settings
 from pipeline.nightly import current_model, history, night, promotion
@@ -82,6 +83,14 @@ def test_a_night_without_a_change_says_so(nights: Nights) -> None:
     assert (second.outcome, second.arrived, second.gone) == (history.UNCHANGED, 0, 0)
     assert second.seconds == {}
     assert len(history.promotions(nights.out)) == 1
+
+
+def test_a_first_night_with_a_date_in_the_future_has_durations(nights: Nights) -> None:
+    head = nights.out / "heads" / nights.results().head.name
+    for step, target in (("TrainHead", head), ("CheckData", nights.out / "checks/x.parquet")):
+        timings.add(nights.out, step, target, 1.5)
+    tomorrow = datetime.date.today() + datetime.timedelta(1)
+    assert nights.run(tomorrow.isoformat()).seconds == {"TrainHead": 1.5, "CheckData": 1.5}
 
 
 def test_new_photos_make_a_model_that_is_compared(nights: Nights, make_photo: PhotoMaker) -> None:
