@@ -46,7 +46,7 @@ class Night:
         date: local ISO date on which the night started.
         key: digest of the date, the model and the gate; each key is decided once.
         outcome: promoted, unchanged, refused (rejected by the gate) or failed.
-        reason: reason of the outcome; parts are separated by SEPARATOR.
+        reason: reason of the outcome; parts are separated by SEPARATOR, except for a failure.
         photos, classes: number of usable photos and their classes.
         arrived, gone, relabelled: numbers of photos added, removed and relabelled since the night
             before.
@@ -96,8 +96,8 @@ class Night:
 
     @property
     def reasons(self) -> list[str]:
-        """The parts of the reason."""
-        return self.reason.split(SEPARATOR)
+        """The parts of the reason; that of a failure is an error message, which is one part."""
+        return [self.reason] if self.outcome == FAILED else self.reason.split(SEPARATOR)
 
     @property
     def summary(self) -> str:
@@ -199,9 +199,8 @@ def lines(nights: list[Night]) -> Iterator[str]:
     for night in nights:
         top1 = "" if night.top1 is None else f"{night.top1:.1%}"
         disk = "" if night.disk_bytes is None else f"{night.disk_bytes / 1e6:,.0f}"
-        # A night that failed has no durations: it did not say which steps it completed.
-        failed = night.outcome == FAILED and not night.seconds
-        minutes = "" if failed else f"{sum(night.seconds.values()) / 60:.1f}"
+        # Failed nights and promotions by hand, which have no photos, have no durations either.
+        minutes = "" if night.photos is None else f"{sum(night.seconds.values()) / 60:.1f}"
         counts = (night.photos, night.arrived, night.gone, night.relabelled)
         photos, added, removed, relabelled = ("" if n is None else f"{n:,}" for n in counts)
         yield (

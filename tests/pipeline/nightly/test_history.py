@@ -97,6 +97,17 @@ def test_each_part_of_a_reason_has_a_line_of_its_own() -> None:
     assert night.summary == f"2026-11-26 rejected: {night.reason}"
 
 
+def test_the_reason_of_a_failure_is_shown_as_one() -> None:
+    night = Night("2026-11-26", history.FAILED, "photos is empty; add photos")
+    assert list(history.lines([night]))[1].endswith("failed: photos is empty; add photos")
+
+
+@pytest.mark.parametrize(("photos", "shown"), [(None, False), (80, True)])
+def test_only_a_decided_night_has_a_duration(photos: int | None, shown: bool) -> None:
+    row = list(history.lines([Night("2026-11-26", "rolled back", "x", photos=photos)]))[1]
+    assert ("0.0" in row) == shown
+
+
 def test_several_may_write_at_a_time(tmp_path: Path) -> None:
     def write(number: int) -> None:
         for _ in range(10):
