@@ -65,6 +65,9 @@ def warnings(photos: pd.DataFrame, rows: pd.DataFrame) -> Iterator[str]:
         photos: result of `read`.
         rows: rows of the manifest.
     """
+    # Copies of training photos in another split have not changed it: they are a leak.
+    copies = photos["digest"].isin(rows.loc[rows["split"] == split.TRAINING, "digest"])
+    photos = photos[~copies]
     trained = photos.loc[photos["split"] == split.TRAINING, "digest"]
     effect = "they do not count in the test accuracy"
     yield from _warning("test", rows[rows["split"] == split.TESTING], photos["digest"], effect)

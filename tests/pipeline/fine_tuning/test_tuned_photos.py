@@ -43,6 +43,8 @@ def test_the_photos_of_repeated_fine_tunings_add_up(tmp_path: Path) -> None:
 def test_a_changed_split_is_reported() -> None:
     tuned = photos(a=TRAINING, b=TRAINING, c=VALIDATION)
     assert not list(tuned_photos.warnings(tuned, photos(a=TRAINING, c=VALIDATION, d=TESTING)))
+    leak = pd.concat([photos(a=TRAINING), photos(a=VALIDATION), photos(a=TESTING)])
+    assert not list(tuned_photos.warnings(tuned, leak))
     changed = photos(a=VALIDATION, b=TESTING, c=TESTING, d=TESTING)
     test, validation = tuned_photos.warnings(tuned, changed)
     assert test.startswith("The module was fine-tuned on 2 of 3 test photos, so they do not")
