@@ -2,9 +2,9 @@
 
 Runs the whole pipeline with and without fine-tuning, on scanned digits and the given photos, with
 all of them and with few photos per class, and compares both models on the same test photos. These
-are a fifth of each data set, as the default tenth would show large differences only. `--folds`
-repeats it with other test photos, and pools their results. Where few photos per class are left, a
-fifth of them are for validation.
+are a fifth of each data set, because a tenth, the default, would show only large differences.
+`--folds` repeats this with other test photos, and pools the results. Of few photos per class, a
+fifth are for validation.
 """
 
 import argparse
@@ -32,7 +32,7 @@ _VALIDATION = 0.2  # of few photos
 _FOLDS = 4  # of a fifth of the photos each; no test photo validates in another fold
 
 
-def list_split(image_dir: Path, fold: int) -> pd.DataFrame:
+def list_fold(image_dir: Path, fold: int) -> pd.DataFrame:
     """Return the photos of a folder; those of the fold are for testing, a tenth for validation."""
     photos = list_photos(image_dir).photos
     hashed = photos["path"].map(lambda path: split.hash_percentage(PurePath(path).name))
@@ -69,12 +69,12 @@ def compare(
     image_dir: Path, fold: int, each: int, module: str, epochs: int, scratch: Path
 ) -> tuple[pd.DataFrame, Record]:
     """Return which test photos are correct, with columns frozen and tuned, and the record."""
-    split_of = list_split(image_dir, fold)
+    listed = list_fold(image_dir, fold)
     lists = scratch / "lists"
     lists.mkdir()
-    tested = split_of.loc[split_of["split"] == split.TESTING, "path"]
+    tested = listed.loc[listed["split"] == split.TESTING, "path"]
     (lists / "test.txt").write_text("\n".join(tested) + "\n", encoding="utf-8")
-    photos = few(image_dir, split_of, each, scratch / "few") if each else image_dir
+    photos = few(image_dir, listed, each, scratch / "few") if each else image_dir
     options = ("--tfhub-module", module, "--split-file", str(lists))
     out = scratch / "out"
     frozen = run(photos, out, *options)

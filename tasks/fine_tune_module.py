@@ -96,8 +96,8 @@ class FineTuneModule(BottleneckOptions, Step):
                 self.reporter,
                 self._summaries(target.name),
             )
-            of = source.training, source.validation, source.recipe.module
-            record = result.write(network, record, tuned_photos.collect(*of), target)
+            photos = tuned_photos.collect(source.training, source.validation, source.recipe.module)
+            record = result.write(network, record, photos, target)
             checkpoints.clear()
             log_summary(result.summary_lines(record, target))
         prepared = self._prepared()

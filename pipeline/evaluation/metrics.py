@@ -54,7 +54,6 @@ class Bin:
     Attributes:
         low, high: bounds of the confidence.
         count: number of test photos.
-        left_out: number of further test photos, on which the module was fine-tuned.
         confidence: mean confidence; None without photos.
         accuracy: share of correct answers; None without photos.
     """
@@ -72,6 +71,7 @@ class Evaluation:
 
     Attributes:
         count: number of test photos.
+        left_out: number of further test photos, on which the module was fine-tuned.
         top1, top5: share of the photos whose class is the best answer, or among the five best.
         top1_interval, top5_interval: their 95% confidence intervals.
         macro_precision, macro_recall, macro_f1: means over the classes with test photos.
