@@ -33,25 +33,12 @@ def browser() -> Iterator[Any]:
         yield driver
 
 
-@contextmanager
-def serve(subject: Subject) -> Iterator[str]:
-    server = local_server.create(page.application(subject), 0)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @pytest.fixture
 def subject(checked: Path) -> Subject:
-    opened = subjects.read(last_run.find(checked), checked.parent / corrections.FILE, "Ann")
+    found = subjects.read(last_run.find(checked), checked.parent / corrections.FILE, "Ann")
     guesses = [Guess("red_rose", 0.1, []), Guess("green leaf", 0.9, [])]
-    guessed = {entry.photos[0].digest: guesses for entry in opened.queue.entries}
-    return replace(opened, guessed=guessed)
+    guessed = {entry.photos[0].digest: guesses for entry in found.queue.entries}
+    return replace(found, guessed=guessed)
 
 
 def press(browser: Any, keys: str) -> None:
@@ -83,13 +70,28 @@ def open_page(browser: Any, address: str, count: str) -> None:
     wait(lambda: text(browser, "count") == count)
 
 
+@contextmanager
+def opened(browser: Any, subject: Subject, count: str) -> Iterator[str]:
+    """Serve and open the page; yield its address."""
+    server = local_server.create(page.application(subject), 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}"
+        open_page(browser, address, count)
+        yield address
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 def lines(subject: Subject) -> list[tuple[str, str, str]]:
     return [(c.path, c.action, c.label) for c in corrections.read(subject.queue.path)]
 
 
 def test_all_findings_are_decided_with_keys(browser: Any, subject: Subject) -> None:
-    with serve(subject) as address:
-        open_page(browser, address, "0 of 4")
+    with opened(browser, subject, "0 of 4"):
         press(browser, "2")  # of a leak: keep the second photo
         wait(lambda: browser.find_elements("css selector", "#guesses kbd"))
         press(browser, "1")  # the first suggested label
@@ -115,8 +117,7 @@ def test_all_findings_are_decided_with_keys(browser: Any, subject: Subject) -> N
 def test_the_grid_and_another_class_are_reached_with_keys(browser: Any, subject: Subject) -> None:
     from selenium.webdriver.common.keys import Keys
 
-    with serve(subject) as address:
-        open_page(browser, address, "0 of 4")
+    with opened(browser, subject, "0 of 4"):
         press(browser, "g")
         assert len(browser.find_elements("css selector", "#tiles button")) == 4
         press(browser, Keys.ARROW_RIGHT + Keys.ENTER)
@@ -128,8 +129,7 @@ def test_the_grid_and_another_class_are_reached_with_keys(browser: Any, subject:
 def test_letters_after_a_mistyped_class_decide_nothing(browser: Any, subject: Subject) -> None:
     from selenium.webdriver.common.keys import Keys
 
-    with serve(subject) as address:
-        open_page(browser, address, "0 of 4")
+    with opened(browser, subject, "0 of 4"):
         press(browser, Keys.ARROW_RIGHT)
         type_class(browser, "gren leaf")
         wait(lambda: "no class gren leaf" in text(browser, "new"))
@@ -151,8 +151,7 @@ def test_letters_after_a_mistyped_class_decide_nothing(browser: Any, subject: Su
 def test_the_nearest_class_or_a_new_one_is_chosen(browser: Any, subject: Subject) -> None:
     from selenium.webdriver.common.keys import Keys
 
-    with serve(subject) as address:
-        open_page(browser, address, "0 of 4")
+    with opened(browser, subject, "0 of 4"):
         press(browser, Keys.ARROW_RIGHT)
         type_class(browser, "gren leaf")
         wait(lambda: "Use green leaf" in text(browser, "new"))
@@ -171,8 +170,7 @@ def test_the_nearest_class_or_a_new_one_is_chosen(browser: Any, subject: Subject
 def test_the_present_class_means_keep(browser: Any, subject: Subject) -> None:
     from selenium.webdriver.common.keys import Keys
 
-    with serve(subject) as address:
-        open_page(browser, address, "0 of 4")
+    with opened(browser, subject, "0 of 4"):
         press(browser, Keys.ARROW_RIGHT)
         type_class(browser, "red_rose")
         wait(lambda: "2.jpg is in the class red_rose already: kept" in text(browser, "message"))
@@ -184,16 +182,14 @@ def test_the_present_class_means_keep(browser: Any, subject: Subject) -> None:
 def test_photos_of_two_findings_count_once(browser: Any, subject: Subject) -> None:
     entries = [*subject.queue.entries, subject.queue.entries[1]]
     queue = Queue(entries, subject.queue.files, subject.queue.path)
-    with serve(replace(subject, queue=queue)) as address:
-        open_page(browser, address, "0 of 5")
+    with opened(browser, replace(subject, queue=queue), "0 of 5"):
         press(browser, "kkkk")
         wait(lambda: text(browser, "totals") == "Photos: 5 kept.")
         assert text(browser, "count") == "5 of 5"
 
 
 def test_only_decisions_of_this_tab_are_undone(browser: Any, subject: Subject) -> None:
-    with serve(subject) as address:
-        open_page(browser, address, "0 of 4")
+    with opened(browser, subject, "0 of 4") as address:
         press(browser, "2")
         wait(lambda: len(lines(subject)) == 2)
         open_page(browser, address, "1 of 4")
@@ -222,8 +218,7 @@ def test_unlabelled_photos_get_the_suggested_label_with_one_key(
     ]
     queue = Queue(entries, subject.queue.files, subject.queue.path)
     guessed = {photo.digest: [Guess("green leaf", 0.9, [])] for photo in photos}
-    with serve(replace(subject, queue=queue, guessed=guessed)) as address:
-        open_page(browser, address, "0 of 3")
+    with opened(browser, replace(subject, queue=queue, guessed=guessed), "0 of 3"):
         assert not browser.find_element("css selector", "[data-key=k]").is_displayed()
         press(browser, "k")
         for number in range(3):
@@ -236,8 +231,7 @@ def test_unlabelled_photos_get_the_suggested_label_with_one_key(
 
 
 def test_another_tab_is_not_overwritten(browser: Any, subject: Subject) -> None:
-    with serve(subject) as address:
-        open_page(browser, address, "0 of 4")
+    with opened(browser, subject, "0 of 4") as address:
         first = browser.current_window_handle
         browser.switch_to.new_window("tab")
         open_page(browser, address, "0 of 4")
@@ -258,8 +252,7 @@ def test_another_tab_is_not_overwritten(browser: Any, subject: Subject) -> None:
 def test_a_newer_run_is_noticed_when_the_user_is_back(
     browser: Any, subject: Subject, checked: Path
 ) -> None:
-    with serve(subject) as address:
-        open_page(browser, address, "0 of 4")
+    with opened(browser, subject, "0 of 4") as address:
         results = (checked / folder / "0123456789ab.parquet" for folder in ("checks", "manifests"))
         last_run.record(checked, *results, {"image_dir": "photos", "l2": "0.2"})
         browser.execute_script("window.dispatchEvent(new Event('focus'))")
@@ -283,8 +276,7 @@ def test_names_are_shown_as_they_are(browser: Any, subject: Subject) -> None:
         guessed={digest: [Guess("{{ 7 * 7 }}", 0.9, []), Guess(HOSTILE, 0.1, [])]},
         run=replace(subject.run, options={"image_dir": HOSTILE}),
     )
-    with serve(hostile) as address:
-        open_page(browser, address, "0 of 1")
+    with opened(browser, hostile, "0 of 1"):
         wait(lambda: browser.find_elements("css selector", "#guesses kbd"))
         assert HOSTILE in text(browser, "photos")
         assert "{{ 7 * 7 }}" in text(browser, "guesses")
