@@ -28,7 +28,8 @@ def check(module: Module) -> str:
     Built-in modules are not tried: they have no training mode.
 
     Returns:
-        A warning if its vectors hardly differ between the images, or an empty string.
+        A warning if its vectors are probabilities or hardly differ between the images, or an empty
+        string.
 
     Raises:
         UserError: if the vector of an image is not the same each time, or the module raises an
@@ -60,6 +61,12 @@ def check(module: Module) -> str:
             f"tfhub_module: {handle} returns a vector that depends on the other photos in the "
             "batch: probably it was saved with batch normalization in training mode. Save it for "
             "inference (training=False), or use another module"
+        )
+    if together.min() >= 0 and np.allclose(together.sum(1), 1, atol=_TOLERANCE):
+        return (
+            f"tfhub_module: the vectors of {handle} are probabilities (they add up to 1), so it "
+            "seems to be a classifier; its features, from the layer before, separate your classes "
+            "better"
         )
     mean = together.mean(0)
     spread = np.linalg.norm(together - mean, axis=1).mean()

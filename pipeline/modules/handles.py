@@ -108,21 +108,21 @@ def resolve(
         return _saved_model(handle)
     before = _identity(directory)
     saved_model = _find_saved_model(directory)
-    if saved_model is not None and not again:  # without a lock: a cache may be read-only
-        return saved_model
-    with locks.beside(directory):
-        # Unless another process was faster, the folder is missing, incomplete or to be replaced.
-        if _find_saved_model(directory) is None or _identity(directory) == before:
-            with atomic.write(directory) as temporary:
-                try:
-                    _fill(handle, directory, temporary, progress)
-                except UserError as error:
-                    raise UserError(f"tfhub_module: {error}, {_MANUALLY}") from None
-                if _find_saved_model(temporary) is None:
-                    raise UserError(f"tfhub_module: {handle} {_lack(temporary)}")
-                shutil.rmtree(directory, ignore_errors=True)
-        saved_model = _find_saved_model(directory)
+    if saved_model is None or again:  # otherwise without a lock: a cache may be read-only
+        with locks.beside(directory):
+            # Unless another process was faster, it is missing, incomplete or to be replaced.
+            if _find_saved_model(directory) is None or _identity(directory) == before:
+                with atomic.write(directory) as temporary:
+                    try:
+                        _fill(handle, directory, temporary, progress)
+                    except UserError as error:
+                        raise UserError(f"tfhub_module: {error}, {_MANUALLY}") from None
+                    if _find_saved_model(temporary) is None:
+                        raise UserError(f"tfhub_module: {handle} {_lack(temporary)}")
+                    shutil.rmtree(directory, ignore_errors=True)
+            saved_model = _find_saved_model(directory)
     assert saved_model is not None
+    _refuse_exported(handle, saved_model.parent)
     return saved_model
 
 

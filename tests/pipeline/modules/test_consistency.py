@@ -75,3 +75,12 @@ def test_vectors_that_hardly_differ_are_a_reason_to_check_the_pixel_range(
     save: Callable[[Layer], Module],
 ) -> None:
     assert "set image_range (byte: 0 to 255" in consistency.check(save(lambda x: x / 255 + 1))
+
+
+def test_probabilities_are_no_features(save: Callable[[Layer], Module]) -> None:
+    import tensorflow as tf
+
+    def classifier(images: Any) -> Any:
+        return tf.nn.softmax(tf.reshape(images, [-1, 192]))
+
+    assert "are probabilities (they add up to 1)" in consistency.check(save(classifier))

@@ -122,6 +122,9 @@ def test_an_exported_model_says_which_module_to_pass(folder: Path, tmp_path: Pat
         message = refusal(handle, tmp_path)
         assert f"{handle} is an exported model" in message
         assert message.endswith(f"pass its module: {tmp_path / 'out' / tuned}")
+    packed(model, tmp_path / "m.tar.gz")
+    for _ in ("unpacked now", "unpacked before"):
+        assert "m.tar.gz is an exported model" in refusal(tmp_path / "m.tar.gz", tmp_path)
     (tmp_path / handles.RECIPE).write_text("{}")  # of another program
     assert handles.resolve(str(folder), tmp_path) == folder
 
