@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from pipeline.export import onnx, runtimes, saved_model, tflite
+from pipeline.fine_tuning import memory
 from pipeline.head.softmax_head import Head
 from pipeline.modules import engines, frozen_graph, keras_export, names, preparation
 from pipeline.modules.loading import Module
@@ -32,7 +33,8 @@ NAMES = [
     *("ResNet50", "ResNet101", "ResNet152", "ResNet50V2", "ResNet101V2", "ResNet152V2"),
     *("VGG16", "VGG19", "Xception"),
 ]
-CONVERTED, TRIED = 60e6, 400e6  # bytes of weights; 2.5 GB of memory suffice for both
+CONVERTED = 60e6  # bytes of weights
+MEMORY = 10  # bytes that a process takes at most, for each byte of large weights
 TENSORS = (saved_model.INPUT_TENSOR, "final_result")
 T = TypeVar("T")
 
@@ -46,6 +48,12 @@ def alone(step: Callable[..., T], *arguments: object) -> T:
 def original(name: str, photos: np.ndarray, weights: Path) -> np.ndarray:
     """Build a network, save its weights, and return its own vectors of photos in [0, 1]."""
     model = network(name, photos.shape[1])
+    for layer in model.layers:
+        kind = type(layer).__name__
+        if kind == "LayerScale":  # at first, the blocks of ConvNeXt contribute a millionth
+            layer.gamma.assign(1e5 * layer.gamma)
+        elif kind == "BatchNormalization" and name == "EfficientNetV2L":  # amplifies rounding
+            layer.gamma.assign(0.9 * layer.gamma)
     save_weights(model, weights)
     application = getattr(keras_export.import_keras().applications, name)
     preprocess = importlib.import_module(application.__module__).preprocess_input
@@ -91,7 +99,7 @@ def test_all_files_of_an_application_agree(name: str, tmp_path: Path) -> None:
     weights = tmp_path / "weights.h5"
     vectors = alone(original, name, photos, weights)
     bytes_ = weights.stat().st_size
-    if bytes_ > TRIED:
+    if MEMORY * bytes_ > (memory.available_bytes() or 0):
         pytest.skip(f"{bytes_ / 1e6:.0f} MB of weights need too much memory")
     module = alone(prepared, f"keras:{name}@{weights}", tmp_path, size)
     weights.unlink()
@@ -107,5 +115,5 @@ def test_all_files_of_an_application_agree(name: str, tmp_path: Path) -> None:
     for of_file in files:
         probabilities = alone(of_file, head, module, tmp_path, photos)
         np.testing.assert_allclose(probabilities, head.probabilities(vectors), atol=1e-4)
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-    print(f"\n{name}: {module.engine}, {len(files)} files, at most {memory:.1f} GB in a process")
+    taken = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    print(f"\n{name}: {module.engine}, {len(files)} files, at most {taken:.1f} GB in a process")
