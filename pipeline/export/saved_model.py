@@ -14,7 +14,7 @@ from pipeline import tensorflow_import
 from pipeline.errors import UserError
 from pipeline.head.familiarity import Familiarity
 from pipeline.head.softmax_head import Head
-from pipeline.modules import frozen_graph, loading
+from pipeline.modules import frozen_graph, loading, signatures
 from pipeline.modules.loading import Module
 from pipeline.pixels import decoding
 
@@ -113,8 +113,12 @@ def write(head: Head, module: Module, directory: Path, final_tensor_name: str) -
         }
 
     model.from_pixels, model.with_known, model.from_bytes = from_pixels, with_known, from_bytes
-    signatures = {"serving_default": from_bytes, "pixels": from_pixels, "known": with_known}
-    tf.saved_model.save(model, str(directory / "saved_model"), signatures=signatures)
+    functions = {
+        "serving_default": from_bytes,
+        signatures.PIXELS: from_pixels,
+        signatures.KNOWN: with_known,
+    }
+    tf.saved_model.save(model, str(directory / "saved_model"), signatures=functions)
     (directory / "output_labels.txt").write_text("\n".join(head.labels) + "\n", encoding="utf-8")
     graph = _frozen(lambda images: logits(features(images)), size, final_tensor_name)
     (directory / "output_graph.pb").write_bytes(graph.SerializeToString())

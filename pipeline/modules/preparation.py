@@ -205,6 +205,11 @@ def _inspect(
             f"{signatures.RANGES[takes]}; set image_range to {takes}"
         )
     loaded = loading._load(str(directory), digest)
+    if {signatures.PIXELS, signatures.KNOWN} <= set(loaded.signatures):
+        raise UserError(
+            f"tfhub_module: {handle} is an exported model, which returns probabilities instead of "
+            "features; pass its module, which model.json in the model's folder names"
+        )
     functions = {n: signatures.function(loaded, n) for n in signatures.usable_names(loaded)}
     usable = {name: function for name, function in functions.items() if function}
     origin = provenance.read(directory)

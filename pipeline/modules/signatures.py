@@ -18,6 +18,9 @@ CALL = ""  # the name for calling the module itself instead of a signature
 UNIT, SIGNED, BYTE = "unit", "signed", "byte"
 RANGES = {UNIT: "[0, 1]", SIGNED: "[-1, 1]", BYTE: "[0, 255]"}
 
+# Signatures of an exported model, which computes probabilities; see `export.saved_model`.
+PIXELS, KNOWN = "pixels", "known"
+
 _PREFERRED = (CALL, "image_feature_vector", "default", "serving_default", "serve")
 _ATTACHMENTS = "hub_module_attachments"
 

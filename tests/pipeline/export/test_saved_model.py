@@ -338,3 +338,8 @@ def test_what_is_no_photo_gets_empty_classes_and_the_others_their_own(
     if readable:
         wanted = expected(readable, module, head)
         np.testing.assert_allclose(answers["probabilities"].numpy()[good], wanted, atol=1e-6)
+
+
+def test_its_savedmodel_alone_is_refused_as_a_module(exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is an exported model, which returns probabilities"):
+        preparation.prepare(str(exported / "saved_model"), tmp_path)
