@@ -235,7 +235,16 @@ class _Moments:
 
     def scaling(self) -> Scaling:
         deviation = np.sqrt(self.squares / max(self.count, 1))
-        least = LEAST_DEVIATION * np.sqrt(np.sum(deviation**2) / max(deviation.size, 1))
-        deviation = np.maximum(deviation, least)
-        deviation[deviation < 1e-6] = 1
-        return Scaling(self.mean.astype(np.float32), deviation.astype(np.float32))
+        return Scaling(self.mean.astype(np.float32), divisors(deviation).astype(np.float32))
+
+
+def divisors(deviation: np.ndarray) -> np.ndarray:
+    """Return what features are divided by: their standard deviations, or the least one.
+
+    Args:
+        deviation: standard deviation of each feature, [features].
+    """
+    least = LEAST_DEVIATION * np.sqrt(np.sum(deviation**2) / max(deviation.size, 1))
+    scale: np.ndarray = np.maximum(deviation, least)
+    scale[scale < 1e-6] = 1
+    return scale

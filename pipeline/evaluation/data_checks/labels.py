@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.evaluation.data_checks.context import CheckContext, Finding
+from pipeline.head import dataset
 
 LABEL, SAME_CLASS = "label", "same_class"
 _FOLDS = 5
@@ -143,7 +144,7 @@ class CrossValidatedLDA:
             folds: int64 [n], from 0 to 4.
         """
         number, features = int(classes.max()) + 1, vectors.shape[1]
-        mean, deviation = vectors.mean(0), np.maximum(vectors.std(0), 1e-6)
+        mean, deviation = vectors.mean(0), dataset.divisors(vectors.std(0))
         squares, sums, counts = [], [], []
         for fold in range(_FOLDS):
             scaled = (vectors[folds == fold] - mean) / deviation

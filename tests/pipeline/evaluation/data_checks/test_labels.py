@@ -30,6 +30,17 @@ def test_flipped_labels_are_found(make_subject: Maker) -> None:
     assert found[0].detail.startswith("looks like class ")
 
 
+def test_features_that_hardly_vary_do_not_hide_flipped_labels(make_subject: Maker) -> None:
+    vectors, truth = clouds(each=10)
+    noise = np.random.default_rng(1).normal(scale=0.01, size=(len(truth), 500))
+    given = truth.copy()
+    wrong = np.arange(0, len(truth), 10)
+    given[wrong] = (truth[wrong] + 1) % 6
+    subject = make_subject(np.hstack([vectors, noise]), [f"class {c}" for c in given])
+    found = [f for f in labels.find(subject) if f.kind == labels.LABEL]
+    assert {int(f.paths[0].split("/")[1].split(".")[0]) for f in found} == set(wrong.tolist())
+
+
 def test_two_names_of_one_class_are_reported_and_no_other_pair(make_subject: Maker) -> None:
     vectors, truth = clouds()
     names = [f"class {c}" if c or i % 2 else "Class 0" for i, c in enumerate(truth)]
