@@ -97,7 +97,10 @@ def date(day: int) -> datetime.date:
 
 @pytest.mark.slow
 def test_a_fortnight_with_three_fine_tunings(
-    make_photo: PhotoMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_photo: PhotoMaker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     compare = verdict.compare  # the second fine-tuning would hardly find anything to improve
     monkeypatch.setattr(verdict, "compare", lambda *a: replace(compare(*a), better=True))
@@ -115,7 +118,9 @@ def test_a_fortnight_with_three_fine_tunings(
 
     nights.arrive(1)
     epochs = nights.kill_in_the_second_epoch(8)
+    caplog.set_level("INFO")
     run(8)
+    assert "The interrupted fine-tuning resumes" in caplog.text
     second = nights.module()
     (record,) = Path(second.directory).parent.glob(result.RECORD)
     assert json.loads(record.read_text())["epochs"][: len(epochs)] == epochs
