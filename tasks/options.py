@@ -114,7 +114,8 @@ class BottleneckOptions(FineTuningOptions, DataOptions, ModuleOptions):
     vector_type = option(
         "bottlenecks.vector_type",
         recipe.VECTOR_TYPES[0],
-        "type of stored vectors; float32 for modules whose values exceed 65504",
+        "type of stored vectors; float32 for modules whose values exceed 65504 or are all below "
+        "0.00001",
         choices=recipe.VECTOR_TYPES,
     )
     engine = option(
