@@ -38,8 +38,8 @@ class ModuleOptions(OutputOptions):
     tfhub_module = option(
         "module.tfhub_module",
         "efficientnet-lite0",
-        "efficientnet-lite0 is fast, -lite1 and -lite2 are slower and mostly more accurate; or a "
-        "Keras application, such as keras:EfficientNetV2B0, with weights from a file as "
+        "efficientnet-lite0 (default), or -lite1 or -lite2, slower and mostly more accurate; "
+        "or a Keras application, such as keras:EfficientNetV2B0, with weights from a file as "
         "keras:EfficientNetV2B0@/path/weights.h5; a .keras or .h5 file; the folder or .tar.gz of a "
         "SavedModel; or its URL, such as a TensorFlow Hub handle",
     )

@@ -143,7 +143,8 @@ class CrossValidatedLDA:
             folds: int64 [n], from 0 to 4.
         """
         number, features = int(classes.max()) + 1, vectors.shape[1]
-        mean, deviation = vectors.mean(0), np.maximum(vectors.std(0), 1e-6)
+        least = 1e-6 * (np.abs(vectors).max() or 1)
+        mean, deviation = vectors.mean(0), np.maximum(vectors.std(0), least)
         squares, sums, counts = [], [], []
         for fold in range(_FOLDS):
             scaled = (vectors[folds == fold] - mean) / deviation
