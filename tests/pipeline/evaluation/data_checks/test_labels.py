@@ -65,7 +65,8 @@ def test_a_photo_is_judged_by_those_who_have_not_seen_it() -> None:
 
 def test_tiny_vectors_are_judged_alike() -> None:
     vectors, classes = clouds()
-    vectors, folds = vectors.astype(np.float32), np.arange(len(classes)) % 5
+    vectors = (vectors * np.logspace(-2, 2, 16)).astype(np.float32)
+    folds = np.arange(len(classes)) % 5
     probabilities, of_tiny = (
         labels.CrossValidatedLDA.fit(scaled, classes, folds).predict_proba(scaled, folds)
         for scaled in (vectors, vectors * np.float32(1e-10))
