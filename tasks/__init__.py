@@ -65,4 +65,5 @@ logger.addFilter(tidy)
 logger.propagate = False  # TensorFlow adds a handler to the root logger
 
 command_line.refuse_mistakes()
+command_line.explain_lock()
 configuration.set_luigi_defaults(sys.argv)

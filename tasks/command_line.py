@@ -5,10 +5,15 @@ after a mistake, and takes an invalid value for an error of its own.
 """
 
 import argparse
+import contextlib
+import io
+import re
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
+from luigi import lock
 from luigi.cmdline_parser import CmdlineParser
 from luigi.task_register import Register
 
@@ -42,6 +47,27 @@ def refuse_mistakes() -> None:
 
     CmdlineParser._build_parser = staticmethod(build_strict)  # type: ignore[method-assign]
     CmdlineParser.get_task_obj = get_task_strict  # type: ignore[method-assign]
+
+
+def explain_lock() -> None:
+    """Make Luigi say in one clear line that the same command is running already."""
+    acquire: Any = lock.acquire_for
+
+    def acquire_or_explain(pid_dir: str, num_available: int = 1, kill_signal: Any = None) -> bool:
+        if kill_signal is not None:  # --take-lock
+            return bool(acquire(pid_dir, num_available, kill_signal))
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            acquired = bool(acquire(pid_dir, num_available))
+        if not acquired:
+            pids = " ".join(re.findall(r"\d+", said.getvalue()))
+            print(
+                f"the same command is already running in {Path.cwd()} (process {pids}); wait until "
+                f"it ends, or end it with: kill {pids}",
+                file=sys.stderr,
+            )
+        return acquired
+
+    lock.acquire_for = acquire_or_explain
 
 
 def _check_values(parser: argparse.ArgumentParser, root_task: str | None) -> None:

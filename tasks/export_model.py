@@ -1,7 +1,10 @@
 """Export the model: the end of the pipeline."""
 
+from contextlib import nullcontext
+
 import luigi
 
+from pipeline import tensorflow_import
 from pipeline.export import model_folder, model_json, parity, tflite
 from pipeline.files import naming
 from pipeline.nightly import promotion
@@ -13,6 +16,8 @@ from tasks.options import ExportOptions
 from tasks.split_dataset import SplitDataset
 from tasks.step import Pending, Result, Step, fetch, local_path
 from tasks.train_head import TrainHead
+
+_PROGRESS = "files of the model written and tried on test photos"
 
 
 class ExportModel(ExportOptions, Step):
@@ -63,7 +68,16 @@ class ExportModel(ExportOptions, Step):
             image_dir=self.image_dir,
         )
         model = local_path(self.output())
-        model_folder.write(source, self._options(), model)
+        options = self._options()
+        # Besides the optional files, a SavedModel and a frozen graph.
+        files = 2 + len(options.tflite) + options.onnx
+        self.reporter(0, files, _PROGRESS)
+        if options.tflite or options.onnx:
+            logger.info("Converting the model, which can take a minute")
+        # The TFLite interpreter reports its delegates there.
+        with tensorflow_import.hidden_messages() if options.tflite else nullcontext():
+            model_folder.write(source, options, model)
+        self.reporter(files, files, _PROGRESS)
         for line in parity.summary_lines(model_json.parity_results(model), recipe.precision):
             logger.warning(line)
         classes = manifest.read_summary(fetch(inputs["manifest"])).classes

@@ -101,7 +101,11 @@ class FineTuneModule(BottleneckOptions, Step):
             photos = tuned_photos.collect(source.training, source.validation, source.recipe.module)
             record = result.write(network, record, photos, target)
             checkpoints.clear()
-            log_summary(result.summary_lines(record, target))
+            log_summary(result.summary_lines(record))
+            if record.verdict.better:
+                logger.info(
+                    "To use the fine-tuned module in other runs, pass --tfhub-module %s", target
+                )
         prepared = self._prepared()
         if not prepared.complete():
             prepared.prepare(self.reporter)

@@ -185,13 +185,15 @@ class Reporter:
     def __call__(self, done: int, total: int, message: str) -> None:
         """Implement `pipeline.progress.Progress`."""
         now = time.monotonic()
-        counts_anew = self._total and (total != self._total or done < self._done)
+        counts_anew = total != self._total or done < self._done
         if counts_anew:
             self._start, self._first = now, done
         self._done, self._total = done, total
+        unit = " MB" if message.startswith("MB ") else ""
         if sys.stderr.isatty():
             if self._bar is None:
-                self._bar = tqdm(total=total, unit="", dynamic_ncols=True)
+                self._bar = tqdm(total=total, dynamic_ncols=True)
+            self._bar.unit = unit
             if counts_anew:
                 self._bar.reset(total)
                 self._bar.n = self._bar.initial = done
@@ -203,7 +205,7 @@ class Reporter:
         text = f"{done:,} of {total:,} {message}"
         if done > self._first and now > self._start:
             rate = (done - self._first) / (now - self._start)
-            speed = f"{rate:,.0f} a second" if rate >= 1 else f"{1 / rate:,.0f} s each"
+            speed = f"{rate:,.0f}{unit} a second" if rate >= 1 else f"{1 / rate:,.0f} s each"
             text += f", {speed}, {(total - done) / rate:,.0f} s left"
         if self._bar is None and now - self._last_log > _LOG_S:
             self._last_log = now

@@ -38,9 +38,10 @@ class ModuleOptions(OutputOptions):
     tfhub_module = option(
         "module.tfhub_module",
         "efficientnet-lite0",
-        "efficientnet-lite0, -lite1 or -lite2; a Keras application, such as "
-        "keras:EfficientNetV2B0; a .keras or .h5 file; the folder or .tar.gz of a SavedModel; or "
-        "its URL, such as a TensorFlow Hub handle",
+        "efficientnet-lite0 (default), or -lite1 or -lite2, slower and mostly more accurate; "
+        "or a Keras application, such as keras:EfficientNetV2B0, with weights from a file as "
+        "keras:EfficientNetV2B0@/path/weights.h5; a .keras or .h5 file; the folder or .tar.gz of a "
+        "SavedModel; or its URL, such as a TensorFlow Hub handle",
     )
     image_size = option(
         "module.image_size",
@@ -114,7 +115,8 @@ class BottleneckOptions(FineTuningOptions, DataOptions, ModuleOptions):
     vector_type = option(
         "bottlenecks.vector_type",
         recipe.VECTOR_TYPES[0],
-        "type of stored vectors; float32 for modules whose values exceed 65504",
+        "type of stored vectors; float32 for modules whose values exceed 65504 or are all below "
+        "0.00001",
         choices=recipe.VECTOR_TYPES,
     )
     engine = option(

@@ -1,6 +1,6 @@
 """Search for the best head."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
@@ -8,15 +8,18 @@ import luigi
 
 from pipeline.bottlenecks import extraction
 from pipeline.errors import UserError
+from pipeline.evaluation import search
+from pipeline.evaluation.search import Candidate
 from pipeline.files import naming
-from pipeline.head import search
-from pipeline.head.search import Candidate
-from pipeline.modules import speed
+from pipeline.head import calibration
+from pipeline.modules import preparation, speed
 from tasks.command_options import SearchOptions
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.fine_tuning_options import NO_DISTORTIONS
 from tasks.messages import logger
 from tasks.options import WEIGHTINGS
+from tasks.prepare_module import PrepareModule
+from tasks.split_dataset import SplitDataset
 from tasks.step import Pending, Result, Step, fetch, local_path
 from tasks.train_head import TrainHead
 
@@ -32,14 +35,42 @@ _KINDS: dict[str, Callable[[str], object]] = {
 
 
 class SearchHead(SearchOptions, Step):
-    """Train a head for each combination of some options, and rank them on validation."""
+    """Train a head for each combination of some options, and rank them on validation.
+
+    A module that cannot be prepared, alone or with one of the input sizes, is left out of the
+    ranking. The search then counts as complete only in this run: the next one tries it again.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.heads = {self._head(options): options for options in self._options()}
+        for module in self._values("tfhub_module", str):
+            preparation.fingerprint(str(module))  # raises an error if there is nothing
+        self.all_heads = {self._head(options): options for options in self._options()}
+        self.left_out: dict[PrepareModule, str] = {}  # with the reason
+        self._ranked = False
+
+    @property
+    def heads(self) -> dict[TrainHead, dict[str, object]]:
+        """The heads whose module can run, with their options."""
+        heads = self.all_heads
+        return {h: heads[h] for h in heads if h.clone(PrepareModule) not in self.left_out}
 
     def requires(self) -> list[luigi.Task]:
-        return list(self.heads)
+        return [self.clone(SplitDataset)]
+
+    def run(self) -> Iterator[list[TrainHead]]:  # type: ignore[override]
+        """Prepare the modules, require the heads of those that can run, and rank these heads."""
+        # If PrepareModule were required, one that fails would keep Luigi from running this step.
+        for module in dict.fromkeys(head.clone(PrepareModule) for head in self.all_heads):
+            if module not in self.left_out:
+                try:
+                    module.run()
+                except UserError as error:
+                    self.left_out[module] = str(error)
+        if not self.heads:
+            raise UserError("; ".join(dict.fromkeys(self.left_out.values())))
+        yield list(self.heads)
+        super().run()
 
     def output(self) -> luigi.Target:
         targets = [head.output() for head in self.heads]
@@ -48,38 +79,54 @@ class SearchHead(SearchOptions, Step):
         key = naming.digest([local_path(target).name for target in targets], search.FORMAT_VERSION)
         return Result(self.output_dir, "searches", f"{key}.csv")
 
+    def complete(self) -> bool:
+        return (self._ranked or not self.left_out) and self.output().exists()
+
     def work(self) -> None:
-        seconds = self._seconds_per_photo()
-        candidates = [
-            Candidate(options, fetch(head.output()), seconds.get(head, 0.0))
-            for head, options in self.heads.items()
-        ]
-        table = search.rank(candidates)
+        candidates = self._candidates()
+        table = search.rank(list(candidates.values()))
         search.write(table, local_path(self.output()))
+        self._ranked = True
         for line in search.summary_lines(table):
             logger.info(line)
-        (best, *_) = (c.options for c in candidates if str(c.directory) == table["head"][0])
-        texts = self.to_str_params()
-        command = search.command(texts["image_dir"], texts["output_dir"], best)
-        logger.info("Export the best head with %s", command)
+        best = candidates[table["head"][0]]
+        for line in calibration.summary_lines(calibration.read(best.directory)):
+            logger.info(line)
+        logger.info("Export the best head with %s", self._command(best))
+        if found := search.faster(table):
+            head, sentence = found
+            logger.info("%s. Export its head with %s", sentence, self._command(candidates[head]))
+        for module, reason in self.left_out.items():
+            size = f" with image_size {module.image_size}" if module.image_size else ""
+            logger.warning("Left out: %s%s: %s", module.tfhub_module, size, reason)
         logger.info("Ranking of the heads: %s", local_path(self.output()))
 
-    def _seconds_per_photo(self) -> dict[TrainHead, float]:
-        """Measure how long the module of each head takes per photo, if there are several."""
+    def _candidates(self) -> dict[str, Candidate]:
+        """Return the heads by folder; two are the same if one sets the size that 0 stands for."""
         recipes = {head: head.clone(ComputeBottlenecks).ready(self.reporter) for head in self.heads}
         modules = list(dict.fromkeys(recipe.module for recipe in recipes.values()))
-        if len(modules) < 2:
-            return {}
-        (precision,) = {recipe.precision for recipe in recipes.values()}
-        measured = speed.seconds_per_photo(modules, precision, extraction.BATCH)
-        seconds = dict(zip(modules, measured, strict=True))
-        return {head: seconds[recipe.module] for head, recipe in recipes.items()}
+        seconds = dict.fromkeys(modules, 0.0)
+        if len(modules) > 1:
+            (precision,) = {recipe.precision for recipe in recipes.values()}
+            measured = speed.seconds_per_photo(modules, precision, extraction.BATCH)
+            seconds = dict(zip(modules, measured, strict=True))
+        candidates: dict[str, Candidate] = {}
+        for head, options in self.heads.items():
+            module, directory = recipes[head].module, fetch(head.output())
+            size = f"{module.height} x {module.width}"
+            candidate = Candidate(options, directory, size, seconds[module])
+            candidates.setdefault(str(directory), candidate)
+        return candidates
+
+    def _command(self, candidate: Candidate) -> str:
+        texts = self.to_str_params()
+        return search.command(texts["image_dir"], texts["output_dir"], candidate.options)
 
     def _head(self, options: dict[str, object]) -> TrainHead:
         # Without augmented copies and fine-tuning, the options of [augmentation] have no effect.
         distorts = options["augmentations"] or self.fine_tune_epochs
         without = {} if distorts else NO_DISTORTIONS
-        head: TrainHead = self.clone(TrainHead, **options, **without)
+        head: TrainHead = self.clone(TrainHead, **options, **without, in_search=True)
         return head
 
     def _options(self) -> list[dict[str, object]]:

@@ -24,6 +24,12 @@ from tasks.step import Pending, Result, Step, local_path
 class TrainHead(HeadOptions, Step):
     """Train a head on the bottlenecks of all classes, and keep the best on validation."""
 
+    in_search = luigi.BoolParameter(
+        default=False,
+        significant=False,
+        description="set only by SearchHead, which tells about the best head itself",
+    )
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         named = self.settings.class_weights or self.settings.other_class
@@ -58,6 +64,8 @@ class TrainHead(HeadOptions, Step):
         )
         softmax_head.write(head, record, target)
         checkpoints.clear()
+        if self.in_search:
+            return
         for line in training.summary_lines(record, self.settings):
             logger.info(line)
         for line in training.warnings(record):

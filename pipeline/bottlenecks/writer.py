@@ -46,6 +46,8 @@ from pipeline.progress import Progress, silent
 FILE_ROWS = 16_384  # rows per file: 40 MB of 1,280 float16
 JOURNAL_ROWS = 256  # photos whose vectors a killed run may lose
 NOT_FINITE = "the module returns NaN or infinity for it; replace it, or use another module"
+# The largest value of a batch must be at least this: float16 has steps of 6e-8 near 0.
+_LEAST_VALUES = {"float16": 1e-5}
 WRITERS = 2  # threads; more would mostly wait for Python's global lock
 _TEXTS = ("digest", "label", "path", "split")  # columns of a class
 
@@ -99,8 +101,8 @@ def compute(
         progress: counts the photos that the module has processed.
 
     Raises:
-        UserError: if a photo changed since the manifest was written, vectors exceed float16, or the
-            module returns NaN for all photos. Vectors computed so far are kept.
+        UserError: if a photo changed since the manifest was written, vectors do not fit into
+            float16, or the module returns NaN for all photos. Vectors computed so far are kept.
     """
     directory = recipe.directory(root)
     (directory / PARTIAL).mkdir(parents=True, exist_ok=True)
@@ -338,16 +340,21 @@ def to_storage_type(computed: np.ndarray, recipe: Recipe) -> np.ndarray:
     """Convert vectors to the stored type.
 
     Raises:
-        UserError: if their values exceed its range.
+        UserError: if their values exceed its range, or are all too small for it.
     """
     with np.errstate(over="ignore"):
         stored = computed.astype(recipe.vector_type)
+    largest = np.abs(computed).max(initial=0)
     if not np.isfinite(stored).all():
-        raise UserError(
-            f"module {recipe.module.handle} returns values up to {np.abs(computed).max():g}, which "
-            f"exceed the range of {recipe.vector_type}; set vector_type to float32"
-        )
-    return stored
+        problem = "exceed the range of"
+    elif 0 < largest < _LEAST_VALUES.get(recipe.vector_type, 0):
+        problem = "are too small for"
+    else:
+        return stored
+    raise UserError(
+        f"module {recipe.module.handle} returns values up to {largest:g}, which {problem} "
+        f"{recipe.vector_type}; set vector_type to float32"
+    )
 
 
 def _write_classes(

@@ -98,6 +98,8 @@ def _transfer(url: str, part: Path, progress: Progress) -> None:
         total = start + int(length) if length.isdigit() else 0
         name = f"MB of {_name(url)} downloaded"
         with part.open("ab" if resumed else "wb", buffering=0) as file:
+            if total:
+                progress(start // _MB, total // _MB, name)  # the rate is that of the rest
             for block in response.raw.stream(_MB, decode_content=False):
                 file.write(block)
                 done = file.tell()

@@ -130,17 +130,10 @@ def head_of(module: Module) -> Head | None:
     return softmax_head.read(folder) if (folder / softmax_head.FILE).exists() else None
 
 
-def summary_lines(record: Record, directory: Path) -> Iterator[str]:
-    """Yield what users should know about a fine-tuning; the first line is its summary.
-
-    Args:
-        record: what happened.
-        directory: folder of the result.
-    """
+def summary_lines(record: Record) -> Iterator[str]:
+    """Yield what users should know about a fine-tuning; the first line is its summary."""
     seconds = sum(epoch.seconds for epoch in record.epochs)
     rate = len(record.epochs) * record.photos / seconds if seconds else 0
     yield f"{record.summary}; {seconds / 60:.1f} minutes, {rate:,.0f} photos a second"
     if record.stopped:
         yield f"Fine-tuning stopped early: {record.stopped}. The best epoch so far counts"
-    if record.verdict.better:
-        yield f"To use the fine-tuned module in other runs, pass --tfhub-module {directory}"

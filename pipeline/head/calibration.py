@@ -94,6 +94,14 @@ def write(calibration: Calibration, directory: Path) -> None:
     (directory / FILE).write_text(json.dumps(asdict(calibration), indent=2) + "\n")
 
 
+def read(directory: Path) -> Calibration:
+    """Read `calibration.json` from the folder of a head."""
+    facts = json.loads((directory / FILE).read_text())
+    error = CalibrationError(**facts.pop("expected_calibration_error"))
+    thresholds = tuple(PrecisionThreshold(**threshold) for threshold in facts.pop("thresholds"))
+    return Calibration(**facts, expected_calibration_error=error, thresholds=thresholds)
+
+
 def summary_lines(calibration: Calibration) -> Iterator[str]:
     """Yield what users should know about the calibration, one line each."""
     error = calibration.expected_calibration_error

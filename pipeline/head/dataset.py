@@ -17,6 +17,9 @@ from pipeline.bottlenecks.reader import to_float32
 # Relative to the root mean square of all deviations. Features that hardly vary are mostly noise,
 # which standardization would enlarge to the size of the others (decision 4).
 LEAST_DEVIATION = 0.5
+# Deviation of all vectors, relative to their mean, up to which they differ only by rounding. It is
+# 0.007 if efficientnet-lite0 gets pixels of a wrong range.
+_ROUNDING = 1e-5
 
 BatchIterator = Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
 """Yields batches in the same order each time: vectors [n, features] and labels [n], text."""
@@ -50,10 +53,12 @@ class Scaling:
     Attributes:
         mean: mean of each feature, float32 [features].
         deviation: its standard deviation, but at least LEAST_DEVIATION; float32 [features].
+        all_equal: whether the vectors are equal, apart from rounding.
     """
 
     mean: np.ndarray
     deviation: np.ndarray
+    all_equal: bool
 
 
 @dataclass(frozen=True)
@@ -235,7 +240,8 @@ class _Moments:
 
     def scaling(self) -> Scaling:
         deviation = np.sqrt(self.squares / max(self.count, 1))
-        return Scaling(self.mean.astype(np.float32), divisors(deviation).astype(np.float32))
+        all_equal = _root_mean_square(deviation) <= _ROUNDING * _root_mean_square(self.mean)
+        return Scaling(self.mean.astype(np.float32), divisors(deviation), all_equal)
 
 
 def divisors(deviation: np.ndarray) -> np.ndarray:
@@ -243,8 +249,15 @@ def divisors(deviation: np.ndarray) -> np.ndarray:
 
     Args:
         deviation: standard deviation of each feature, [features].
+
+    Returns:
+        float32 [features], none of them 0.
     """
-    least = LEAST_DEVIATION * np.sqrt(np.sum(deviation**2) / max(deviation.size, 1))
-    scale: np.ndarray = np.maximum(deviation, least)
-    scale[scale < 1e-6] = 1
+    least = LEAST_DEVIATION * _root_mean_square(deviation)
+    scale: np.ndarray = np.maximum(deviation, least).astype(np.float32)
+    scale[scale == 0] = 1
     return scale
+
+
+def _root_mean_square(values: np.ndarray) -> float:
+    return float(np.sqrt(np.sum(values**2) / max(values.size, 1)))

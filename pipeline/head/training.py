@@ -43,7 +43,8 @@ def train(
             convolutional networks", 2018).
 
     Raises:
-        UserError: if there are fewer than two classes, or the settings do not match them.
+        UserError: if there are fewer than two classes, the settings do not match them, or all
+            vectors are equal.
     """
     photos = _read(training, blocking)
     validation_photos = Examples.read(validation, like=photos)
@@ -131,6 +132,12 @@ def _read(training: BatchIterator, blocking: Blocking = Blocking()) -> Examples:
         raise UserError(
             f"only {len(photos.labels)} class has training photos that can be decoded, and a "
             "classifier needs at least two; add a folder of photos for each class"
+        )
+    if photos.scaling.all_equal:
+        raise UserError(
+            f"the vectors of all {len(photos):,} training photos are equal, so the classes cannot "
+            "be told apart; use another tfhub_module or image_range, or set vector_type to "
+            "float32: float16 rounds to three digits"
         )
     return photos
 

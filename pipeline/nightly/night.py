@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.bottlenecks import reader
+from pipeline.bottlenecks import reader, recipe
 from pipeline.bottlenecks.reader import Bottlenecks, SplitReader
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.files import disk_usage, locks, naming, output_store, timings
@@ -90,7 +90,7 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
     table = manifest.read(results.manifest)
     current, recorded = current_model.get(out), promotion.recorded_model(out)
     is_current = current == results.model.resolve()
-    move = None
+    move, change_of_module = None, ""
     if is_current and current == recorded:
         outcome, measured = history.UNCHANGED, None
         reason = (
@@ -107,6 +107,7 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
             gate,
             decisions.given_labels(results.corrected, table),
         )
+        change_of_module = _change_of_module(opponent, results.recipe)
         reasons, notes, measured = verdict.reasons, verdict.notes, verdict.comparison
         if promotion.was_rolled_back(out, results.model):
             reasons += ("this model was rolled back earlier",)
@@ -122,7 +123,7 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
     corrected = changes.correction_lines(previous, table, results.corrected)
     module = results.recipe.module
     before = {n.module for n in earlier if n.date != date.isoformat()}
-    note = tuning_plan.describe(out, module, results.tuned, before)
+    note = tuning_plan.describe(out, module, results.tuned, before) or change_of_module
     reason = history.SEPARATOR.join(filter(None, (reason, note, *corrected)))
     change = changes.compare(previous, table)
     evaluation = json.loads((results.model / "evaluation.json").read_text(encoding="utf-8"))
@@ -158,6 +159,16 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
     )
     history.add(out, night, move)
     return night
+
+
+def _change_of_module(opponent: Path | None, made_by: Recipe) -> str:
+    if opponent is None:
+        return ""
+    try:
+        before = recipe.read(opponent).module
+    except (OSError, ValueError, TypeError, KeyError):  # of an earlier version
+        return ""
+    return tuning_plan.describe_change(before, made_by.module)
 
 
 def _flags(drop: str | None, drifted: float | None, since: str) -> Iterator[str]:

@@ -11,6 +11,13 @@ from pipeline.modules.loading import Module
 from pipeline.nightly import history, promotion, shared_state
 
 FOLDER = "tuned"  # of fine-tuned modules, in the output folder
+# Options that change the vectors of the same module, by the fields of `Module`.
+_OPTIONS = {
+    "image_range": "image_range",
+    "output": "module_output",
+    "exif_orientation": "exif_orientation",
+    "background": "background",
+}
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,21 @@ def describe(output_dir: Path, module: Module, tune: bool, before: Collection[st
         return "the module was fine-tuned without success, and stays as it was" if tune else ""
     when = "fine-tuned tonight" if tune else "fine-tuned earlier"
     return f"module {module.tuned_from}, {when} ({FOLDER}/{result.name})"
+
+
+def describe_change(before: Module, after: Module) -> str:
+    """Return how a night's module differs from that of the current model; empty if it does not.
+
+    Two handles of the same content are the same module.
+    """
+    was, now = (f"{m.handle} at {m.height} x {m.width} pixels" for m in (before, after))
+    same_size = (before.height, before.width) == (after.height, after.width)
+    if before.digest != after.digest and was == now:
+        return f"the content of the module {after.handle} changed"
+    if before.digest != after.digest or not same_size:
+        return f"the module changed from {was} to {now}"
+    changed = [n for n in _OPTIONS if getattr(before, n) != getattr(after, n)]
+    return f"changed for the module: {', '.join(_OPTIONS[n] for n in changed)}" if changed else ""
 
 
 def _local(output_dir: Path, name: str) -> str:

@@ -1,6 +1,10 @@
 """The command line: mistakes end with one line. test_command.py tests the commands."""
 
+import os
+from pathlib import Path
+
 import pytest
+from luigi import lock
 
 from tasks import configuration
 
@@ -51,3 +55,16 @@ def test_a_mistake_is_one_line(
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
     assert message in error
+
+
+def test_a_command_that_is_running_already_is_named_with_the_remedy(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert lock.acquire_for(str(tmp_path / "locks"))
+    assert capfd.readouterr() == ("", "")
+    assert not lock.acquire_for(str(tmp_path / "locks"))
+    assert capfd.readouterr() == (
+        "",
+        f"the same command is already running in {Path.cwd()} (process {os.getpid()}); wait until "
+        f"it ends, or end it with: kill {os.getpid()}\n",
+    )

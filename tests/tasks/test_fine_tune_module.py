@@ -64,6 +64,8 @@ def test_a_tuned_module_goes_through_all_steps(pipeline: Pipeline, tmp_path: Pat
     steps = pipeline.run()
     assert sorted(set(steps)) == sorted([*ALL, "FineTuneModule"])
     assert record(out)["verdict"]["better"]  # type: ignore[index]
+    usage = [line for line in pipeline.lines if line.startswith("To use the fine-tuned module")]
+    assert len(usage) == 1
     model = json.loads((out / "current/model.json").read_text())
     assert model["module"]["tuned_from"] == str(tmp_path / "mixer")
     (tuned,) = out.glob("tuned/*/*/assets.extra")

@@ -131,13 +131,29 @@ def test_the_rate_is_that_of_what_is_counted_now(
     monkeypatch.setattr(messages.time, "monotonic", lambda: clock[0])
     status = task()
     report = Reporter(status)
-    for second, done, total in ((10, 500, 500), (20, 600, 900), (30, 700, 900)):
+    counted = ((0, 100, 500), (10, 500, 500), (20, 600, 900), (30, 700, 900))
+    for second, done, total in counted:
         clock[0] = second
         report(done, total, "photos")
     assert [text.partition(",")[2] for text, _ in status.shown_messages] == [
-        " 50 a second, 0 s left",
+        "",  # resumed here
+        " 40 a second, 0 s left",
         "",  # resumed here
         " 10 a second, 20 s left",
+    ]
+
+
+def test_the_rate_of_a_download_has_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(messages.time, "monotonic", lambda: clock[0])
+    status = task()
+    report = Reporter(status)
+    report(110, 132, "MB of resnet.tar.gz downloaded")
+    clock[0] = 2
+    report(120, 132, "MB of resnet.tar.gz downloaded")
+    assert [text for text, _ in status.shown_messages] == [
+        "110 of 132 MB of resnet.tar.gz downloaded",
+        "120 of 132 MB of resnet.tar.gz downloaded, 5 MB a second, 2 s left",
     ]
 
 
@@ -178,6 +194,7 @@ def test_without_a_worker_progress_is_only_logged(
     messages.logger.addHandler(caplog.handler)
     silent = SimpleNamespace(set_status_message=None, set_progress_percentage=None)
     report = Reporter(silent)  # type: ignore[arg-type]
+    report(0, 2, "photos")
     clock[0] = 50
     report(1, 2, "photos")
     messages.logger.removeHandler(caplog.handler)

@@ -145,6 +145,7 @@ def _response(vectors: np.ndarray, number: np.ndarray) -> Response:
     """
     from scipy.special import log_softmax
 
+    vectors = vectors / (np.abs(vectors).max() or 1)  # the limits below are for values up to 1
     mean = vectors.mean(0)
     spread = np.linalg.norm(vectors - mean, axis=1).mean() / max(np.linalg.norm(mean), 1e-6)
     vectors = (vectors - mean) / np.maximum(vectors.std(0), 1e-6)

@@ -439,6 +439,21 @@ def test_vectors_too_large_for_float16_are_refused_with_the_remedy(store: Store)
         writer.to_storage_type(np.array([[1e6]], np.float32), store.recipe)
 
 
+@pytest.mark.parametrize("largest", [3e-10, 1e-6])
+def test_vectors_too_small_for_float16_are_refused_with_the_remedy(
+    store: Store, largest: float
+) -> None:
+    vectors = np.array([[largest, 0], [0, largest / 2]], np.float32)
+    with pytest.raises(UserError, match=f"up to {largest:g}, which are too small for float16; set"):
+        writer.to_storage_type(vectors, store.recipe)
+    float32 = replace(store.recipe, vector_type="float32")
+    assert np.array_equal(writer.to_storage_type(vectors, float32), vectors)
+
+
+def test_a_photo_whose_features_are_all_zero_is_stored(store: Store) -> None:
+    assert not writer.to_storage_type(np.zeros((1, 3), np.float32), store.recipe).any()
+
+
 def test_remarks_tell_the_counts_and_name_what_went_wrong() -> None:
     counts = Counts(12, 48211, {"a/b.jpg": "cannot be decoded"}, [Path("x.parquet")])
     first, damaged, rejected = writer.summary_lines(counts)

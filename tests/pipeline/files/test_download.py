@@ -33,7 +33,7 @@ def test_a_file_arrives_whole_and_nothing_else_is_left(web: Web, tmp_path: Path)
     assert (tmp_path / "new/b").read_bytes() == CONTENT
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["b"]
     assert steps[-1] == (2, 2, "MB of b.tgz downloaded")
-    assert len(steps) == 3
+    assert len(steps) == 4
 
 
 def test_redirects_are_followed(web: Web, tmp_path: Path) -> None:

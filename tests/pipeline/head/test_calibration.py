@@ -132,3 +132,9 @@ def test_without_validation_photos_nothing_is_known(tmp_path: Path) -> None:
             {"precision": 0.99, "threshold": None, "coverage": None},
         ],
     }
+
+
+def test_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:
+    written = calibration.calibrate(*drawn(200, 3), fold_in=True)
+    calibration.write(written, tmp_path)
+    assert calibration.read(tmp_path) == written

@@ -306,3 +306,20 @@ def test_the_summary_counts_the_photos_that_the_final_head_is_trained_on() -> No
     assert summary(others, sgd=Sgd(how_many_training_steps=5)).startswith(
         "Head: trained on 100 photos; L2 strength"
     )
+
+
+@pytest.mark.parametrize("value", [0, 0.3])
+def test_equal_vectors_are_refused(value: float) -> None:
+    vectors, labels = points(60, 3, 1)
+    equal = np.full_like(vectors, value)
+    equal[::2] *= np.float32(1 + 3e-7)  # as processors round
+    with pytest.raises(UserError, match="vectors of all 60 training photos are equal, so the cla"):
+        train((equal, labels))
+
+
+def test_tiny_features_are_as_good_as_large_ones() -> None:
+    (vectors, labels), test = points(200, 3, 1), points(200, 3, 2)
+    tiny = train((vectors * np.float32(1e-10), labels), l2=0.1)[0]
+    large = train((vectors, labels), l2=0.1)[0]
+    assert accuracy(large, test) > 0.8
+    assert accuracy(tiny, (test[0] * np.float32(1e-10), test[1])) == accuracy(large, test)

@@ -2,6 +2,7 @@
 
 import datetime
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,15 @@ from pipeline.evaluation import model_photos
 from pipeline.files import timings
 from pipeline.head import softmax_head, training
 from pipeline.head.settings import Settings
+from pipeline.modules import preparation
+from pipeline.modules.loading import Module
 from pipeline.nightly import current_model, history, night, promotion
 from pipeline.nightly.night import Results
 from pipeline.nightly.promotion_gate import Gate
 from pipeline.photos import manifest, split
 from pipeline.photos.split import SplitRule
 from tests.support.photos import PhotoMaker
+from tests.support.saved_modules import tf1_module
 from tests.support.store import Store, saved, write_figures
 
 GATE = Gate(0.5, 0.01)
@@ -35,11 +39,15 @@ class Nights:
         results = self.results()
         return night.decide(results, datetime.date.fromisoformat(date), gate)
 
+    def use(self, module: Module) -> None:
+        """Make the following nights use another module."""
+        self.store.recipe = replace(self.store.recipe, module=module)
+
     def results(self) -> Results:
         store, out = self.store, self.out
         store.path.mkdir(exist_ok=True)
         store.run()
-        name = store.summary().digest
+        name = f"{store.summary().digest}-{store.recipe.key}"
         (store.path / "manifest.parquet").replace(out / "manifests" / f"{name}.parquet")
         classes = store.directories()
         (store.path / "manifest.parquet").unlink()
@@ -106,6 +114,17 @@ def test_new_photos_make_a_model_that_is_compared(nights: Nights, make_photo: Ph
     )
     assert second.drift is not None
     assert second.reason == "0 fixes, 0 regressions on 16 test photos"
+
+
+def test_another_module_is_named_in_the_history(nights: Nights, tmp_path: Path) -> None:
+    nights.run("2026-11-01")
+    nights.use(preparation.prepare(str(tf1_module(tmp_path / "other")), tmp_path))
+    second = nights.run("2026-11-02")
+    figures, change = second.reasons
+    assert "regressions on" in figures
+    assert change.startswith("the module changed from ")
+    assert change.endswith("other at 8 x 8 pixels")
+    assert history.nights(nights.out)[-1].reason == second.reason
 
 
 def test_swapped_labels_are_refused_and_the_old_model_stays(nights: Nights) -> None:

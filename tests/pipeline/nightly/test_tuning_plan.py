@@ -3,6 +3,7 @@
 import datetime
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,6 +102,31 @@ def test_a_deleted_module_is_replaced_by_that_of_the_user(tmp_path: Path) -> Non
     tuned = Path(add_night(tmp_path, 0, "one", tuned=True))
     tuned.rmdir()
     assert plan(tmp_path, 1) == TuningPlan("lite", tune=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({}, ""),
+        ({"handle": "renamed"}, ""),
+        ({"digest": "two"}, "the content of the module lite changed"),
+        (
+            {"handle": "large", "digest": "two", "height": 9, "width": 9},
+            "the module changed from lite at 8 x 8 pixels to large at 9 x 9 pixels",
+        ),
+        (
+            {"height": 9, "width": 9},
+            "the module changed from lite at 8 x 8 pixels to lite at 9 x 9 pixels",
+        ),
+        (
+            {"image_range": "byte", "output": "x"},
+            "changed for the module: image_range, module_output",
+        ),
+    ],
+)
+def test_a_changed_module_is_described(changes: dict[str, Any], note: str) -> None:
+    module = Module("lite", "a", "one", 8, 8, 6)
+    assert tuning_plan.describe_change(module, replace(module, **changes)) == note
 
 
 @pytest.mark.parametrize(

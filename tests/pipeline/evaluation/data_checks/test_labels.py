@@ -74,6 +74,17 @@ def test_a_photo_is_judged_by_those_who_have_not_seen_it() -> None:
     assert (probabilities.argmax(1) == classes).mean() < 0.65
 
 
+def test_tiny_vectors_are_judged_alike() -> None:
+    vectors, classes = clouds()
+    vectors = (vectors * np.logspace(-2, 2, 16)).astype(np.float32)
+    folds = np.arange(len(classes)) % 5
+    probabilities, of_tiny = (
+        labels.CrossValidatedLDA.fit(scaled, classes, folds).predict_proba(scaled, folds)
+        for scaled in (vectors, vectors * np.float32(1e-10))
+    )
+    assert np.abs(of_tiny - probabilities).max() < 1e-3
+
+
 def test_a_class_of_one_photo_is_passed_over(make_subject: Maker) -> None:
     vectors, truth = clouds()
     names = [f"class {c}" for c in truth]

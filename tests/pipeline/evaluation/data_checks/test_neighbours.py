@@ -28,6 +28,13 @@ def test_vectors_of_zeros_do_no_harm() -> None:
     assert np.isfinite(found.similarity).all()
 
 
+def test_tiny_vectors_have_the_same_neighbours() -> None:
+    vectors = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    found, tiny = neighbours.nearest(vectors), neighbours.nearest(vectors * np.float32(1e-10))
+    assert tiny.index.tolist() == found.index.tolist()
+    assert tiny.similarity == pytest.approx(found.similarity, abs=1e-5)
+
+
 def scanned_digits() -> np.ndarray:
     return load_digits().data.astype(np.float32)
 

@@ -16,6 +16,7 @@ from pipeline.modules import preparation
 from pipeline.modules.loading import Module
 from pipeline.modules.signatures import BYTE, SIGNED, UNIT
 from tests.support.saved_modules import refusing_module
+from tests.support.store import points
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +125,11 @@ def test_built_in_modules_and_missing_modules_are_not_checked(
     assert not list(pixel_range.find(replace(context, module=None)))
     built_in = replace(signed, handle="efficientnet-lite0")
     assert not list(pixel_range.find(replace(context, module=built_in)))
+
+
+def test_tiny_vectors_respond_alike() -> None:
+    vectors, labels = points(60, 3, 1)
+    number = np.unique(labels.astype(str), return_inverse=True)[1]
+    found, tiny = (pixel_range._response(v, number) for v in (vectors, vectors * np.float32(1e-10)))
+    assert tiny.spread == pytest.approx(found.spread, rel=1e-3)
+    assert np.abs(tiny.loss - found.loss).max() < 1e-3
