@@ -67,7 +67,7 @@ def resolve(handle: str, module_dir: Path, module_output: str, again: bool) -> P
     key = keras_export.digest(content, module_output)[: naming.DIGEST_LENGTH]
 
     def build() -> tuple[Any, Facts]:
-        model = _load(path)
+        model = _in_float32(_load(path))
         digest = keras_export.digest(content)
         return _cut(model, path, module_output), Facts(digest, _image_range(model))
 
@@ -92,6 +92,17 @@ def _load(path: Path) -> Any:
             "your own, export it with model.export(folder) where their code is, and pass that "
             "folder"
         ) from None
+
+
+def _in_float32(model: Any) -> Any:
+    """Let the layers of a model that was trained in mixed precision compute in float32.
+
+    TFLite and ONNX lack many operations in bfloat16 and float16. The weights are float32 anyway.
+    """
+    for layer in model._flatten_layers():
+        if layer.compute_dtype in ("bfloat16", "float16"):
+            layer.dtype_policy = "float32"
+    return model
 
 
 def _reason(error: Exception) -> str:

@@ -61,6 +61,29 @@ def test_a_file_is_cut_after_its_pooling(model: Any, tmp_path: Path, suffix: str
     np.testing.assert_allclose(call(PHOTOS), after(model, "pool"), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:You are saving")
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_model_of_mixed_precision_computes_in_float32(
+    model: Any, tmp_path: Path, policy: str, suffix: str
+) -> None:
+    """TFLite and ONNX lack operations in other data types."""
+    keras = keras_export.import_keras()
+    keras.config.set_dtype_policy(policy)
+    try:
+        inner = keras.Sequential([keras.Input((16, 16, 3)), *features()], name="inner")
+        mixed = keras.Sequential([keras.Input((16, 16, 3)), inner, keras.layers.Dense(3)])
+    finally:
+        keras.config.set_dtype_policy("float32")
+    inner.set_weights(model.get_weights()[: len(inner.weights)])
+    path = saved(mixed, tmp_path / f"model{suffix}")
+    call, loaded = loading.load(preparation.prepare(str(path), tmp_path, image_range="byte"))
+    graph = loaded.__call__.concrete_functions[0].graph
+    types = {tensor.dtype.name for node in graph.get_operations() for tensor in node.outputs}
+    assert types.isdisjoint({"float16", "bfloat16"})
+    np.testing.assert_allclose(call(PHOTOS), after(model, "pool"), rtol=1e-4, atol=1e-5)
+
+
 def test_another_layer_can_be_chosen(model: Any, file: Path, tmp_path: Path) -> None:
     options = {"image_range": "byte", "module_output": "hidden"}
     module = preparation.prepare(str(file), tmp_path, **options)
