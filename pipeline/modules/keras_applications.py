@@ -130,6 +130,8 @@ def _build(name: str, size: int, weights: Path | None, progress: Progress) -> tu
             network = _network(application, size, None if weights else "imagenet")
     except (OSError, ValueError) as error:
         reason = failures.reason(error)
+        if isinstance(error, OSError) and not fetched:  # such as a folder that is not writable
+            raise
         if fetched:  # not all files have a checksum
             problem = f"{fetched[0]} cannot be read ({reason}); delete it, and run again"
             raise UserError(f"tfhub_module: {problem}") from None
@@ -182,27 +184,39 @@ def _fetch(name: str, file_name: str, origin: str, file_hash: str, progress: Pro
     """Return a weights file from Keras's cache, downloading it if need be."""
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     path = home / "models" / file_name
-    algorithm = "md5" if len(file_hash) == 32 else "sha256"
+    if _is_right(path, file_hash):  # without a lock: the folder may be read-only
+        return path
     with locks.beside(path):
-        for _ in range(2):  # what is in the cache may be damaged
-            if not path.is_file():
-                try:
-                    download.download(origin, path, progress)
-                except UserError as error:
-                    raise UserError(
-                        f"tfhub_module: {error}, {_elsewhere(name, file_name)}"
-                    ) from None
-            if not file_hash or keras_export.file_digest(path, algorithm) == file_hash:
-                return path
-            path.unlink()
-    raise UserError(
-        f"tfhub_module: {origin} does not have the checksum that Keras expects; try later, "
-        f"{_elsewhere(name, file_name)}"
-    )
+        if _is_right(path, file_hash):  # another process was faster
+            return path
+        downloaded = origin.rpartition("/")[2]
+        elsewhere = (
+            f"or download the file on another machine and pass {PREFIX}{name}@/path/{downloaded}"
+        )
+        if path.is_file():  # damaged, or others on purpose: kept until there are the right ones
+            elsewhere += (
+                f"; {path} does not have the checksum that Keras expects; to use it anyway, pass "
+                f"{PREFIX}{name}@{path}"
+            )
+        new = path.with_name(f".{path.name}.new")
+        try:
+            download.download(origin, new, progress)
+        except UserError as error:
+            raise UserError(f"tfhub_module: {error}, {elsewhere}") from None
+        if not _is_right(new, file_hash):
+            new.unlink()
+            raise UserError(
+                f"tfhub_module: {origin} does not have the checksum that Keras expects; try later, "
+                f"{elsewhere}"
+            )
+        new.replace(path)
+    return path
 
 
-def _elsewhere(name: str, file_name: str) -> str:
-    return f"or download the file on another machine and pass {PREFIX}{name}@/path/{file_name}"
+def _is_right(path: Path, file_hash: str) -> bool:
+    """Return whether there is a file with an MD5 or SHA-256, or any if that is empty."""
+    algorithm = "md5" if len(file_hash) == 32 else "sha256"
+    return path.is_file() and file_hash in ("", keras_export.file_digest(path, algorithm))
 
 
 def _origin(application: Callable[..., Any], size: int) -> str:
