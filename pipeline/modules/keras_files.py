@@ -17,6 +17,10 @@ from pipeline.modules.keras_export import Facts
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 
+_ENDS = {signatures.UNIT: (0, 1), signatures.SIGNED: (-1, 1), signatures.BYTE: (0, 255)}
+# Layers that leave the pixel range as it is; those called Random do nothing but in training.
+_KEEPING = ("InputLayer", "Resizing", "CenterCrop", "Cropping2D")
+
 
 @dataclass(frozen=True)
 class _Step:
@@ -238,10 +242,38 @@ def _last(steps: list[_Step]) -> str:
 
 
 def _image_range(model: Any) -> str:
-    """Return the pixel range that a model expects, as its first Rescaling layer tells, or ""."""
-    for layer in keras_export.flat_layers(model):
-        if type(layer).__name__ == "Rescaling" and isinstance(layer.scale, float | int):
-            return signatures.BYTE if layer.scale < 0.1 else signatures.UNIT
-        if layer.weights:
+    """Return the pixel range that a model expects, as a Rescaling layer at its start tells, or "".
+
+    It is known if exactly one range becomes another one there: 1/255 turns only [0, 255] into
+    [0, 1].
+    """
+    for operation in _operations(model):
+        kind = type(operation).__name__
+        if kind == "Rescaling":
+            scale, offset = operation.scale, operation.offset
+            if not isinstance(scale, float | int) or not isinstance(offset, float | int):
+                return ""  # one for each channel
+            taken = [
+                name
+                for name, ends in _ENDS.items()
+                if any(_is_near([end * scale + offset for end in ends], _ENDS[to]) for to in _ENDS)
+            ]
+            return taken[0] if len(taken) == 1 else ""
+        if kind not in _KEEPING and not kind.startswith("Random"):
             break
     return ""
+
+
+def _is_near(ends: list[float], of_range: tuple[int, int]) -> bool:
+    """Return whether the ends of two ranges differ by at most 1% of the width."""
+    low, high = of_range
+    return abs(ends[0] - low) + abs(ends[1] - high) <= 0.01 * (high - low)
+
+
+def _operations(model: Any) -> Iterator[Any]:
+    """Yield the layers of a model, and the operations between them, in the order of application."""
+    for operation in getattr(model, "operations", model.layers):
+        if isinstance(operation, keras_export.import_keras().Model):
+            yield from _operations(operation)
+        else:
+            yield operation

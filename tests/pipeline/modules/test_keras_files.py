@@ -257,7 +257,33 @@ def test_a_range_that_its_first_layer_contradicts_is_refused(file: Path, tmp_pat
         )
 
 
-def test_the_range_of_a_file_is_that_of_its_first_layers() -> None:
+@pytest.mark.parametrize(
+    ("scale", "offset", "image_range"),
+    [
+        (1 / 255, 0, "byte"),
+        (1 / 256, 0, "byte"),
+        (1 / 127.5, -1, "byte"),
+        (1 / 128, -1, "byte"),  # EfficientNetV2S
+        (0.5, 0.5, "signed"),
+        (127.5, 127.5, "signed"),
+        (255, 0, "unit"),
+        (2, -1, "unit"),
+        (1, 0, ""),
+        (0.01, 0, ""),
+        (1 / 255, -0.5, ""),
+        ([0.017, 0.018, 0.017], 0, ""),
+        (1 / 255, [-0.5, -0.4, -0.4], ""),
+    ],
+)
+def test_a_rescaling_that_turns_one_range_into_another_tells_the_range(
+    scale: Any, offset: Any, image_range: str
+) -> None:
+    keras = keras_export.import_keras()
+    layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(scale, offset)]
+    assert keras_files._image_range(keras.Sequential(layers)) == image_range
+
+
+def test_the_range_is_unknown_if_the_rescaling_is_not_the_first_to_change_pixels() -> None:
     keras = keras_export.import_keras()
     layers = keras.layers
     photos = keras.Input((16, 16, 3))
@@ -265,12 +291,18 @@ def test_the_range_of_a_file_is_that_of_its_first_layers() -> None:
     def model(*steps: Any) -> Any:
         return keras.Sequential([photos, *steps])
 
-    convolution, signed = layers.Conv2D(3, 3), layers.Rescaling(1 / 127.5, -1)
-    nested = model(signed, convolution)
-    assert keras_files._image_range(model(layers.RandomFlip(), nested)) == "byte"
+    convolution = layers.Conv2D(3, 3)
+    nested = model(layers.Rescaling(1 / 127.5, -1), convolution)
+    first = model(layers.RandomFlip(), layers.Resizing(16, 16), nested)
+    assert keras_files._image_range(first) == "byte"
+    assert keras_files._image_range(keras.Model(photos, nested(layers.RandomFlip()(photos)))) == (
+        "byte"
+    )
     assert keras_files._image_range(model(layers.Rescaling(255.0), nested)) == "unit"
     assert keras_files._image_range(model(convolution)) == ""
-    assert keras_files._image_range(model(convolution, signed)) == ""
+    assert keras_files._image_range(model(convolution, layers.Rescaling(1 / 255))) == ""
+    assert keras_files._image_range(keras.Model(photos, nested(photos * 255.0))) == ""
+    assert keras_files._image_range(model(layers.Normalization(mean=1, variance=1), nested)) == ""
 
 
 def test_a_file_of_free_size_takes_the_users(tmp_path: Path) -> None:
