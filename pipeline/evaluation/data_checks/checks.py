@@ -25,7 +25,7 @@ from pipeline.evaluation.data_checks import (
 from pipeline.evaluation.data_checks.context import CheckContext
 from pipeline.files import atomic
 
-FORMAT_VERSION = 3  # raise it when the findings of a check change
+FORMAT_VERSION = 4  # raise it when the findings of a check change
 CHECKS = (
     duplicates.find,
     labels.find,

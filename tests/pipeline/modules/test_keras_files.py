@@ -1,6 +1,7 @@
 """Keras files: where they are cut, what they expect, and what is never loaded."""
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.modules import keras_export, keras_files, loading, preparation
+from pipeline.modules import keras_export, keras_files, loading, preparation, provenance
+from pipeline.modules.provenance import Provenance
 from tests.support.keras_models import classifier, features, save_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__")  # Keras 3.15 with NumPy 2.4
@@ -57,6 +59,7 @@ def test_a_file_is_cut_after_its_pooling(model: Any, tmp_path: Path, suffix: str
     path = saved(model, tmp_path / f"model{suffix}")
     module = preparation.prepare(str(path), tmp_path / "modules", image_range="byte")
     assert (module.height, module.width, module.features, module.output) == (16, 16, 6, "")
+    assert module.image_range_known
     call, _ = loading.load(module)
     np.testing.assert_allclose(call(PHOTOS), after(model, "pool"), rtol=1e-4, atol=1e-5)
 
@@ -303,6 +306,14 @@ def test_the_range_is_unknown_if_the_rescaling_is_not_the_first_to_change_pixels
     assert keras_files._image_range(model(convolution, layers.Rescaling(1 / 255))) == ""
     assert keras_files._image_range(keras.Model(photos, nested(photos * 255.0))) == ""
     assert keras_files._image_range(model(layers.Normalization(mean=1, variance=1), nested)) == ""
+
+
+def test_the_range_stays_known_after_fine_tuning(file: Path, tmp_path: Path) -> None:
+    module = preparation.prepare(str(file), tmp_path, image_range="byte")
+    tuned = shutil.copytree(module.directory, tmp_path / "tuned")
+    origin = Provenance(str(file), 1, 9, "", 16, 16, module.image_range_known)
+    provenance.write(origin, tuned)
+    assert preparation.prepare(str(tuned), tmp_path, image_range="byte").image_range_known
 
 
 def test_a_file_of_free_size_takes_the_users(tmp_path: Path) -> None:
