@@ -270,6 +270,8 @@ def _refuse_exported(handle: str, model: Path) -> None:
 
 def _lack(path: Path) -> str:
     """Describe the problem of a path without a SavedModel, and the remedy."""
+    if path.is_file():
+        return "is a file, but neither a Keras file nor an archive; " + _CHOICE
     if not path.is_dir():
         return "is neither a built-in module nor a file or folder; " + _CHOICE
     versions = [folder.parent.name for folder in sorted(path.glob("*/saved_model.pb"))]

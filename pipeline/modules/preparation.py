@@ -194,14 +194,14 @@ def _inspect(
             f"tfhub_module: the content of {handle} has the SHA-256 {digest}, but module_sha256 is "
             f"{sha256}; if you trust the content, change module_sha256"
         )
-    if takes and image_range != takes:
+    loaded = loading._load(str(directory), digest)
+    functions = {n: signatures.function(loaded, n) for n in signatures.usable_names(loaded)}
+    usable = {name: function for name, function in functions.items() if function}
+    if usable and takes and image_range != takes:
         raise UserError(
             f"image_range is {image_range}, but {handle} takes pixels in "
             f"{signatures.RANGES[takes]}; set image_range to {takes}"
         )
-    loaded = loading._load(str(directory), digest)
-    functions = {n: signatures.function(loaded, n) for n in signatures.usable_names(loaded)}
-    usable = {name: function for name, function in functions.items() if function}
     origin = provenance.read(directory)
     if origin:
         handle = _tuned_handle(origin, digest)

@@ -391,6 +391,9 @@ def test_nothing_at_all_is_refused_with_the_choices(tmp_path: Path) -> None:
         "none.tar.gz is neither a built-in module nor a file or folder; pass a built-in name"
         in message
     )
+    (tmp_path / "notes").write_text("a file")
+    message = refusal(tmp_path / "notes", tmp_path)
+    assert "notes is a file, but neither a Keras file nor an archive; pass a built-in" in message
 
 
 def test_the_files_of_a_handle_are_those_that_tell_of_a_change(

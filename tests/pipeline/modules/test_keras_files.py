@@ -65,6 +65,21 @@ def test_a_file_is_cut_after_its_pooling(model: Any, tmp_path: Path, suffix: str
 
 
 @pytest.mark.filterwarnings("ignore:You are saving")
+@pytest.mark.parametrize("name", ["FLOWERS.KERAS", "a.h5", "a.hdf", "a.zip", "without"])
+def test_a_file_is_told_by_its_content(file: Path, tmp_path: Path, name: str) -> None:
+    copied = shutil.copy(file, tmp_path / name)
+    module = preparation.prepare(str(copied), tmp_path / "modules", image_range="byte")
+    assert module.features == 6
+    assert preparation.fingerprint(str(copied)) != ""
+
+
+@pytest.mark.filterwarnings("ignore:You are saving")
+def test_a_file_of_hdf5_may_be_called_keras(model: Any, tmp_path: Path) -> None:
+    path = saved(model, tmp_path / "model.h5").rename(tmp_path / "model.keras")
+    assert preparation.prepare(str(path), tmp_path, image_range="byte").features == 6
+
+
+@pytest.mark.filterwarnings("ignore:You are saving")
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_a_model_of_mixed_precision_computes_in_float32(
@@ -101,8 +116,8 @@ def test_another_layer_can_be_chosen(model: Any, file: Path, tmp_path: Path) -> 
 
 def test_a_layer_that_does_not_exist_is_refused_with_others(file: Path, tmp_path: Path) -> None:
     assert refusal(file, tmp_path, module_output="x") == (
-        f"tfhub_module: {file} has no layer 'x'; set module_output to another, such as norm, pool, "
-        "hidden, classes"
+        f"tfhub_module: {file} has no layer 'x'; set module_output to the layer to use, such as "
+        "pool, hidden"
     )
     message = refusal(file, tmp_path, module_output="norm")
     assert "(2, 7, 7, 6), not (2, features)" in message
@@ -156,19 +171,25 @@ def test_a_file_without_a_clear_pooling_is_refused(tmp_path: Path, kind: str) ->
     if kind == "maps":
         output = layers.ReLU(name="relu")(maps)
     elif kind == "several":
-        pools = [layers.GlobalAveragePooling2D()(maps), layers.GlobalMaxPooling2D()(maps)]
-        output = layers.Concatenate(name="joined")(pools)
+        pools = [
+            layers.GlobalAveragePooling2D(name="mean")(maps),
+            layers.GlobalMaxPooling2D(name="most")(layers.Conv2D(6, 3)(maps)),
+        ]
+        joined = layers.Concatenate(name="joined")(pools)
+        output = layers.Dense(3, activation="softmax")(joined)
     else:
         output = classifier()(layers.Conv2D(3, 3, padding="same")(photos))
     model = keras.Model(photos, output)
     message = refusal(saved(model, tmp_path / "model.keras"), tmp_path)
     assert {
-        "maps": "has no layer that pools or flattens its feature maps into a vector; set "
-        "module_output to the layer to use, such as maps, relu",
-        "several": "has several layers that pool or flatten its feature maps into a vector; set",
+        "maps": "has no layer that pools or flattens its feature maps into a vector; add "
+        "GlobalAveragePooling2D to the model, and save it again",
+        "several": "has several layers that pool or flatten its feature maps into a vector; set "
+        "module_output to the layer to use, such as mean, most, joined",
         "inside": f"pools inside its layer {model.layers[-1].name!r}, a model with a classifier; "
         "save that one, model.get_layer(",
     }[kind] in message
+    assert "joined, " not in message  # the probabilities are no features
     if kind == "several":
         module = preparation.prepare(
             str(tmp_path / "model.keras"), tmp_path, image_range="byte", module_output="joined"
@@ -191,6 +212,11 @@ def test_a_lambda_layer_is_refused_and_never_run(tmp_path: Path, suffix: str) ->
     assert message.startswith(f"tfhub_module: {path} contains the Lambda layer 'half', which is ")
     assert "Replace it by a standard layer such as Rescaling; or, if you trust the file" in message
     assert not ran.exists()
+    if suffix == ".h5":  # also if the end of the file is another file, without such a layer
+        with zipfile.ZipFile(path, "a") as archive:
+            for name in ("config.json", "metadata.json"):
+                archive.writestr(name, "{}")
+        assert "contains the Lambda layer 'half'" in refusal(path, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +262,29 @@ def test_layers_of_the_users_own_are_refused_with_the_remedy(tmp_path: Path) -> 
         "if it contains layers of your own, export it with model.export(folder) where their code "
         "is, and pass that folder"
     )
+
+
+@pytest.mark.filterwarnings("ignore:You are saving")
+def test_an_operation_in_an_old_file_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    keras = keras_export.import_keras()
+    photos = keras.Input((16, 16, 3))
+    model = keras.Model(photos, keras.layers.GlobalAveragePooling2D()(photos / 255.0))
+    path = saved(model, tmp_path / "model.h5")
+    assert refusal(path, tmp_path) == (
+        f"tfhub_module: {path} contains the operation TrueDivide, which files of the format .h5 do "
+        "not restore; save the model as .keras, or export it with model.export(folder) where it "
+        "was saved, and pass that folder"
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_without_colours_are_refused_before_their_range(
+    tmp_path: Path, channels: int
+) -> None:
+    keras = keras_export.import_keras()
+    model = keras.Sequential([keras.Input((16, 16, channels)), *features()])
+    message = refusal(saved(model, tmp_path / "model.keras"), tmp_path, image_range="unit")
+    assert f"it takes images of {channels} channels; use a module for colour photos" in message
 
 
 def test_weights_alone_are_refused(model: Any, tmp_path: Path) -> None:
