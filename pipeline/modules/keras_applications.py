@@ -7,6 +7,7 @@ is part of it. See https://keras.io/api/applications.
 
 import importlib
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from pipeline.progress import Progress
 
 PREFIX = "keras:"
 
+_CLASSIFIER = 3  # layers that it has at most, in VGG16
 _SIZE = 224  # pixels; the sizes below are those that the other networks were trained with
 _SIZES = {
     "EfficientNetB1": 240,
@@ -112,8 +114,8 @@ def _build(name: str, size: int, weights: Path | None, progress: Progress) -> tu
     """Build a network from pixels in [0, 1] to pooled features."""
     keras = keras_export.import_keras()
     if name not in (known := names.applications()):
-        meant = names.nearest(name)
-        nearest = f"did you mean {meant}? Its" if meant else "its"
+        meant = names.nearest(f"{PREFIX}{name}")
+        nearest = f"did you mean {meant}? Keras's" if meant else "its"
         raise UserError(
             f"tfhub_module: Keras has no application {name!r}; {nearest} applications are "
             f"{', '.join(known)}"
@@ -143,10 +145,16 @@ def _build(name: str, size: int, weights: Path | None, progress: Progress) -> tu
             with warnings.catch_warnings(action="ignore"):  # one for each layer that is missing
                 network.load_weights(weights)
         except Exception as error:  # h5py and Keras raise all kinds for other files
-            reason = failures.reason(error).split(". ")[0].rstrip(".:")
+            reason = failures.reason(error)
+            counts = re.search(r"expected (\d+) layers, found (\d+)", reason)
+            more = int(counts[2]) - int(counts[1]) if counts else 0
+            reason, separator = reason.split(". ")[0].rstrip(".:"), "; "
+            if 0 < more <= _CLASSIFIER:
+                reason = "it probably has the classifier as well; save it with include_top=False"
+                separator = ", or "
             raise UserError(
                 f"tfhub_module: {weights} does not contain the weights of {name} without its "
-                f"classifier: {reason}; use {_origin(application, size)} instead"
+                f"classifier: {reason}{separator}use {_origin(application, size)} instead"
             ) from None
     photos = keras.Input((size, size, 3))
     preprocess = importlib.import_module(application.__module__).preprocess_input

@@ -89,6 +89,8 @@ def test_of_several_versions_one_has_to_be_named(folder: Path, tmp_path: Path) -
         shutil.copytree(folder, tmp_path / "served" / version)
     message = refusal(tmp_path / "served", tmp_path)
     assert "served contains several modules; pass one of its folders 1, 2" in message
+    message = refusal(packed(tmp_path / "served", tmp_path / "served.tar.gz"), tmp_path)
+    assert "contains several modules; unpack it, and pass one of its folders 1, 2" in message
 
 
 def test_a_folder_of_fine_tuned_modules_says_which_ones_to_pass(

@@ -251,9 +251,21 @@ def test_no_network_is_one_line_with_the_remedy() -> None:
 )
 def test_a_typing_mistake_gets_the_nearest_name(tmp_path: Path, typed: str, meant: str) -> None:
     message = refusal(f"keras:{typed}", tmp_path)
-    start = f"tfhub_module: Keras has no application {typed!r}; did you mean keras:{meant}? Its "
+    start = (
+        f"tfhub_module: Keras has no application {typed!r}; did you mean keras:{meant}? Keras's "
+    )
     assert message.startswith(start)
     assert "ConvNeXtBase, ConvNeXtLarge" in message
+
+
+def test_weights_with_the_classifier_are_recognized(origin: str, tmp_path: Path) -> None:
+    application = getattr(keras_export.import_keras().applications, SMALL)
+    whole = application(weights=None, input_shape=(SIZE, SIZE, 3), classes=3)
+    file = save_weights(whole, tmp_path / "whole.h5")
+    assert refusal(f"keras:{SMALL}@{file}", tmp_path).endswith(
+        f"without its classifier: it probably has the classifier as well; save it with "
+        f"include_top=False, or use {origin} instead"
+    )
 
 
 def test_another_weights_file_is_refused_with_the_right_one(origin: str, tmp_path: Path) -> None:
