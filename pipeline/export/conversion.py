@@ -8,17 +8,21 @@ from pipeline.modules import failures
 # How TensorFlow Lite's converter and ONNX Runtime name an operation that they lack.
 _LACKING = re.compile(r"'tf\.(\w+)' op is neither|No Op registered for (\w+)")
 
+# ONNX Runtime's, with the temporary path of the file.
+_PREFIX = re.compile(r"^\[ONNXRuntimeError\].*? failed:(This is an invalid model\. )?")
+
 
 def refusal(option: str, error: Exception) -> UserError:
     """Return what a user is told if a file cannot be written or loaded.
 
     Args:
-        option: the option that asks for the file, with its value.
+        option: the option that asks for the file.
         error: the converter's or the runtime's exception. Errors about a lack of memory are raised.
     """
     reraise_exhausted(error)
     lacking = sorted({first or second for first, second in _LACKING.findall(str(error))})
-    reason = failures.reason(error).rstrip(".")
+    described = _PREFIX.sub("", str(error))
+    reason = failures.reason(RuntimeError(described)).rstrip(".")
     if lacking:
         reason = (
             f"the format lacks operations of the module, or their data type: {', '.join(lacking)}"
