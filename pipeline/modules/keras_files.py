@@ -19,7 +19,7 @@ from pipeline.modules import failures, keras_export, signatures
 from pipeline.modules.keras_export import Facts
 
 SUFFIXES = (".keras", ".h5", ".hdf5")  # of files that may not exist; others are told by content
-_HDF5 = b"\x89HDF\r\n\x1a\n"
+_HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"  # how such files begin
 
 _ENDS = {signatures.UNIT: (0, 1), signatures.SIGNED: (-1, 1), signatures.BYTE: (0, 255)}
 # Layers that leave the pixel range as it is; those called Random do nothing but in training.
@@ -67,10 +67,12 @@ def _suffix(path: Path) -> str:
     if not path.is_file():
         return ""
     with path.open("rb") as content:
-        if content.read(len(_HDF5)) == _HDF5:
-            return ".h5"
-    with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-        return ".keras" if {"config.json", "metadata.json"} <= set(archive.namelist()) else ""
+        start = content.read(len(_HDF5))
+    if start == _HDF5:
+        return ".h5"
+    if start.startswith(_ZIP):
+        with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+            return ".keras" if {"config.json", "metadata.json"} <= set(archive.namelist()) else ""
     return ""
 
 
