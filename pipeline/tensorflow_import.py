@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.errors import UserError
+
 
 def import_tensorflow() -> None:
     """Import TensorFlow, showing what it writes only if the import fails.
@@ -33,12 +35,17 @@ def import_tensorflow() -> None:
 
 @contextmanager
 def hidden_messages() -> Iterator[None]:
-    """Show what libraries write to the process's standard error only after an exception."""
+    """Show what libraries write to the process's standard error only after an exception.
+
+    A UserError says everything itself.
+    """
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as written:
         os.dup2(written.fileno(), 2)
         try:
             yield
+        except UserError:
+            raise
         except BaseException:
             written.seek(0)
             os.write(stderr, written.read())

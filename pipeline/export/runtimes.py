@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline import tensorflow_import
 from pipeline.errors import UserError
+from pipeline.export import conversion
 
 # From float32 [n, height, width, 3] in [0, 1] to probabilities, float32 [n, classes].
 Classifier = Callable[[Any], np.ndarray]
@@ -96,7 +97,7 @@ def onnx(path: Path) -> Classifier:
     """Load an ONNX file into ONNX Runtime.
 
     Raises:
-        UserError: if it is not installed.
+        UserError: if it is not installed, or cannot load the file.
     """
     try:
         from onnxruntime import InferenceSession
@@ -105,7 +106,10 @@ def onnx(path: Path) -> Classifier:
             "onnx: ONNX Runtime, which checks the file, is not installed; "
             "install it with: pip install 'retrain[onnx]'"
         ) from None
-    session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    try:
+        session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # tf2onnx keeps operations that it cannot convert
+        raise conversion.refusal("onnx", error) from None
     (image,), (prediction,) = session.get_inputs(), session.get_outputs()
 
     def classify(pixels: Any) -> np.ndarray:

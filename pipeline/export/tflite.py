@@ -12,7 +12,7 @@ import pandas as pd
 from pipeline import tensorflow_import
 from pipeline.bottlenecks import extraction
 from pipeline.errors import UserError
-from pipeline.export import tflite_metadata
+from pipeline.export import conversion, tflite_metadata
 from pipeline.files.places import Place
 from pipeline.photos import inspection, split
 from pipeline.pixels.decoding import InputSpec
@@ -57,7 +57,7 @@ def write(
         manifest: rows of all photos; int8 uses some of the training photos.
 
     Raises:
-        UserError: if a training photo does not exist any more.
+        UserError: if a training photo does not exist any more, or the converter fails.
     """
     tensorflow_import.import_tensorflow()
     import tensorflow as tf
@@ -80,7 +80,12 @@ def write(
     # The warnings and messages are about the converter's own code.
     with warnings.catch_warnings(), tensorflow_import.hidden_messages():
         warnings.simplefilter("ignore")
-        model = _quantized(converter) if kind == "int8" else converter.convert()
+        try:
+            model = _quantized(converter) if kind == "int8" else converter.convert()
+        except UserError:
+            raise
+        except Exception as error:  # the converter raises all kinds
+            raise conversion.refusal("tflite", error) from None
     model = tflite_metadata.add(model, labels, LABELS)
     (directory / f"model-{kind}.tflite").write_bytes(model + _archive(labels))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, reraise_exhausted
 from pipeline.files import network
 
 READERS = 32  # concurrent reads; each mostly waits for the network
@@ -91,7 +91,8 @@ def file_system(url: str, attempts: int = 0) -> tuple[Any, str]:
             keeps their defaults. Other object stores use their own.
 
     Raises:
-        UserError: if the scheme is unknown, or its library is not installed.
+        UserError: if the scheme is unknown, its library is not installed, or the server does not
+            answer.
     """
     scheme = url.partition("://")[0]
     try:
@@ -107,14 +108,19 @@ def file_system(url: str, attempts: int = 0) -> tuple[Any, str]:
             url, use_listings_cache=False, config_kwargs=ours | configured
         )
         system.retries = 1
-    except ImportError:
-        library = _LIBRARIES.get(scheme, "fsspec")
-        raise UserError(
-            f"{url}: reading {scheme}:// URLs needs a library; install it (pip install {library})"
-        ) from None
+    except ImportError as error:  # for other schemes, fsspec names the library
+        known = _LIBRARIES.get(scheme)
+        library = f"; install it (pip install {known})" if known else f": {error_reason(error)}"
+        raise UserError(f"{url}: reading {scheme}:// URLs needs a library{library}") from None
     except ValueError:
         raise UserError(
             f"{url}: unknown scheme {scheme}://; use https://, s3:// or gs://"
+        ) from None
+    except Exception as error:  # some connect at once, and raise exceptions of their own
+        reraise_exhausted(error)
+        raise UserError(
+            f"{url} cannot be opened: {error_reason(error)}; check the address and your access to "
+            "it, or use https://, s3:// or gs://"
         ) from None
     return system, str(root)
 

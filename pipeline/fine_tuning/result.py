@@ -97,7 +97,7 @@ def write(network: Network, record: Record, photos: pd.DataFrame, directory: Pat
             network.save(folder)
             epochs = module.tuned_epochs + record.best
             about = (origin, epochs, record.photos, module.licence, module.height, module.width)
-            provenance.write(Provenance(*about), folder)
+            provenance.write(Provenance(*about, module.image_range_known), folder)
             softmax_head.write_layer(network.head(), folder / provenance.FOLDER)
             tuned_photos.write(photos, folder)
     return record

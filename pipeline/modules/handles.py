@@ -118,7 +118,7 @@ def resolve(
                     except UserError as error:
                         raise UserError(f"tfhub_module: {error}, {_MANUALLY}") from None
                     if _find_saved_model(temporary) is None:
-                        raise UserError(f"tfhub_module: {handle} {_lack(temporary)}")
+                        raise UserError(f"tfhub_module: {handle} {_lack(temporary, handle)}")
                     shutil.rmtree(directory, ignore_errors=True)
             saved_model = _find_saved_model(directory)
     assert saved_model is not None
@@ -268,13 +268,22 @@ def _refuse_exported(handle: str, model: Path) -> None:
     )
 
 
-def _lack(path: Path) -> str:
-    """Describe the problem of a path without a SavedModel, and the remedy."""
+def _lack(path: Path, handle: str = "") -> str:
+    """Describe the problem of a path without a SavedModel, and the remedy.
+
+    Args:
+        path: what the user passed, or the content of a remote or packed module.
+        handle: what the user passed in that case.
+    """
+    if path.is_file():
+        return "is a file, but neither a Keras file nor an archive; " + _CHOICE
     if not path.is_dir():
         return "is neither a built-in module nor a file or folder; " + _CHOICE
     versions = [folder.parent.name for folder in sorted(path.glob("*/saved_model.pb"))]
     if versions:
-        return f"contains several modules; pass one of its folders {', '.join(versions)}"
+        is_packed = handle.startswith(_WEB) or handle.endswith(archive.SUFFIXES)
+        remedy = "unpack it, and pass" if is_packed else "pass"
+        return f"contains several modules; {remedy} one of its folders {', '.join(versions)}"
     tuned = [
         file.parent
         for file in sorted(path.glob("*/*/saved_model.pb"), key=lambda file: -file.stat().st_mtime)

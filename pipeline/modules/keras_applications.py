@@ -7,6 +7,7 @@ is part of it. See https://keras.io/api/applications.
 
 import importlib
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from pipeline.progress import Progress
 
 PREFIX = "keras:"
 
+_CLASSIFIER = 3  # layers that it has at most, in VGG16
 _SIZE = 224  # pixels; the sizes below are those that the other networks were trained with
 _SIZES = {
     "EfficientNetB1": 240,
@@ -112,8 +114,8 @@ def _build(name: str, size: int, weights: Path | None, progress: Progress) -> tu
     """Build a network from pixels in [0, 1] to pooled features."""
     keras = keras_export.import_keras()
     if name not in (known := names.applications()):
-        meant = names.nearest(name)
-        nearest = f"did you mean {meant}? Its" if meant else "its"
+        meant = names.nearest(f"{PREFIX}{name}")
+        nearest = f"did you mean {meant}? Keras's" if meant else "its"
         raise UserError(
             f"tfhub_module: Keras has no application {name!r}; {nearest} applications are "
             f"{', '.join(known)}"
@@ -130,6 +132,8 @@ def _build(name: str, size: int, weights: Path | None, progress: Progress) -> tu
             network = _network(application, size, None if weights else "imagenet")
     except (OSError, ValueError) as error:
         reason = failures.reason(error)
+        if isinstance(error, OSError) and not fetched:  # such as a folder that is not writable
+            raise
         if fetched:  # not all files have a checksum
             problem = f"{fetched[0]} cannot be read ({reason}); delete it, and run again"
             raise UserError(f"tfhub_module: {problem}") from None
@@ -141,10 +145,16 @@ def _build(name: str, size: int, weights: Path | None, progress: Progress) -> tu
             with warnings.catch_warnings(action="ignore"):  # one for each layer that is missing
                 network.load_weights(weights)
         except Exception as error:  # h5py and Keras raise all kinds for other files
-            reason = failures.reason(error).split(". ")[0].rstrip(".:")
+            reason = failures.reason(error)
+            counts = re.search(r"expected (\d+) layers, found (\d+)", reason)
+            more = int(counts[2]) - int(counts[1]) if counts else 0
+            reason, separator = reason.split(". ")[0].rstrip(".:"), "; "
+            if 0 < more <= _CLASSIFIER:
+                reason = "it probably has the classifier as well; save it with include_top=False"
+                separator = ", or "
             raise UserError(
                 f"tfhub_module: {weights} does not contain the weights of {name} without its "
-                f"classifier: {reason}; use {_origin(application, size)} instead"
+                f"classifier: {reason}{separator}use {_origin(application, size)} instead"
             ) from None
     photos = keras.Input((size, size, 3))
     preprocess = importlib.import_module(application.__module__).preprocess_input
@@ -182,27 +192,39 @@ def _fetch(name: str, file_name: str, origin: str, file_hash: str, progress: Pro
     """Return a weights file from Keras's cache, downloading it if need be."""
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     path = home / "models" / file_name
-    algorithm = "md5" if len(file_hash) == 32 else "sha256"
+    if _is_right(path, file_hash):  # without a lock: the folder may be read-only
+        return path
     with locks.beside(path):
-        for _ in range(2):  # what is in the cache may be damaged
-            if not path.is_file():
-                try:
-                    download.download(origin, path, progress)
-                except UserError as error:
-                    raise UserError(
-                        f"tfhub_module: {error}, {_elsewhere(name, file_name)}"
-                    ) from None
-            if not file_hash or keras_export.file_digest(path, algorithm) == file_hash:
-                return path
-            path.unlink()
-    raise UserError(
-        f"tfhub_module: {origin} does not have the checksum that Keras expects; try later, "
-        f"{_elsewhere(name, file_name)}"
-    )
+        if _is_right(path, file_hash):  # another process was faster
+            return path
+        downloaded = origin.rpartition("/")[2]
+        elsewhere = (
+            f"or download the file on another machine and pass {PREFIX}{name}@/path/{downloaded}"
+        )
+        if path.is_file():  # damaged, or others on purpose: kept until there are the right ones
+            elsewhere += (
+                f"; {path} does not have the checksum that Keras expects; to use it anyway, pass "
+                f"{PREFIX}{name}@{path}"
+            )
+        new = path.with_name(f".{path.name}.new")
+        try:
+            download.download(origin, new, progress)
+        except UserError as error:
+            raise UserError(f"tfhub_module: {error}, {elsewhere}") from None
+        if not _is_right(new, file_hash):
+            new.unlink()
+            raise UserError(
+                f"tfhub_module: {origin} does not have the checksum that Keras expects; try later, "
+                f"{elsewhere}"
+            )
+        new.replace(path)
+    return path
 
 
-def _elsewhere(name: str, file_name: str) -> str:
-    return f"or download the file on another machine and pass {PREFIX}{name}@/path/{file_name}"
+def _is_right(path: Path, file_hash: str) -> bool:
+    """Return whether there is a file with an MD5 or SHA-256, or any if that is empty."""
+    algorithm = "md5" if len(file_hash) == 32 else "sha256"
+    return path.is_file() and file_hash in ("", keras_export.file_digest(path, algorithm))
 
 
 def _origin(application: Callable[..., Any], size: int) -> str:

@@ -4,8 +4,11 @@ Keras's safe mode stays on, so that loading a file never runs code from it.
 """
 
 import json
+import re
+import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,13 @@ from pipeline.files import naming
 from pipeline.modules import failures, keras_export, signatures
 from pipeline.modules.keras_export import Facts
 
-SUFFIXES = (".keras", ".h5", ".hdf5")
+SUFFIXES = (".keras", ".h5", ".hdf5")  # of files that may not exist; others are told by content
+_HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"  # how such files begin
+
+_ENDS = {signatures.UNIT: (0, 1), signatures.SIGNED: (-1, 1), signatures.BYTE: (0, 255)}
+# Layers that leave the pixel range as it is; those called Random do nothing but in training.
+_KEEPING = ("InputLayer", "Resizing", "CenterCrop", "Cropping2D")
+_CHOICES = 6  # layers that a message lists
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,10 @@ class _Step:
 
 def is_handle(handle: str) -> bool:
     """Return whether a handle is the path of a Keras file, which may not exist."""
-    return "://" not in handle and handle.lower().endswith(SUFFIXES) and not Path(handle).is_dir()
+    path = Path(handle).expanduser()
+    if "://" in handle or path.is_dir():
+        return False
+    return handle.lower().endswith(SUFFIXES) or _suffix(path) != ""
 
 
 def files(handle: str) -> list[Path]:
@@ -48,6 +60,20 @@ def files(handle: str) -> list[Path]:
     if not path.is_file():
         raise UserError(f"tfhub_module: there is no file {handle}; check the path")
     return [path]
+
+
+def _suffix(path: Path) -> str:
+    """Return the suffix that Keras expects of a file with this content, whatever it is called."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as content:
+        start = content.read(len(_HDF5))
+    if start == _HDF5:
+        return ".h5"
+    if start.startswith(_ZIP):
+        with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+            return ".keras" if {"config.json", "metadata.json"} <= set(archive.namelist()) else ""
+    return ""
 
 
 def resolve(handle: str, module_dir: Path, module_output: str, again: bool) -> Path:
@@ -67,7 +93,7 @@ def resolve(handle: str, module_dir: Path, module_output: str, again: bool) -> P
     key = keras_export.digest(content, module_output)[: naming.DIGEST_LENGTH]
 
     def build() -> tuple[Any, Facts]:
-        model = _load(path)
+        model = _in_float32(_load(path))
         digest = keras_export.digest(content)
         return _cut(model, path, module_output), Facts(digest, _image_range(model))
 
@@ -84,14 +110,42 @@ def _load(path: Path) -> Any:
             ".export(folder), and pass that folder"
         )
     keras = keras_export.import_keras()
+    suffix = _suffix(path) or path.suffix.lower()
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder, f"model{suffix}")  # Keras judges a file by its name
+            link.symlink_to(path.absolute())
+            return keras.models.load_model(link, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises all kinds of exceptions
+        unknown = re.search(r"Unknown layer: '(\w+)'", str(error))
+        if suffix == ".h5" and unknown and _is_operation(unknown[1]):
+            raise UserError(
+                f"tfhub_module: {path} contains the operation {unknown[1]}, which files of the "
+                "format .h5 do not restore; save the model as .keras, or export it with "
+                "model.export(folder) where it was saved, and pass that folder"
+            ) from None
         raise UserError(
             f"tfhub_module: {path} cannot be loaded ({_reason(error)}); if it contains layers of "
             "your own, export it with model.export(folder) where their code is, and pass that "
             "folder"
         ) from None
+
+
+def _is_operation(class_name: str) -> bool:
+    """Return whether a class is that of an operation, in Keras 3 or 2, and not of a layer."""
+    function = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", class_name).lower()
+    return hasattr(keras_export.import_keras().ops, function) or class_name.endswith("OpLambda")
+
+
+def _in_float32(model: Any) -> Any:
+    """Let the layers of a model that was trained in mixed precision compute in float32.
+
+    TFLite and ONNX lack many operations in bfloat16 and float16. The weights are float32 anyway.
+    """
+    for layer in model._flatten_layers():
+        if layer.compute_dtype in ("bfloat16", "float16"):
+            layer.dtype_policy = "float32"
+    return model
 
 
 def _reason(error: Exception) -> str:
@@ -105,7 +159,7 @@ def _config(path: Path) -> Any:
     import h5py
 
     try:
-        if zipfile.is_zipfile(path):
+        if _suffix(path) == ".keras":
             with zipfile.ZipFile(path) as archive:
                 return json.loads(archive.read("config.json"))
         with h5py.File(path) as file:
@@ -145,10 +199,7 @@ def _cut(model: Any, path: Path, module_output: str) -> Any:
         )
     by_name = {step.layer.name: step for step in steps}
     if module_output and module_output not in by_name:
-        raise UserError(
-            f"tfhub_module: {path} has no layer {module_output!r}; set module_output to another, "
-            f"such as {_last(steps)}"
-        )
+        raise UserError(f"tfhub_module: {path} has no layer {module_output!r}; {_choice(steps)}")
     step = by_name[module_output] if module_output else _pooled(steps, path)
     return keras.Model(inputs[0], {step.layer.name: step.output})
 
@@ -201,8 +252,7 @@ def _pooled(steps: list[_Step], path: Path) -> _Step:
             "several layers that pool or flatten" if pools else "no layer that pools or flattens"
         )
         raise UserError(
-            f"tfhub_module: {path} has {problem} its feature maps into a vector; set module_output "
-            f"to the layer to use, such as {_last(steps)}"
+            f"tfhub_module: {path} has {problem} its feature maps into a vector; {_choice(steps)}"
         )
     chosen = pools[-1]
     if isinstance(chosen.layer, keras_export.import_keras().Model):
@@ -222,15 +272,54 @@ def _is_map(tensor: Any) -> bool:
     return len(shape) > 2 and any(side != 1 for side in shape[1:-1])
 
 
-def _last(steps: list[_Step]) -> str:
-    return ", ".join(step.layer.name for step in steps[-4:])
+def _choice(steps: list[_Step]) -> str:
+    """Return the remedy if no layer is chosen: those that return features, a vector per photo."""
+    softmax = keras_export.import_keras().activations.softmax
+    names = [
+        step.layer.name
+        for step in steps
+        if len(getattr(step.output, "shape", ())) > 1
+        and not _is_map(step.output)
+        and getattr(step.layer, "activation", None) != softmax
+    ]
+    if names:
+        return f"set module_output to the layer to use, such as {', '.join(names[-_CHOICES:])}"
+    return "add GlobalAveragePooling2D to the model, and save it again"
 
 
 def _image_range(model: Any) -> str:
-    """Return the pixel range that a model expects, as its first Rescaling layer tells, or ""."""
-    for layer in keras_export.flat_layers(model):
-        if type(layer).__name__ == "Rescaling" and isinstance(layer.scale, float | int):
-            return signatures.BYTE if layer.scale < 0.1 else signatures.UNIT
-        if layer.weights:
+    """Return the pixel range that a model expects, as a Rescaling layer at its start tells, or "".
+
+    It is known if exactly one range becomes another one there: 1/255 turns only [0, 255] into
+    [0, 1].
+    """
+    for operation in _operations(model):
+        kind = type(operation).__name__
+        if kind == "Rescaling":
+            scale, offset = operation.scale, operation.offset
+            if not isinstance(scale, float | int) or not isinstance(offset, float | int):
+                return ""  # one for each channel
+            taken = [
+                name
+                for name, ends in _ENDS.items()
+                if any(_is_near([end * scale + offset for end in ends], _ENDS[to]) for to in _ENDS)
+            ]
+            return taken[0] if len(taken) == 1 else ""
+        if kind not in _KEEPING and not kind.startswith("Random"):
             break
     return ""
+
+
+def _is_near(ends: list[float], of_range: tuple[int, int]) -> bool:
+    """Return whether the ends of two ranges differ by at most 1% of the width."""
+    low, high = of_range
+    return abs(ends[0] - low) + abs(ends[1] - high) <= 0.01 * (high - low)
+
+
+def _operations(model: Any) -> Iterator[Any]:
+    """Yield the layers of a model, and the operations between them, in the order of application."""
+    for operation in getattr(model, "operations", model.layers):
+        if isinstance(operation, keras_export.import_keras().Model):
+            yield from _operations(operation)
+        else:
+            yield operation

@@ -26,6 +26,7 @@ class Module:
         height, width: pixels of its input, float32 [batch, height, width, 3] in [0, 1].
         features: length of its vectors, float32 [batch, features].
         image_range: pixel range that it expects, one of `signatures.RANGES`.
+        image_range_known: whether the module itself tells its range.
         exif_orientation, background: how its input is decoded; see `InputSpec`.
         signature: name of the signature that is called; empty for the module itself.
         output: name of the output that is used; empty for the only one or `default`.
@@ -43,6 +44,7 @@ class Module:
     width: int
     features: int
     image_range: str = signatures.UNIT
+    image_range_known: bool = False
     exif_orientation: bool = True
     background: int = WHITE
     signature: str = signatures.CALL

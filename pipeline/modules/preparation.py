@@ -27,7 +27,7 @@ from pipeline.modules.loading import Module, _UnreadableError
 from pipeline.modules.provenance import Provenance
 from pipeline.progress import Progress, silent
 
-FORMAT_VERSION = 5  # raise it when the inspection of modules changes
+FORMAT_VERSION = 6  # raise it when the inspection of modules changes
 
 
 def short_name(handle: str) -> str:
@@ -91,11 +91,6 @@ def _is_unknown(handle: str) -> bool:
     """Return whether a handle is neither a known name nor a path of something that exists."""
     is_name = handle in efficientnet_lite.VARIANTS or keras_applications.is_handle(handle)
     return not is_name and not places.local(handle).exists()
-
-
-def includes_preprocessing(handle: str) -> bool:
-    """Return whether a module is known to take pixels from 0 to 1."""
-    return handle in efficientnet_lite.VARIANTS or keras_applications.is_handle(handle)
 
 
 def prepare(
@@ -199,11 +194,6 @@ def _inspect(
             f"tfhub_module: the content of {handle} has the SHA-256 {digest}, but module_sha256 is "
             f"{sha256}; if you trust the content, change module_sha256"
         )
-    if takes and image_range != takes:
-        raise UserError(
-            f"image_range is {image_range}, but {handle} takes pixels in "
-            f"{signatures.RANGES[takes]}; set image_range to {takes}"
-        )
     loaded = loading._load(str(directory), digest)
     if {signatures.PIXELS, signatures.KNOWN} <= set(loaded.signatures):
         raise UserError(
@@ -212,6 +202,11 @@ def _inspect(
         )
     functions = {n: signatures.function(loaded, n) for n in signatures.usable_names(loaded)}
     usable = {name: function for name, function in functions.items() if function}
+    if usable and takes and image_range != takes:
+        raise UserError(
+            f"image_range is {image_range}, but {handle} takes pixels in "
+            f"{signatures.RANGES[takes]}; set image_range to {takes}"
+        )
     origin = provenance.read(directory)
     if origin:
         handle = _tuned_handle(origin, digest)
@@ -254,6 +249,7 @@ def _inspect(
                 width=width,
                 features=shape[-1],
                 image_range=image_range,
+                image_range_known=bool(takes),
                 signature=name,
                 output=module_output,
                 licence=efficientnet_lite.LICENCE if built_in else "",

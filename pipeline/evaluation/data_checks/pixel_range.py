@@ -15,7 +15,7 @@ from pipeline.bottlenecks import extraction
 from pipeline.errors import UserError
 from pipeline.evaluation.data_checks.context import CheckContext, Finding
 from pipeline.files.places import Place
-from pipeline.modules import engines, failures, preparation
+from pipeline.modules import engines, failures
 from pipeline.modules.loading import Module
 from pipeline.modules.signatures import BYTE, RANGES, SIGNED, UNIT
 from pipeline.photos import split
@@ -58,7 +58,7 @@ def find(context: CheckContext) -> Iterator[Finding]:
     checked.
     """
     module = context.module
-    if module is None or preparation.includes_preprocessing(module.tuned_from or module.handle):
+    if module is None or module.image_range_known:
         return
     photos = context.photos[context.photos["split"] == split.TRAINING].sort_values("digest")
     counts = photos["label"].value_counts()
@@ -72,32 +72,47 @@ def find(context: CheckContext) -> Iterator[Finding]:
     if len(left) < 2:
         return
     responses = {name: _response(each, number) for name, each in vectors.items()}
-    best = _better(responses, module.image_range, flat <= _MOST_FLAT)
+    best, sign = _better(responses, module.image_range, flat <= _MOST_FLAT)
     if best:
-        accuracies = (f"{name} {r.correct.mean():.0%}" for name, r in responses.items())
         yield Finding(
             PIXEL_RANGE,
             f"image_range is {module.image_range}, but {best} seems to suit the module better: "
-            f"share of {len(number)} photos nearest to the mean of their class: "
-            f"{', '.join(accuracies)}",
+            f"{sign} ({len(number)} photos)",
             label="all classes",
         )
 
 
-def _better(responses: dict[str, Response], configured: str, are_photographs: bool) -> str:
-    """Return the range that is clearly better than the configured one, or an empty string."""
+def _better(
+    responses: dict[str, Response], configured: str, are_photographs: bool
+) -> tuple[str, str]:
+    """Return the range that is clearly better than the configured one, and the sign of it.
+
+    Both are empty if there is none.
+    """
     from scipy.stats import wilcoxon
 
     own = responses[configured]
+
+    def gains(name: str) -> bool:
+        gain: float = responses[name].correct.mean() - own.correct.mean()
+        return gain >= _LEAST_GAIN
+
     best = min(responses, key=lambda name: responses[name].loss.mean())
-    if are_photographs and best != configured:
+    if are_photographs and gains(best):
         then = responses[best]
-        gains = then.correct.mean() - own.correct.mean() >= _LEAST_GAIN
-        if gains and wilcoxon(own.loss, then.loss, alternative="greater").pvalue < _SIGNIFICANCE:
-            return best
+        if wilcoxon(own.loss, then.loss, alternative="greater").pvalue < _SIGNIFICANCE:
+            shares = (f"{name} {r.correct.mean():.0%}" for name, r in responses.items())
+            return best, f"share of photos nearest to the mean of their class: {', '.join(shares)}"
     widest = max(responses, key=lambda name: responses[name].spread)
     is_collapsed = own.spread < min(_COLLAPSED, responses[widest].spread / _LEAST_RATIO)
-    return widest if is_collapsed else ""
+    # Vectors of photographs that are as useful as others, though nearly equal, are no sign.
+    if is_collapsed and (gains(widest) or not are_photographs):
+        spreads = (f"{name} {r.spread:.2g}" for name, r in responses.items())
+        return widest, (
+            f"its vectors are nearly equal. Their spread, relative to their mean: "
+            f"{', '.join(spreads)}"
+        )
+    return "", ""
 
 
 def _extract(

@@ -3,10 +3,12 @@
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from pipeline import tensorflow_import
 from pipeline.errors import UserError
 from pipeline.export import model_json, runtimes, tflite
 from pipeline.photos import manifest
@@ -71,4 +73,33 @@ def test_equal_models_give_equal_files_without_messages(
         tflite.write(model, "int8", LABELS, InputSpec(8, 8), store.image_dir, photos)
         digests.append(model_json.files(model)["model-int8.tflite"])
     assert digests[0] == digests[1]
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_what_tflite_lacks_is_one_line_with_the_remedy(
+    store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str], kind: str
+) -> None:
+    tensorflow_import.import_tensorflow()
+    import tensorflow as tf
+
+    module = tf.Module()
+    spec = tf.TensorSpec([None, 8, 8, 3], tf.float32, "image")
+
+    def call(image: Any) -> Any:
+        return {"prediction": tf.cast(tf.cast(image, tf.bfloat16) * 255, tf.float32)}
+
+    module.pixels = tf.function(call, [spec], autograph=False)
+    tf.saved_model.save(module, str(tmp_path / "saved_model"), {"pixels": module.pixels})
+    store.summary()
+    photos = manifest.read(store.path / "manifest.parquet")
+    with pytest.raises(UserError) as caught:
+        tflite.write(tmp_path, kind, LABELS, InputSpec(8, 8), store.image_dir, photos)
+    message = str(caught.value)
+    assert message.startswith(
+        "tflite: the model cannot be converted (the format lacks operations of the module, or "
+        "their data type: Mul); leave out --tflite, or use another module. One that computes in "
+        "float16 or bfloat16 must be saved in float32."
+    )
+    assert "\n" not in message
     assert capfd.readouterr().err == ""

@@ -1,5 +1,6 @@
 """Stores: one listing, one request a read, faults bounded. On moto's S3 server, and in memory."""
 
+import socket
 import sys
 
 import pytest
@@ -113,6 +114,21 @@ def test_a_missing_library_is_named(
     monkeypatch.delitem(_registry, scheme, raising=False)
     with pytest.raises(UserError, match=rf"install it \(pip install {package}\)"):
         list(object_store.list_files(object_store.parse(f"{scheme}://bucket/photos")))
+
+
+def test_a_library_that_only_fsspec_knows_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    monkeypatch.delitem(_registry, "hf", raising=False)
+    with pytest.raises(UserError, match=r"needs a library: .*huggingface_hub"):
+        object_store.file_system("hf://owner/model")
+
+
+def test_a_server_that_does_not_answer_is_reported() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"ftp://127.0.0.1:{free.getsockname()[1]}/photos"
+    with pytest.raises(UserError, match=f"{url} cannot be opened: .*Connection refused; check the"):
+        object_store.file_system(url)
 
 
 def test_who_may_not_read_is_told_so(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:

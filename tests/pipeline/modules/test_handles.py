@@ -89,6 +89,8 @@ def test_of_several_versions_one_has_to_be_named(folder: Path, tmp_path: Path) -
         shutil.copytree(folder, tmp_path / "served" / version)
     message = refusal(tmp_path / "served", tmp_path)
     assert "served contains several modules; pass one of its folders 1, 2" in message
+    message = refusal(packed(tmp_path / "served", tmp_path / "served.tar.gz"), tmp_path)
+    assert "contains several modules; unpack it, and pass one of its folders 1, 2" in message
 
 
 def test_a_folder_of_fine_tuned_modules_says_which_ones_to_pass(
@@ -391,6 +393,9 @@ def test_nothing_at_all_is_refused_with_the_choices(tmp_path: Path) -> None:
         "none.tar.gz is neither a built-in module nor a file or folder; pass a built-in name"
         in message
     )
+    (tmp_path / "notes").write_text("a file")
+    message = refusal(tmp_path / "notes", tmp_path)
+    assert "notes is a file, but neither a Keras file nor an archive; pass a built-in" in message
 
 
 def test_the_files_of_a_handle_are_those_that_tell_of_a_change(

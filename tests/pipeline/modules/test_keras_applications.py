@@ -1,7 +1,9 @@
 """Keras applications by name: their weights, their preprocessing, and mistakes."""
 
+import errno
 import hashlib
 import importlib
+import os
 import re
 import socket
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.files import download
+from pipeline.files import download, locks
 from pipeline.modules import (
     frozen_graph,
     keras_applications,
@@ -180,6 +182,45 @@ def test_weights_with_another_checksum_are_refused(web: Web, home: Path) -> None
     assert list((home / "models").iterdir()) == []
 
 
+def test_weights_with_another_checksum_are_kept_until_there_are_the_right_ones(
+    web: Web, home: Path
+) -> None:
+    mine = home / "models/weights.h5"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    with pytest.raises(UserError, match="the server answered 404") as caught:
+        fetch(f"{web.url}/weights.h5", b"weights")
+    assert str(caught.value).endswith(
+        f"; {mine} does not have the checksum that Keras expects; to use it anyway, pass "
+        f"keras:VGG16@{mine}"
+    )
+    with pytest.raises(UserError, match="to use it anyway"):
+        fetch(web.put("/weights.h5", b"others"), b"weights")
+    assert mine.read_bytes() == b"mine"
+
+
+def test_a_folder_of_weights_may_be_read_only(
+    web: Web, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = web.put("/weights.h5", b"weights")
+    weights = fetch(url, b"weights")
+
+    def denied(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(locks, "beside", denied)
+    assert fetch(url, b"weights") == weights
+    with pytest.raises(PermissionError, match=re.escape(str(home))):
+        keras_applications._build(SMALL, SIZE, None, silent)
+
+
+def test_the_file_to_download_is_called_as_on_the_server(web: Web) -> None:
+    with pytest.raises(UserError, match=r"pass keras:NASNetLarge@/path/NASNet-no-top\.h5$"):
+        keras_applications._fetch(
+            "NASNetLarge", "nasnet_no_top.h5", f"{web.url}/NASNet-no-top.h5", "0" * 32, silent
+        )
+
+
 def test_weights_that_cannot_be_read_are_named(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     from keras.src.applications import mobilenet_v3
 
@@ -210,9 +251,21 @@ def test_no_network_is_one_line_with_the_remedy() -> None:
 )
 def test_a_typing_mistake_gets_the_nearest_name(tmp_path: Path, typed: str, meant: str) -> None:
     message = refusal(f"keras:{typed}", tmp_path)
-    start = f"tfhub_module: Keras has no application {typed!r}; did you mean keras:{meant}? Its "
+    start = (
+        f"tfhub_module: Keras has no application {typed!r}; did you mean keras:{meant}? Keras's "
+    )
     assert message.startswith(start)
     assert "ConvNeXtBase, ConvNeXtLarge" in message
+
+
+def test_weights_with_the_classifier_are_recognized(origin: str, tmp_path: Path) -> None:
+    application = getattr(keras_export.import_keras().applications, SMALL)
+    whole = application(weights=None, input_shape=(SIZE, SIZE, 3), classes=3)
+    file = save_weights(whole, tmp_path / "whole.h5")
+    assert refusal(f"keras:{SMALL}@{file}", tmp_path).endswith(
+        f"without its classifier: it probably has the classifier as well; save it with "
+        f"include_top=False, or use {origin} instead"
+    )
 
 
 def test_another_weights_file_is_refused_with_the_right_one(origin: str, tmp_path: Path) -> None:

@@ -18,6 +18,11 @@ from pipeline.modules import names
         ("efficientnet_lite_1", "efficientnet-lite1"),
         ("keras:efficientnet-lite2", "efficientnet-lite2"),
         ("effnet-lite1", "efficientnet-lite1"),
+        ("keras:EfficientNet", "keras:EfficientNetB0"),
+        (
+            "google/mobilenet-v2/tensorFlow2/100-224-feature-vector/2",
+            "https://www.kaggle.com/models/google/mobilenet-v2/tensorFlow2/100-224-feature-vector/2",
+        ),
         ("tfhub.dev/google/module/1", "https://tfhub.dev/google/module/1"),
     ],
 )

@@ -68,7 +68,7 @@ def test_the_right_range_is_not_reported(context: CheckContext, signed: Module) 
 
 def test_an_advantage_on_a_few_photos_may_be_chance() -> None:
     responses = {UNIT: response(0.5, 1.0, 8), SIGNED: response(1.0, 1.0, 8)}
-    assert pixel_range._better(responses, UNIT, are_photographs=True) == ""
+    assert pixel_range._better(responses, UNIT, are_photographs=True) == ("", "")
 
 
 def test_a_range_that_the_module_refuses_is_not_considered(
@@ -92,7 +92,8 @@ def response(share_correct: float, spread: float, photos: int = 100) -> Response
         (False, 0.9, (1.0, 0.6), ""),  # drawings may be separated best with a wrong range
         (True, 0.72, (1.0, 0.6), ""),
         (True, 0.5, (1.0, 0.6), ""),
-        (True, 0.7, (0.1, 0.4), BYTE),  # the vectors of the configured range are nearly equal
+        (True, 0.74, (0.1, 0.4), BYTE),  # the vectors of the configured range are nearly equal
+        (True, 0.7, (0.1, 0.4), ""),  # but as useful
         (False, 0.5, (0.1, 0.4), BYTE),
         (False, 0.5, (0.1, 0.2), ""),  # those of every range are
         (False, 0.5, (0.5, 4.0), ""),  # a mean near 0 makes those of the other range look far apart
@@ -104,7 +105,11 @@ def test_photographs_are_compared_by_accuracy_and_all_images_by_spread(
 ) -> None:
     responses = {UNIT: response(0.7, spreads[0]), SIGNED: response(0.6, spreads[0])}
     responses[BYTE] = response(better, spreads[1])
-    assert pixel_range._better(responses, UNIT, are_photographs) == expected
+    best, sign = pixel_range._better(responses, UNIT, are_photographs)
+    assert best == expected
+    if best:  # the message names what decided
+        start = "share of photos" if are_photographs and better > 0.8 else "its vectors are nearly"
+        assert sign.startswith(start)
 
 
 def test_drawings_consist_of_equal_pixels_and_photographs_do_not(
@@ -119,12 +124,12 @@ def test_drawings_consist_of_equal_pixels_and_photographs_do_not(
     assert pixel_range._extract([tmp_path / "drawing.png"], signed)[2] > 0.6
 
 
-def test_built_in_modules_and_missing_modules_are_not_checked(
+def test_modules_with_a_known_range_and_missing_modules_are_not_checked(
     context: CheckContext, signed: Module
 ) -> None:
     assert not list(pixel_range.find(replace(context, module=None)))
-    built_in = replace(signed, handle="efficientnet-lite0")
-    assert not list(pixel_range.find(replace(context, module=built_in)))
+    known = replace(signed, image_range_known=True)
+    assert not list(pixel_range.find(replace(context, module=known)))
 
 
 def test_tiny_vectors_respond_alike() -> None:
