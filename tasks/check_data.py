@@ -54,9 +54,12 @@ class CheckData(CheckOptions, Step):
         """Record this run as the last one, once there are findings."""
         target = self.output()
         if target.exists():
-            listed = local_path(self.clone(SplitDataset).output())
+            dataset = self.clone(SplitDataset)
+            listed, corrected = local_path(dataset.output()), dataset.corrected()
+            for line in last_run.withdrawn_lines(self.output_dir, listed, corrected):
+                logger.warning(line)
             options = _options(_first.get(self.output_dir, self))
-            last_run.record(self.output_dir, local_path(target), listed, options)
+            last_run.record(self.output_dir, local_path(target), listed, options, len(corrected))
 
     def work(self) -> None:
         target = fetch(self.output())

@@ -344,6 +344,14 @@ def applied(schema: pa.Schema) -> Applied | None:
     return Applied(**fields) if fields else None
 
 
+def read_applied(path: Path) -> Applied | None:
+    """Return what corrections changed in a manifest, reading only its footer.
+
+    Raises one of UNREADABLE if the file is missing or damaged.
+    """
+    return applied(pq.read_schema(path))
+
+
 def newest(directory: Path, image_dir: Place, meaning: Layout = PLAIN) -> pd.DataFrame | None:
     """Return the rows of the newest manifest of `image_dir` in `directory`, or None.
 

@@ -282,7 +282,7 @@ def _run(output_dir: Path, named: str, apply: bool) -> None:
             "labelled photos there yourself. All other corrections work without moves"
         )
     file = run.corrections_file(named)
-    lines, labels = corrections.read(file), set(run.photos["label"])
+    lines, labels = last_run.read_corrections(output_dir, file), set(run.photos["label"])
     planned = list(plan(lines, run.photos, run.image_dir))
     moves = [move for move in planned if isinstance(move, Move)]
     for step in planned:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.errors import UserError
 from pipeline.evaluation.data_checks import settled
+from pipeline.files.numbers import counted
 from pipeline.photos import corrections, decisions
 from pipeline.photos.corrections import EXCLUDE, KEEP, RELABEL, UNDO, Correction
 from pipeline.photos.decisions import Decision
@@ -191,7 +193,12 @@ class Queue:
         try:
             status = self.path.stat()
         except FileNotFoundError:
-            self._lines, self._version = {}, (0, 0)
+            if self._lines:  # a new file would lack them
+                raise UserError(
+                    f"{self.path} is gone, with the decisions about "
+                    f"{counted(len(self._lines), 'photo')}; restore it. To withdraw them all, stop "
+                    "the server, and start it again"
+                ) from None
             return
         version = (status.st_mtime_ns, status.st_size)
         if version != self._version:

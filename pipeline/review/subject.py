@@ -71,9 +71,10 @@ def read(run: LastRun, file: Path, who: str) -> Subject:
         who: the person who decides.
 
     Raises:
-        UserError: if the file of corrections is invalid.
+        UserError: if the file of corrections is invalid, or gone.
     """
     version = _version(run.output_dir)
+    lines = last_run.read_corrections(run.output_dir, file)
     suggested = suggestions.newest(run.output_dir)
     suggested = suggested[~suggested["digest"].isin(run.photos["digest"])]
     entries = [*queue.entries(run.findings, run.photos), *suggestions.entries(suggested)]
@@ -87,7 +88,7 @@ def read(run: LastRun, file: Path, who: str) -> Subject:
     return Subject(
         queue=Queue(entries, files, file, who),
         photos=places_of,
-        labels=sorted({*usable["label"], *corrections.labels(corrections.read(file))}),
+        labels=sorted({*usable["label"], *corrections.labels(lines)}),
         evidence=found,
         guessed=suggestions.guesses(suggested),
         run=run,

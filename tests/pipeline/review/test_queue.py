@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.photos import corrections
 from pipeline.photos.corrections import Correction
 from pipeline.review import queue
@@ -119,6 +120,14 @@ def test_two_tabs_do_not_overwrite_each_other(review: Queue) -> None:
         other.decide(LABEL, "exclude", "", 0, OPEN)
     assert lines(review) == [("kiwi/1.jpg", "relabel", "lime", "why")]
     assert other.states()[LABEL] == State(True, ["relabelled lime"])
+
+
+def test_a_file_that_vanishes_is_not_begun_again(review: Queue) -> None:
+    review.decide(LABEL, "exclude", "", 0, OPEN)
+    review.path.rename(review.path.with_name("lost.csv"))
+    with pytest.raises(UserError, match="is gone, with the decisions about 1 photo; restore it"):
+        review.decide(DUPLICATE, "keep", "", 0, PAIR)
+    assert not review.path.exists()
 
 
 def test_names_with_line_breaks_are_one_line(tmp_path: Path) -> None:
