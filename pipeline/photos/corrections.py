@@ -117,8 +117,8 @@ def _parse(text: str, place: Place) -> Iterator[Correction]:
                 yield _correction(row, reader.line_num, place)
     except csv.Error as error:
         raise UserError(
-            f"corrections: line {reader.line_num} of {place} is not valid CSV ({error}); correct or "
-            "delete it"
+            f"corrections: line {reader.line_num} of {place} is not valid CSV ({error}); correct "
+            "or delete it"
         ) from None
 
 

@@ -3,7 +3,7 @@
 import datetime
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -100,6 +100,8 @@ class Queue:
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
+        # The lines about the photos of an entry before each decision about it, for UNDO.
+        self._before: dict[int, list[list[list[Correction]]]] = {}
         self._entries_of: dict[str, list[int]] = {}
         for number, entry in enumerate(self.entries):
             for digest in {photo.digest for photo in entry.photos}:
@@ -122,8 +124,9 @@ class Queue:
         Args:
             number: index of the entry.
             action: RELABEL, EXCLUDE or KEEP for all of its photos; ONLY to keep one photo and
-                exclude the others; or UNDO. Unless the finding is about several photos, KEEP takes
-                back a label that was given before.
+                exclude the others; or UNDO, which returns to the lines before the last decision, or
+                withdraws them if none was made here. Unless the finding is about several photos,
+                KEEP takes back a label that was given before.
             label: the right label, for RELABEL; the photo is kept if it has this one already.
             only: index of the photo, for ONLY.
             seen: the state of the entry that the person has seen.
@@ -140,20 +143,43 @@ class Queue:
             self._refresh()
             if seen != self._state(entry):
                 raise StaleError
+            before = self._before.setdefault(number, [])
+            present = [self._own(photo) for photo in entry.photos]
             lines = list[Correction]()
             for i, photo in enumerate(entry.photos):
                 wanted = action if action != ONLY else KEEP if i == only else EXCLUDE
-                lines += self._write(entry, photo, wanted, label)
+                earlier = before[-1][i] if before else None
+                lines += self._write(entry, photo, wanted, label, earlier)
             corrections.append(self.path, lines)
+            if action != UNDO:
+                before.append(present)
+            elif before:
+                before.pop()
             self._refresh()
             affected = {n for photo in entry.photos for n in self._entries_of[photo.digest]}
             return {n: self._state(self.entries[n]) for n in sorted(affected)}
 
-    def _write(self, entry: Entry, photo: Photo, action: str, label: str) -> Iterator[Correction]:
-        """Yield the lines for one photo, after those that undo earlier ones."""
-        when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    def _own(self, photo: Photo) -> list[Correction]:
         path = printable(photo.path)
-        own = [c for c in self._lines.get(photo.digest, []) if c.path == path]
+        lines = self._lines.get(photo.digest, [])
+        return [replace(c, line=0) for c in lines if c.path == path]  # they may be written again
+
+    def _write(
+        self,
+        entry: Entry,
+        photo: Photo,
+        action: str,
+        label: str,
+        earlier: Sequence[Correction] | None,
+    ) -> Iterator[Correction]:
+        """Yield the lines for one photo, after those that undo earlier ones.
+
+        Args:
+            entry, photo, action, label: as in `decide`.
+            earlier: the lines before the last decision, for UNDO; None if none was made here.
+        """
+        when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        path, own = printable(photo.path), self._own(photo)
         is_group = entry.kind in settled.GROUPS
         others = [  # lines about other findings: those about several photos change no label
             c
@@ -161,10 +187,12 @@ class Queue:
             if (c.action == RELABEL and is_group) or (c.action == KEEP and c.why != entry.kind)
         ]
         if action == UNDO:
-            about = self._decision(photo)
-            for undone in sorted({line.path for line in about.lines} if about else ()):
+            about = self._decision(photo) if earlier is None else None
+            for undone in sorted({line.path for line in (about.lines if about else own)}):
                 yield Correction(photo.digest, undone, UNDO, "", self.who, when)
-            yield from others
+            yield from earlier or ()
+            if not any(line.action == EXCLUDE for line in earlier or ()):
+                yield from (line for line in others if line not in (earlier or ()))
             return
         # A label is right for all copies, which may be in other classes.
         if action == RELABEL and label == photo.label and len(self._paths[photo.digest]) == 1:

@@ -107,6 +107,44 @@ def test_undo_restores_the_file_of_before(review: Queue) -> None:
     assert review.states() == [PAIR, OPEN, PAIR]
 
 
+def test_undo_returns_to_the_decision_before(review: Queue) -> None:
+    state = review.decide(LABEL, "relabel", "lime", 0, OPEN)[LABEL]
+    before = corrections.read(review.path)
+    other = Queue(review.entries, PHOTOS, review.path, "Ben")  # after a restart
+    excluded = other.decide(LABEL, "exclude", "", 0, state)[LABEL]
+    assert other.decide(LABEL, "undo", "", 0, excluded)[LABEL] == state
+    written = [(c.label, c.who, c.when) for c in corrections.read(review.path)]
+    assert written == [(c.label, c.who, c.when) for c in before]
+
+
+def test_decisions_are_undone_one_after_the_other(review: Queue) -> None:
+    states = [OPEN]
+    for action, label in (("relabel", "lime"), ("exclude", ""), ("keep", "")):
+        states.append(review.decide(LABEL, action, label, 0, states[-1])[LABEL])
+    while len(states) > 1:
+        state = states.pop()
+        assert review.decide(LABEL, "undo", "", 0, state)[LABEL] == states[-1]
+    assert corrections.read(review.path) == ()
+
+
+def test_undo_writes_no_line_twice(review: Queue) -> None:
+    review.decide(LEAK, "keep", "", 0, PAIR)
+    before = lines(review)
+    state = review.decide(LABEL, "keep", "", 0, OPEN)[LABEL]
+    state = review.decide(LABEL, "keep", "", 0, state)[LABEL]
+    state = review.decide(LABEL, "undo", "", 0, state)[LABEL]
+    review.decide(LABEL, "undo", "", 0, state)
+    assert sorted(lines(review)) == sorted(before)
+
+
+def test_undo_restores_a_label_that_a_leak_replaced(review: Queue) -> None:
+    review.decide(LABEL, "relabel", "lime", 0, OPEN)
+    before = review.states()
+    state = review.decide(LEAK, "exclude", "", 0, before[LEAK])[LEAK]
+    review.decide(LEAK, "undo", "", 0, state)
+    assert review.states() == before
+
+
 def test_undo_withdraws_a_line_about_an_earlier_path(review: Queue) -> None:
     corrections.append(review.path, [Correction("1" * 64, "old/1.jpg", "relabel", "lime")])
     review.decide(LABEL, "undo", "", 0, review.states()[LABEL])
