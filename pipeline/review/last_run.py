@@ -35,6 +35,7 @@ class LastRun:
         output_dir: the local output folder.
         image_dir: folder that the paths are relative to.
         photos: rows of the manifest.
+        folder_labels: labels of the photos that corrections relabelled before them, by path.
         findings: rows of the findings.
         options: those that differ from the defaults, as texts, except the output folder.
     """
@@ -42,6 +43,7 @@ class LastRun:
     output_dir: Path
     image_dir: Place
     photos: pd.DataFrame
+    folder_labels: Mapping[str, str]
     findings: pd.DataFrame
     options: Mapping[str, str]
 
@@ -121,8 +123,10 @@ def find(output_dir: Path) -> LastRun:
     output_store.open_store(output_dir).fetch([findings, listed])
     try:
         folder = places.parse(manifest.image_dir(listed))
-        photos = manifest.read(listed)
-        return LastRun(output_dir, folder, photos, checks.read(findings), fields["options"])
+        applied, photos = manifest.read_applied(listed), manifest.read(listed)
+        labels = applied.relabelled if applied else {}
+        found = checks.read(findings)
+        return LastRun(output_dir, folder, photos, labels, found, fields["options"])
     except UNREADABLE:
         raise UserError(
             f"results of the last run in {output_dir} are missing; run it again"

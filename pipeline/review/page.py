@@ -22,8 +22,8 @@ from pipeline.files.numbers import counted
 from pipeline.photos import corrections, decisions
 from pipeline.photos.corrections import EXCLUDE, KEEP, RELABEL, UNDO
 from pipeline.photos.file_names import composed, printable
-from pipeline.review import last_run, pictures, subject, suggestions
-from pipeline.review.queue import ONLY, StaleError, State
+from pipeline.review import last_run, pictures, queue, subject, suggestions
+from pipeline.review.queue import EARLIER, ONLY, StaleError, State
 from pipeline.review.subject import Subject
 
 PORT = 8084
@@ -77,8 +77,9 @@ def application(about: Subject, read_only: bool = False) -> Any:
                 "meaning": each.meaning,
                 "group": kind in settled.GROUPS,
                 "keep": kind != suggestions.KIND,
+                "earlier": kind == EARLIER,
             }
-            for kind, each in (checks.KINDS | suggestions.KINDS).items()
+            for kind, each in (checks.KINDS | suggestions.KINDS | queue.KINDS).items()
         }
         return flask.jsonify(
             kinds=kinds,
@@ -215,7 +216,8 @@ def main() -> None:
     except UserError as error:
         sys.exit(str(error))
     mode = " (read-only)" if arguments.read_only else ""
-    local_server.run(server, f"Review {counted(len(about.queue.entries), 'finding')}{mode} on")
+    number = sum(entry.kind != EARLIER for entry in about.queue.entries)
+    local_server.run(server, f"Review {counted(number, 'finding')}{mode} on")
     done = _totals(file)
     print(f"{file}: {', '.join(f'{n:,} {action}' for action, n in done.items()) or 'no lines'}")
     print("To train with these corrections:", *about.commands(), sep="\n    ")

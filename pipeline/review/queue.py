@@ -2,7 +2,7 @@
 
 import datetime
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.errors import UserError
-from pipeline.evaluation.data_checks import settled
+from pipeline.evaluation.data_checks import labels, settled
+from pipeline.evaluation.data_checks.checks import Kind
 from pipeline.files.numbers import counted
 from pipeline.photos import corrections, decisions
 from pipeline.photos.corrections import EXCLUDE, KEEP, RELABEL, UNDO, Correction
@@ -19,6 +20,14 @@ from pipeline.photos.file_names import printable
 
 ONLY = "only"  # keep one photo of several, and exclude the others
 RELABELLED = "relabelled"  # first word of a decision in words
+EARLIER = "decision"  # a kind of entries
+KINDS = {
+    EARLIER: Kind(
+        "Earlier decisions",
+        "The lines of corrections.csv about photos without a finding in the last run. The label "
+        "shown is that of the folder. To change a decision, decide again.",
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class Entry:
     """A finding about photos, or an unlabelled photo.
 
     Attributes:
-        kind: a kind of finding, or `suggestions.KIND`.
+        kind: a kind of finding, `suggestions.KIND`, or EARLIER.
         detail: short description.
         photos: the photos concerned, at least one.
     """
@@ -78,6 +87,36 @@ def entries(findings: pd.DataFrame, photos: pd.DataFrame) -> Iterator[Entry]:
         group = tuple(by_path[path] for *_, path in rows if path in by_path)
         if len(group) > (kind in settled.GROUPS):
             yield Entry(kind, detail, group)
+
+
+def earlier_entries(
+    lines: Sequence[Correction],
+    photos: pd.DataFrame,
+    folder_labels: Mapping[str, str],
+    others: Sequence[Entry],
+) -> Iterator[Entry]:
+    """Yield the photos that people decided about, unless they can decide again in other entries.
+
+    Args:
+        lines: the corrections in force.
+        photos: rows of the manifest.
+        folder_labels: labels before corrections, by path, if they were others.
+        others: the other entries.
+    """
+    groups, alone = set[str](), set[str]()
+    for entry in others:
+        (groups if entry.kind in settled.GROUPS else alone).update(p.path for p in entry.photos)
+    decided = decisions.decide(lines, photos)
+    rows = photos.loc[photos["path"].isin(decided), ["digest", "path", "label", "split"]]
+    for digest, path, label, split in rows.to_numpy(object):
+        decision = decided[path]
+        # In findings about several photos, labels cannot be changed.
+        if path not in alone and (path not in groups or decision.action == RELABEL):
+            last = decision.lines[-1]
+            detail = " ".join(filter(None, (last.who, last.when.replace("T", " ")[:16])))
+            detail = ": ".join(filter(None, (detail, last.why)))
+            photo = Photo(digest, path, folder_labels.get(path, label), split)
+            yield Entry(EARLIER, detail, (photo,))
 
 
 @dataclass
@@ -181,10 +220,11 @@ class Queue:
         when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         path, own = printable(photo.path), self._own(photo)
         is_group = entry.kind in settled.GROUPS
+        kind = entry.kind if entry.kind != EARLIER else labels.LABEL  # which `keep` is about
         others = [  # lines about other findings: those about several photos change no label
             c
             for c in own
-            if (c.action == RELABEL and is_group) or (c.action == KEEP and c.why != entry.kind)
+            if (c.action == RELABEL and is_group) or (c.action == KEEP and c.why != kind)
         ]
         if action == UNDO:
             about = self._decision(photo) if earlier is None else None
@@ -202,7 +242,7 @@ class Queue:
             yield Correction(photo.digest, path, UNDO, "", self.who, when)
             yield from others if action == KEEP else ()
         new_label = label if action == RELABEL else ""
-        why = entry.kind if action == KEEP else entry.detail
+        why = kind if action == KEEP else "" if entry.kind == EARLIER else entry.detail
         yield Correction(photo.digest, path, action, new_label, self.who, when, printable(why))
 
     def _decision(self, photo: Photo) -> Decision | None:
@@ -213,7 +253,8 @@ class Queue:
 
     def _state(self, entry: Entry) -> State:
         found = [self._decision(photo) for photo in entry.photos]
-        is_settled = settled.is_settled(entry.kind, found)
+        is_earlier = entry.kind == EARLIER
+        is_settled = all(found) if is_earlier else settled.is_settled(entry.kind, found)
         return State(is_settled, [_in_words(decision, is_settled) for decision in found])
 
     def _refresh(self) -> None:

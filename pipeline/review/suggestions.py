@@ -144,6 +144,16 @@ def entries(suggested: pd.DataFrame) -> Iterator[Entry]:
         yield Entry(KIND, f"uncertainty {share:.0%}{fit}", (Photo(digest, path, "", ""),))
 
 
+def decided_entries(photos: pd.DataFrame) -> Iterator[Entry]:
+    """Yield photos with decisions, which are no longer suggested.
+
+    Args:
+        photos: their digest and path.
+    """
+    for digest, path in photos[["digest", "path"]].itertuples(index=False):
+        yield Entry(KIND, "decided earlier", (Photo(digest, path, "", ""),))
+
+
 def guesses(suggested: pd.DataFrame) -> dict[str, list[Guess]]:
     """Return the most probable labels of suggested photos, by digest."""
     return {

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.evaluation.data_checks import checks
 from pipeline.photos import corrections
+from pipeline.photos.corrections import Correction
 from pipeline.review import last_run, page, suggestions
 from pipeline.review import subject as subjects
 from pipeline.review.subject import Subject
@@ -152,6 +153,29 @@ def test_an_unlabelled_photo_has_no_label_to_keep_and_must_be_copied(unlabelled:
     output_dir = unlabelled.run.output_dir
     assert apply == f"make apply-corrections OUTPUT_DIR={output_dir} APPLY=1"
     assert train.startswith("make train ")
+
+
+def test_a_photo_that_was_labelled_earlier_is_still_shown(unlabelled: Subject) -> None:
+    number = len(unlabelled.queue.entries) - 1
+    asked = LABEL | {"entry": number, "action": "relabel", "label": "red_rose"}
+    assert post(client_of(unlabelled), asked).status_code == 200
+    (unlabelled.run.output_dir / suggestions.FOLDER / "a.csv").unlink()  # of other photos by now
+    again = subjects.read(unlabelled.run, unlabelled.queue.path, "Ann")
+    client, digest = client_of(again), again.queue.entries[number].photos[0].digest
+    assert again.queue.states()[number].photos == ["relabelled red_rose"]
+    assert get(client, f"/photo/{digest}/small").status_code == 200
+    assert get(client, f"/guesses/{digest}/{number}").json == []
+    assert len(get(client, "/commands").json) == 2  # it is still to be copied
+
+
+def test_the_next_run_shows_earlier_decisions(subject: Subject) -> None:
+    digest = subject.run.photos["digest"][0]
+    path = subject.run.photos["path"][0]
+    corrections.append(subject.queue.path, [Correction(digest, path, "exclude")])
+    answer = get(client_of(subjects.read(subject.run, subject.queue.path, "Ann")), "/entries").json
+    assert answer["entries"][-1]["kind"] == "decision"
+    assert answer["kinds"]["decision"]["earlier"]
+    assert answer["states"][-1] == {"settled": True, "photos": ["excluded"]}
 
 
 def test_read_only_shows_and_changes_nothing(subject: Subject) -> None:

@@ -168,6 +168,37 @@ def test_a_file_that_vanishes_is_not_begun_again(review: Queue) -> None:
     assert not review.path.exists()
 
 
+def test_earlier_decisions_are_settled_and_can_be_changed(review: Queue) -> None:
+    review.decide(LABEL, "relabel", "lime", 0, OPEN)
+    review.decide(DUPLICATE, "only", "", 0, PAIR)
+    photos = PHOTOS.replace({"label": {"kiwi": "lime"}})  # the next run has applied it
+    found = corrections.read(review.path)
+    before = {"kiwi/1.jpg": "kiwi"}
+    others = list(queue.entries(FINDINGS[:2], photos))  # the leak is still open
+    entries = [*others, *queue.earlier_entries(found, photos, before, others)]
+    assert [(e.kind, e.photos[0].path, e.photos[0].label) for e in entries[1:]] == [
+        ("decision", "kiwi/1.jpg", "kiwi"),
+        ("decision", "lime/same.jpg", "lime"),
+        ("decision", "lime/copy.jpg", "lime"),
+    ]
+    assert entries[1].detail.startswith("Ann 20")
+    again = Queue(entries, photos, review.path, "Ben")
+    _, *states = again.states()
+    assert states == [State(True, [word]) for word in ("relabelled lime", "excluded", "kept")]
+    state = again.decide(1, "relabel", "lime", 0, states[0])[1]
+    assert state == states[0]  # the label of the folder is another one
+    state = again.decide(1, "keep", "", 0, state)[1]
+    assert state == State(True, ["kept"])
+    assert lines(again)[-1] == ("kiwi/1.jpg", "keep", "", "label")
+    assert again.decide(2, "keep", "", 0, states[1])[2] == State(True, ["kept"])
+
+
+def test_decisions_about_the_findings_shown_are_not_listed_again(review: Queue) -> None:
+    review.decide(LABEL, "exclude", "", 0, OPEN)
+    found = corrections.read(review.path)
+    assert list(queue.earlier_entries(found, PHOTOS, {}, review.entries)) == []
+
+
 def test_names_with_line_breaks_are_one_line(tmp_path: Path) -> None:
     photos = PHOTOS.assign(path=PHOTOS["path"].str.replace("/", "/\n=cmd\x1b[2J,\"'"))
     findings = FINDINGS.assign(path=FINDINGS["path"].str.replace("/", "/\n=cmd\x1b[2J,\"'"))
