@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -74,6 +75,27 @@ def correction_lines(
         yield f"corrections relabelled {_some(relabelled)}"
     if excluded:
         yield f"corrections excluded {_some(excluded)}"
+
+
+def corrected(rows: pd.DataFrame, applied: Applied | None) -> dict[str, list[Any]]:
+    """Return what corrections changed in a manifest, for JSON.
+
+    Args:
+        rows: its rows.
+        applied: what corrections changed, or None.
+
+    Returns:
+        `relabelled`: path, label, and label before of each photo; `excluded`: paths.
+    """
+    before, excluded = (applied.relabelled, applied.excluded) if applied else ({}, {})
+    photos = rows.loc[rows["path"].isin(before), ["path", "label"]].itertuples(index=False)
+    return {
+        "relabelled": [
+            {"path": printable(path), "label": label, "before": before[path]}
+            for path, label in photos
+        ],
+        "excluded": [printable(path) for path in excluded],
+    }
 
 
 def withdrawn(
