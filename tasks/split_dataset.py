@@ -64,6 +64,7 @@ class SplitDataset(DataOptions, Step):
             self.reporter,
             unfinished,
             corrected,
+            self.corrections_file,
         )
         if not listing.tar_files.empty:
             self._compare(rule, table["path"].to_pandas())
