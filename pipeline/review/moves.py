@@ -260,11 +260,19 @@ def main() -> None:
             _run(output_dir, arguments.corrections, arguments.apply)
     except UserError as error:
         sys.exit(str(error))
+    except KeyboardInterrupt as error:
+        print(f"Interrupted. {error}".strip(), file=sys.stderr)
+        sys.exit(130)
 
 
 def _undo(named: Path, output_dir: Path) -> None:
     beside = _beside(output_dir) / named.name
-    reverted, problems = undo(beside if not named.exists() and beside.exists() else named)
+    try:
+        reverted, problems = undo(beside if not named.exists() and beside.exists() else named)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "To move the other files back, run the same command again"
+        ) from None
     for problem in problems:
         print(f"Skipped: {problem}")
     if reverted or problems:
@@ -296,9 +304,16 @@ def _run(output_dir: Path, named: str, apply: bool) -> None:
         print(f"    {run.command('apply-corrections', file, 'APPLY=1')}")
     else:
         undo_list = _beside(output_dir) / f"moves-{time.strftime('%Y%m%d-%H%M%S')}.csv"
-        carry_out(moves, undo_list)
-        print(f"{_summary(moves, 'moved', 'copied')}. To undo that:")
-        print(f"    {run.command('apply-corrections', file, f'UNDO={undo_list}')}")
+        undo_command = run.command("apply-corrections", file, f"UNDO={undo_list}")
+        try:
+            carry_out(moves, undo_list)
+        except KeyboardInterrupt:
+            done = sum(Path(move.target).exists() for move in moves)
+            raise KeyboardInterrupt(
+                f"{done:,} of {counted(len(moves), 'file')} moved or copied"
+                + (f"; to undo that: {undo_command}" if done else "")
+            ) from None
+        print(f"{_summary(moves, 'moved', 'copied')}. To undo that:\n    {undo_command}")
         print(f"To train with the files in their new places:\n    {run.command('train', file)}")
 
 
