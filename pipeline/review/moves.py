@@ -290,13 +290,18 @@ def _run(output_dir: Path, named: str, apply: bool) -> None:
             "labelled photos there yourself. All other corrections work without moves"
         )
     file = run.corrections_file(named)
-    lines, labels = last_run.read_corrections(output_dir, file), set(run.photos["label"])
+    lines = last_run.read_corrections(output_dir, file)
+    labels = {
+        run.folder_labels.get(path, label)
+        for path, label in run.photos[["path", "label"]].itertuples(index=False)
+    }
     planned = list(plan(lines, run.photos, run.image_dir))
     moves = [move for move in planned if isinstance(move, Move)]
     for step in planned:
         print(step if isinstance(step, Move) else f"Skipped: {step}")
     for label in sorted(corrections.labels(lines) - labels) if moves else ():
-        print(corrections.announcement(label, labels))
+        if not (run.image_dir / label).is_dir():  # files may have been moved since the run
+            print(corrections.announcement(label, labels))
     if not moves:
         print("There is nothing to move")
     elif not apply:

@@ -149,6 +149,25 @@ def test_an_interruption_names_the_command_that_moves_the_files_back(
     assert contents(photo_dir) == before
 
 
+def test_a_class_without_a_folder_is_announced_after_the_run_that_made_it(
+    checked: Path,
+    photo_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    line = Correction(sha256(photo_dir / "red_rose/3.jpg"), "red_rose/3.jpg", "relabel", "tulip")
+    corrections.append(tmp_path / corrections.FILE, [line])
+    table = manifest.build(list_photos(photo_dir), photo_dir, SplitRule(), corrected=[line])
+    manifest.write(table, checked / "manifests/0123456789ab.parquet")
+    monkeypatch.setattr("sys.argv", ["moves", "--output-dir", str(checked)])
+    moves.main()
+    assert "\ntulip is a new class\n" in capsys.readouterr().out
+    (photo_dir / "tulip").mkdir()
+    moves.main()
+    assert "new class" not in capsys.readouterr().out
+
+
 def relabelled(photo_dir: Path, *names: str) -> list[Move]:
     photos = rows(photo_dir)
     digest = photos.set_index("path")["digest"]
