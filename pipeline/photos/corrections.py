@@ -17,7 +17,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.files import locks, naming, output_store, places
+from pipeline.files import atomic, locks, naming, output_store, places
 from pipeline.files.numbers import counted
 from pipeline.files.places import Place
 from pipeline.photos import sources
@@ -225,14 +225,12 @@ def append(path: Path, corrections: Sequence[Correction]) -> None:
     added = io.StringIO(newline="")
     writer = csv.writer(added, lineterminator="\n")
     try:
-        with locks.beside(path), path.open("a+b", buffering=0) as file:
+        with locks.beside(path), _open_to_append(path) as file:
             file.seek(0)
             text = file.read().decode("utf-8-sig", "replace")
-            if text and not text.endswith("\n"):
+            if not text.endswith("\n"):
                 list(_parse(text, path))  # after an unfinished line, the new ones would be lost
                 added.write("\n")
-            if not text.strip():
-                writer.writerow(COLUMNS)
             writer.writerows(astuple(correction)[:-1] for correction in corrections)
             start, content = file.seek(0, os.SEEK_END), added.getvalue().encode()
             try:
@@ -241,8 +239,17 @@ def append(path: Path, corrections: Sequence[Correction]) -> None:
                 os.fsync(file.fileno())
             except OSError:
                 file.truncate(start)
-                if not start:
-                    path.unlink()
                 raise
     except OSError as error:
-        raise UserError(f"corrections: {path} cannot be written: {error.strerror}") from None
+        raise UserError(
+            f"corrections: {path} cannot be written: {error.strerror}; check its permissions and "
+            "the free space"
+        ) from None
+
+
+def _open_to_append(path: Path) -> io.FileIO:
+    """Open the file without a buffer; it never appears without its first line."""
+    if not path.exists():
+        with atomic.write(path) as new:
+            new.write_text(f"{','.join(COLUMNS)}\n", encoding="utf-8")
+    return path.open("a+b", buffering=0)

@@ -131,6 +131,18 @@ def test_a_full_disk_leaves_no_empty_file(file: Path, monkeypatch: pytest.Monkey
     assert not file.exists()
 
 
+def test_the_file_never_appears_without_its_first_line(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(_: int) -> None:
+        assert corrections.read(file) == ()  # as another process may do at any time
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", kill)
+    with pytest.raises(KeyboardInterrupt):
+        corrections.append(file, [Correction(A, "1.jpg", "exclude")])
+
+
 def test_other_encodings_are_refused(file: Path) -> None:
     file.write_bytes((HEADER + f"{A},1.jpg,relabel,Möhre,,,\n").encode("latin-1"))
     with pytest.raises(UserError, match="not UTF-8"):

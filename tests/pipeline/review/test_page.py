@@ -100,6 +100,10 @@ def test_names_that_lead_to_this_machine_are_refused(client: Any) -> None:
         {"action": "only", "only": 1},
         {"action": ["keep"]},
         {"action": "relabel", "label": ["red_rose"]},
+        {"action": "relabel", "label": None, "create": True},
+        {"action": "relabel", "label": 5, "create": True},
+        {"label": None},
+        {"entry": float("inf")},
         {"seen": None},
     ],
 )
@@ -202,6 +206,18 @@ def test_the_terminal_says_read_only_and_counts_photos_once(
     printed = capsys.readouterr().out
     assert "Review 4 findings (read-only) on http://" in printed
     assert f"{subject.queue.path}: 1 keep\n" in printed
+
+
+def test_a_file_that_cannot_be_written_is_an_error_at_the_start(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, output_dir = subject.queue.path, str(subject.run.output_dir)
+    file.write_text(",".join(corrections.COLUMNS) + "\n")
+    # Permissions would not stop root.
+    monkeypatch.setattr("os.access", lambda path, _: Path(path) != file)
+    monkeypatch.setattr("sys.argv", ["page", "--output-dir", output_dir, "--port=0"])
+    with pytest.raises(SystemExit, match=f"{file} cannot be written, .* make review READ_ONLY=1"):
+        page.main()
 
 
 def test_photos_are_served_by_digest_only(client: Any, subject: Subject) -> None:
