@@ -314,6 +314,8 @@ def _run(output_dir: Path, named: str, apply: bool) -> None:
             carry_out(moves, undo_list)
         except KeyboardInterrupt:
             done = sum(Path(move.target).exists() for move in moves)
+            if not done:
+                undo_list.unlink(missing_ok=True)
             raise KeyboardInterrupt(
                 f"{done:,} of {counted(len(moves), 'file')} moved or copied"
                 + (f"; to undo that: {undo_command}" if done else "")

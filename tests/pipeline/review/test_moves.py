@@ -147,6 +147,10 @@ def test_an_interruption_names_the_command_that_moves_the_files_back(
     assert "back, run the same command again" in run("--undo", str(undo_list))
     moves.undo(undo_list)
     assert contents(photo_dir) == before
+    undo_list.unlink()
+    left[:] = [False]
+    assert run("--apply") == "Interrupted. 0 of 3 files moved or copied\n"
+    assert list(tmp_path.glob("moves-*.csv")) == []
 
 
 def test_a_class_without_a_folder_is_announced_after_the_run_that_made_it(
