@@ -56,10 +56,11 @@ class CheckData(CheckOptions, Step):
         if target.exists():
             dataset = self.clone(SplitDataset)
             listed, corrected = local_path(dataset.output()), dataset.corrected()
-            for line in last_run.withdrawn_lines(self.output_dir, listed, corrected):
-                logger.warning(line)
             options = _options(_first.get(self.output_dir, self))
-            last_run.record(self.output_dir, local_path(target), listed, options, len(corrected))
+            of_run = local_path(target), listed, options, len(corrected)
+            earlier = last_run.record(self.output_dir, *of_run)
+            for line in last_run.withdrawn_lines(self.output_dir, earlier, listed, corrected):
+                logger.warning(line)
 
     def work(self) -> None:
         target = fetch(self.output())

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import luigi
 import pandas as pd
 
-from pipeline.errors import UserError
+from pipeline.errors import OutageError, UserError
 from pipeline.files import naming, places
 from pipeline.files.damage import UNREADABLE
 from pipeline.photos import corrections, manifest, remarks, split
@@ -42,6 +42,8 @@ class SplitDataset(DataOptions, Step):
         try:
             made_of = [self._listing().digest, self._rule_digest(), manifest.FORMAT_VERSION]
             made_of += self.correction_key()
+        except OutageError:
+            raise
         except UserError:  # `work` reports the problem
             return Pending()
         name = f"{naming.digest(*made_of)}.parquet"

@@ -75,7 +75,7 @@ class LastRun:
 
 def record(
     output_dir: Path, findings: Path, listed: Path, options: Mapping[str, str], lines: int = 0
-) -> None:
+) -> Path | None:
     """Record a run as the last one.
 
     Args:
@@ -83,6 +83,9 @@ def record(
         findings, listed: its findings and its manifest.
         options: as in `LastRun`, with `image_dir`.
         lines: number of corrections in force.
+
+    Returns:
+        The manifest of the run before, which may not exist any more; None if there was none.
     """
     fields = {
         "findings": findings.name,
@@ -92,13 +95,14 @@ def record(
     }
     content = f"{json.dumps(fields, indent=2)}\n".encode()
     path, store = output_dir / FILE, output_store.open_store(output_dir)
-    if store.read(path) == content:
-        return
-    if isinstance(store, RemoteOutputStore):
+    before = store.read(path)
+    if before != content and isinstance(store, RemoteOutputStore):
         store.write(path, content)
-    else:
+    elif before != content:
         with atomic.write(path) as temporary:
             temporary.write_bytes(content)
+    name = _parse(before).get("manifest")
+    return output_dir / "manifests" / name if name else None
 
 
 def options(output_dir: Path) -> dict[str, str]:
@@ -149,7 +153,10 @@ def recorded(output_dir: Path) -> dict[str, Any]:
 
 
 def _recorded(output_dir: Path) -> dict[str, Any]:
-    content = output_store.open_store(output_dir).read(output_dir / FILE)
+    return _parse(output_store.open_store(output_dir).read(output_dir / FILE))
+
+
+def _parse(content: bytes | None) -> dict[str, Any]:
     try:
         fields: dict[str, Any] = json.loads(content or b"{}")
     except ValueError:
@@ -176,19 +183,18 @@ def read_corrections(output_dir: Path, file: Place) -> tuple[Correction, ...]:
 
 
 def withdrawn_lines(
-    output_dir: Path, listed: Path, corrected: Sequence[Correction]
+    output_dir: Path, earlier: Path | None, listed: Path, corrected: Sequence[Correction]
 ) -> Iterator[str]:
-    """Yield which corrections the last run applied, and this one does not.
+    """Yield which corrections the run before applied, and this one does not.
 
     Args:
         output_dir: the local output folder.
+        earlier: the manifest of the run before, if any.
         listed: the manifest of this run.
         corrected: the corrections in force.
     """
     store = output_store.open_store(output_dir)
-    name = _recorded(output_dir).get("manifest", listed.name)
-    earlier = output_dir / "manifests" / name
-    if name == listed.name:
+    if earlier is None or earlier == listed:
         return
     try:
         store.fetch([earlier])
