@@ -54,9 +54,13 @@ class CheckData(CheckOptions, Step):
         """Record this run as the last one, once there are findings."""
         target = self.output()
         if target.exists():
-            listed = local_path(self.clone(SplitDataset).output())
+            dataset = self.clone(SplitDataset)
+            listed, corrected = local_path(dataset.output()), dataset.corrected()
             options = _options(_first.get(self.output_dir, self))
-            last_run.record(self.output_dir, local_path(target), listed, options)
+            of_run = local_path(target), listed, options, len(corrected)
+            earlier = last_run.record(self.output_dir, *of_run)
+            for line in last_run.withdrawn_lines(self.output_dir, earlier, listed, corrected):
+                logger.warning(line)
 
     def work(self) -> None:
         target = fetch(self.output())

@@ -17,7 +17,7 @@ from pipeline.fine_tuning import tuned_photos
 from pipeline.fine_tuning.result import Record
 from pipeline.head import softmax_head
 from pipeline.nightly import shared_state
-from pipeline.photos import manifest, split
+from pipeline.photos import changes, manifest, split
 from tasks.check_data import CheckData
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.compute_unknown import ComputeUnknown
@@ -69,16 +69,20 @@ class EvaluateModel(EvaluationOptions, Step):
         result, predictions = metrics.evaluate(head, test, digests)
         strangers = self._unknown_vectors(recipe.module.features)
         unknown = unknown_photos.measure(head, predictions, strangers, self.unknown_rate)
-        rows = manifest.read(fetch(dataset.output()))
+        listed = fetch(dataset.output())
+        rows, applied = manifest.read(listed), manifest.read_applied(listed)
         photos = model_photos.of_manifest(rows, digests)
         current = shared_state.current_link(self.output_dir)
         compared = comparison.with_model(current, predictions, photos, test, self.image_dir, recipe)
         findings = checks.read(fetch(inputs["findings"]))
         settings = {name: str(getattr(self, name)) for name, _ in self.get_params()}
+        if dataset.corrected():  # even if it is the default file
+            settings["corrections"] = str(self.corrections_file)
         timed = self._timings()
         tuning = self._fine_tuning(recipe)
         of_head = (head_dir, compared, current, unknown)
-        run = Run(recipe, summary, photos, settings, timed, *of_head, tuning)
+        corrected = changes.corrected(rows, applied)
+        run = Run(recipe, summary, photos, settings, timed, *of_head, tuning, corrected)
         report.write(run, result, predictions, findings, self.image_dir, target)
         self.log_accuracy()
         for line in unknown_photos.summary_lines(unknown) if unknown else ():

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 import luigi
 import pandas as pd
 
-from pipeline.errors import UserError
+from pipeline.errors import OutageError, UserError
 from pipeline.files import naming, places
 from pipeline.files.damage import UNREADABLE
 from pipeline.photos import corrections, manifest, remarks, split
 from pipeline.photos.corrections import Correction
 from pipeline.photos.listing import Listing, list_photos
+from pipeline.review import last_run
 from tasks.data_options import SAMPLE_DIR, DataOptions
 from tasks.fetch_dataset import FetchDataset
 from tasks.messages import logger
@@ -22,7 +23,7 @@ from tasks.step import Pending, Result, Step, fetch, local_path
 _list_photos = functools.cache(list_photos)
 _read_summary = functools.cache(manifest.read_summary)
 _digest_lists = functools.cache(split.digest_lists)
-_read_corrections = functools.cache(corrections.read)
+_read_corrections = functools.cache(last_run.read_corrections)
 _reported = set[tuple[object, object]]()  # image and output folders whose problems were logged
 
 
@@ -41,6 +42,8 @@ class SplitDataset(DataOptions, Step):
         try:
             made_of = [self._listing().digest, self._rule_digest(), manifest.FORMAT_VERSION]
             made_of += self.correction_key()
+        except OutageError:
+            raise
         except UserError:  # `work` reports the problem
             return Pending()
         name = f"{naming.digest(*made_of)}.parquet"
@@ -63,6 +66,7 @@ class SplitDataset(DataOptions, Step):
             self.reporter,
             unfinished,
             corrected,
+            self.corrections_file,
         )
         if not listing.tar_files.empty:
             self._compare(rule, table["path"].to_pandas())
@@ -113,7 +117,7 @@ class SplitDataset(DataOptions, Step):
 
     def corrected(self) -> tuple[Correction, ...]:
         """Return the corrections as they were at the start of the run."""
-        return _read_corrections(self.corrections_file)
+        return _read_corrections(self.output_dir, self.corrections_file)
 
     def correction_key(self) -> list[str]:
         """Return what corrections add to the digest of a result: nothing if there are none."""

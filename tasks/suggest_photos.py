@@ -9,9 +9,11 @@ import luigi
 
 from pipeline.bottlenecks import remote_cache, unlabelled
 from pipeline.errors import UserError
-from pipeline.files import naming
+from pipeline.files import naming, places
+from pipeline.files.numbers import counted
 from pipeline.head import softmax_head
 from pipeline.photos import manifest
+from pipeline.photos.file_names import printable
 from pipeline.prediction import batch
 from pipeline.review import last_run, suggestions
 from tasks.command_options import SuggestOptions
@@ -24,6 +26,7 @@ from tasks.train_head import TrainHead
 
 # A run uses the photos that it found at its start, however often Luigi asks for a target.
 _find = functools.cache(batch.find)
+_UNPRINTABLE = "its path contains a line break or another character that cannot be shown; rename it"
 
 
 class SuggestPhotos(SuggestOptions, Step):
@@ -45,6 +48,14 @@ class SuggestPhotos(SuggestOptions, Step):
                 values[name] = parameter.parse(recorded[name])
         return super().get_param_values(params, (), values)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.images and places.is_inside(places.parse(self.images), self.image_dir):
+            raise UserError(
+                f"images: {self.images} is inside image_dir ({self.image_dir}), where the names of "
+                "folders are labels; move it out"
+            )
+
     def requires(self) -> list[luigi.Task]:
         return [self.clone(TrainHead)]
 
@@ -61,6 +72,21 @@ class SuggestPhotos(SuggestOptions, Step):
         key = naming.digest(*made_of, files, *decided)
         return Result(self.output_dir, suggestions.FOLDER, f"{key}.csv")
 
+    def run(self) -> None:
+        """Suggest photos; if the suggestions exist, show them again."""
+        found = self.output().exists()
+        super().run()
+        if found:
+            self.show_again()
+
+    def show_again(self) -> None:
+        """Log where the suggestions are, and make them those that the review page shows."""
+        target = fetch(self.output())
+        target.touch()
+        self.output_store.upload([target])
+        number = counted(len(suggestions.read(target)), "unlabelled photo")
+        logger.info("%s suggested already, in %s. %s", number, target, self._advice())
+
     def work(self) -> None:
         dataset, found = self.clone(SplitDataset), _find(self.images)
         recipe = self.clone(ComputeBottlenecks).ready(self.reporter)
@@ -69,6 +95,8 @@ class SuggestPhotos(SuggestOptions, Step):
         known = set(manifest.read(fetch(dataset.output()))["digest"])
         known |= {correction.digest for correction in dataset.corrected()}
         photos = unlabelled.inspect(found)
+        unprintable = (photos["problem"] == "") & (photos["path"] != photos["path"].map(printable))
+        photos.loc[unprintable, "problem"] = _UNPRINTABLE
         unlabelled.refuse_unusable(photos, "images")
         photos = photos[(photos["problem"] != "") | ~photos["digest"].isin(known)]
         if (photos["problem"] != "").all():
@@ -90,9 +118,20 @@ class SuggestPhotos(SuggestOptions, Step):
         target = local_path(self.output())
         suggestions.write(suggested, target)
         logger.info(
-            "%s of %s unlabelled photos suggested, in %s. To label them: make review OUTPUT_DIR=%s",
+            "%s of %s unlabelled photos suggested, in %s. %s",
             f"{len(suggested):,}",
             f"{len(photos):,}",
             target,
-            shlex.quote(self.output_store.url),
+            self._advice(),
         )
+
+    def _advice(self) -> str:
+        output_dir = shlex.quote(self.output_store.url)
+        return f"To label them: make review OUTPUT_DIR={output_dir}"
+
+
+@luigi.Task.event_handler(luigi.Event.DEPENDENCY_PRESENT)
+def _show_again(task: luigi.Task) -> None:
+    """Show suggestions that exist already."""
+    if isinstance(task, SuggestPhotos):
+        task.show_again()

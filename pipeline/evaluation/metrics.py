@@ -12,7 +12,7 @@ from pipeline.evaluation.statistics import wilson_interval
 from pipeline.head.calibration import BINS, expected_error
 from pipeline.head.softmax_head import Head
 
-FORMAT_VERSION = 6  # raise it when a metric changes its meaning, or the page its content
+FORMAT_VERSION = 7  # raise it when a metric changes its meaning, or the page its content
 TOP = 5  # labels per photo
 _MAX_PAIRS = 20  # confused pairs of classes that are listed
 

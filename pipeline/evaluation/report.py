@@ -11,7 +11,7 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,6 +41,7 @@ FILE, FIGURES = "report.html", "evaluation.json"
 # Limits that keep the page below 3 MB; the other files are complete.
 MAX_WRONG, MAX_PICTURES = 1000, 120  # misclassified photos listed, and shown as thumbnails
 MAX_FINDINGS, MAX_PER_FINDING = 12, 4  # findings per kind, and photos per finding
+MAX_CORRECTED = 5  # relabelled photos, and excluded ones
 _PACKAGES = ("tensorflow", "tensorflow-hub", "numpy", "pandas", "pyarrow", "pillow", "luigi")
 
 
@@ -59,6 +60,7 @@ class Run:
         earlier: folder of that model.
         unknown: what the head's familiarity rejects; None for a head without it.
         fine_tuning: what fine-tuning did, with or without success; None without it.
+        corrected: the photos that corrections relabelled and excluded, from `changes.corrected`.
     """
 
     recipe: Recipe
@@ -71,6 +73,7 @@ class Run:
     earlier: Path
     unknown: UnknownPhotos | None = None
     fine_tuning: Record | None = None
+    corrected: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 def write(
@@ -103,6 +106,7 @@ def write(
         max_findings=MAX_FINDINGS,
         max_per_finding=MAX_PER_FINDING,
         max_pictures=MAX_PICTURES,
+        max_corrected=MAX_CORRECTED,
         splits=split.SPLITS,
         trained_on={c.label: c.training for c in run.summary.classes},
     )
@@ -142,6 +146,7 @@ def _figures(
                 for c in classes
             ],
             "findings": {kind: int(counts.get(kind, 0)) for kind in checks.KINDS},
+            "corrections": {"relabelled": [], "excluded": [], **run.corrected},
         },
         "run": {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),

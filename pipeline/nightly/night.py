@@ -88,14 +88,17 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
     manifests = [out / "manifests" / n.manifest for n in earlier[-2 * DRIFT_DAYS :] if n.manifest]
     output_store.open_store(out).fetch(manifests)
     table = manifest.read(results.manifest)
+    last = _latest(out, earlier)
+    listed = out / "manifests" / last.manifest if last else None
+    previous = manifest.read(listed) if listed else None
+    applied = manifest.read_applied(listed) if listed else None
+    withdrawn = changes.withdrawn(previous, applied, table, results.corrected)
     current, recorded = current_model.get(out), promotion.recorded_model(out)
     is_current = current == results.model.resolve()
     move, change_of_module = None, ""
     if is_current and current == recorded:
         outcome, measured = history.UNCHANGED, None
-        reason = (
-            "nothing changed, so the model stays" if earlier else "the model was already current"
-        )
+        reason = _why_unchanged(out, last, results.model)
     else:
         opponent = recorded if is_current else current
         verdict = promotion_gate.evaluate(
@@ -106,6 +109,7 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
             results.recipe,
             gate,
             decisions.given_labels(results.corrected, table),
+            dict(withdrawn[["digest", "label"]].itertuples(index=False)),
         )
         change_of_module = _change_of_module(opponent, results.recipe)
         reasons, notes, measured = verdict.reasons, verdict.notes, verdict.comparison
@@ -118,9 +122,10 @@ def _decide(results: Results, date: datetime.date, gate: Gate) -> Night:
         else:
             move = promotion.promote(out, results.model, promotion.NIGHTLY)
             outcome, reason = history.PROMOTED, history.SEPARATOR.join(notes)
-    last = _latest(out, earlier)
-    previous = manifest.read(out / "manifests" / last.manifest) if last else None
-    corrected = changes.correction_lines(previous, table, results.corrected)
+    corrected = [
+        *changes.correction_lines(previous, table, results.corrected),
+        *changes.withdrawn_lines(withdrawn),
+    ]
     module = results.recipe.module
     before = {n.module for n in earlier if n.date != date.isoformat()}
     note = tuning_plan.describe(out, module, results.tuned, before) or change_of_module
@@ -169,6 +174,15 @@ def _change_of_module(opponent: Path | None, made_by: Recipe) -> str:
     except (OSError, ValueError, TypeError, KeyError):  # of an earlier version
         return ""
     return tuning_plan.describe_change(before, made_by.module)
+
+
+def _why_unchanged(output_dir: Path, last: Night | None, model: Path) -> str:
+    if last and last.model == model.name:
+        return "nothing changed, so the model stays"
+    moves = history.promotions(output_dir)
+    by_hand = moves and moves[-1].how == promotion.MANUAL
+    how = ": it was promoted by hand (make train or make promote)" if by_hand else ""
+    return f"the model of today's photos was the current one already{how}"
 
 
 def _flags(drop: str | None, drifted: float | None, since: str) -> Iterator[str]:

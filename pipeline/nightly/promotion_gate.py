@@ -66,6 +66,7 @@ def evaluate(
     recipe: Recipe,
     gate: Gate,
     given_labels: Mapping[str, str] | None = None,
+    withdrawn: Mapping[str, str] | None = None,
 ) -> Verdict:
     """Decide whether a model may replace the current one.
 
@@ -78,6 +79,8 @@ def evaluate(
         gate: the requirements.
         given_labels: labels by digest that people have corrected. They count as the earlier labels,
             too: changing them was intended.
+        withdrawn: today's labels by digest of photos whose corrections were withdrawn. They do not
+            count as changes of classes.
     """
     reasons, notes = list(_check_accuracy(model, gate)), list[str]()
     if current is None:
@@ -87,7 +90,8 @@ def evaluate(
         for folder in (current, model)
     )
     before = replace(before, photos=before.photos.with_labels(given_labels or {}))
-    changes = class_changes.find(before.photos.rows, after.photos.rows)
+    comparable = before.photos.with_labels(withdrawn or {})
+    changes = class_changes.find(comparable.rows, after.photos.rows)
     lost = set(before.labels) - set(after.labels)
     concerned = [change for change in changes if lost & set(change.labels)]
     reasons += _describe(concerned)

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from pipeline.files.numbers import counted
 from pipeline.photos import decisions, inspection
-from pipeline.photos.corrections import RELABEL, Correction
+from pipeline.photos.corrections import KEEP, RELABEL, Correction
+from pipeline.photos.decisions import Applied
 from pipeline.photos.file_names import printable
 from pipeline.photos.inspection import Problem
 
@@ -75,9 +77,73 @@ def correction_lines(
         yield f"corrections excluded {_some(excluded)}"
 
 
+def corrected(rows: pd.DataFrame, applied: Applied | None) -> dict[str, list[Any]]:
+    """Return what corrections changed in a manifest, for JSON.
+
+    Args:
+        rows: its rows.
+        applied: what corrections changed, or None.
+
+    Returns:
+        `relabelled`: path, label, and label before of each photo; `excluded`: paths.
+    """
+    before, excluded = (applied.relabelled, applied.excluded) if applied else ({}, {})
+    photos = rows.loc[rows["path"].isin(before), ["path", "label"]].itertuples(index=False)
+    return {
+        "relabelled": [
+            {"path": printable(path), "label": label, "before": before[path]}
+            for path, label in photos
+        ],
+        "excluded": [printable(path) for path in excluded],
+    }
+
+
+def withdrawn(
+    before: pd.DataFrame | None,
+    applied: Applied | None,
+    after: pd.DataFrame,
+    lines: Iterable[Correction],
+) -> pd.DataFrame:
+    """Return the rows of `after` whose photos are no longer corrected, as they were in `before`.
+
+    Args:
+        before, after: rows of manifests; without an earlier one, nothing was corrected.
+        applied: what corrections changed in `before`.
+        lines: the corrections in force, with which `after` was made.
+
+    Returns:
+        The rows, with the column `label_before`; it is empty for photos that were excluded.
+    """
+    if before is None or applied is None:
+        return after.head(0).assign(label_before="")
+    decided = decisions.decide(lines, after)
+    changed = {path for path, decision in decided.items() if decision.action != KEEP}
+    gone = {*applied.relabelled, *applied.excluded} - changed
+    earlier = before.loc[before["path"].isin(gone), ["path", "digest", "label"]]
+    rows = after.merge(earlier, on=["path", "digest"], suffixes=("", "_before"))
+    excluded = rows["path"].isin(applied.excluded)
+    return rows.assign(label_before=rows["label_before"].mask(excluded, ""))
+
+
+def withdrawn_lines(rows: pd.DataFrame) -> Iterator[str]:
+    """Yield which corrections were withdrawn, from the rows that `withdrawn` returns."""
+    columns = rows[["path", "label_before", "label"]].itertuples(index=False)
+    shown = [
+        f"{printable(path)} is {f'{label} again instead of {was}' if was else 'used again'}"
+        for path, was, label in columns
+    ]
+    if shown:
+        verb = "was" if len(shown) == 1 else "were"
+        yield f"{counted(len(shown), 'correction')} {verb} withdrawn: {_listed(shown)}"
+
+
 def _some(names: Sequence[str]) -> str:
+    return f"{counted(len(names), 'photo')}: {_listed(names)}"
+
+
+def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
-    return f"{counted(len(names), 'photo')}: {', '.join(names[:MAX_NAMED])}{more}"
+    return f"{', '.join(names[:MAX_NAMED])}{more}"
 
 
 def _usable(rows: pd.DataFrame) -> pd.DataFrame:

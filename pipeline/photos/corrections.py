@@ -17,7 +17,8 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.files import locks, naming, output_store, places
+from pipeline.files import atomic, locks, naming, output_store, places
+from pipeline.files.numbers import counted
 from pipeline.files.places import Place
 from pipeline.photos import sources
 from pipeline.photos.file_names import composed, leftover
@@ -85,8 +86,6 @@ def place(corrections: str, output_dir: Path) -> Place:
 def read(place: Place) -> tuple[Correction, ...]:
     """Return the lines of a file, without those that were undone; none if there is no file.
 
-    A last line that a killed process left unfinished is ignored.
-
     Raises:
         UserError: if a line is invalid, or the file is empty or not UTF-8 text.
     """
@@ -104,7 +103,7 @@ def read(place: Place) -> tuple[Correction, ...]:
         raise UserError(
             f"corrections: {place} is empty; restore it, or delete it if there are no corrections"
         )
-    return in_force(_parse(_finished(text) or text, place))
+    return in_force(_parse(text, place))
 
 
 def _parse(text: str, place: Place) -> Iterator[Correction]:
@@ -118,7 +117,8 @@ def _parse(text: str, place: Place) -> Iterator[Correction]:
                 yield _correction(row, reader.line_num, place)
     except csv.Error as error:
         raise UserError(
-            f"corrections: line {reader.line_num} of {place} is not valid CSV ({error}); correct it"
+            f"corrections: line {reader.line_num} of {place} is not valid CSV ({error}); correct "
+            "or delete it"
         ) from None
 
 
@@ -132,8 +132,11 @@ def _header_problem(header: list[str], place: Place) -> str:
 
 def _correction(row: list[str], line: int, place: Place) -> Correction:
     where = f"corrections: line {line} of {place}"
+    if not any(map(str.strip, row)):
+        raise UserError(f"{where} is empty; delete it")
     if len(row) != len(COLUMNS):
-        raise UserError(f"{where} has {len(row)} columns instead of {len(COLUMNS)}; correct it")
+        number = counted(len(row), "column")
+        raise UserError(f"{where} has {number} instead of {len(COLUMNS)}; correct or delete it")
     digest, path, action, label, who, when, why = row
     if not re.fullmatch(r"[0-9a-f]{64}", digest := digest.strip().lower()):
         raise UserError(
@@ -216,25 +219,18 @@ def by_content(corrections: Iterable[Correction]) -> dict[str, list[Correction]]
 def append(path: Path, corrections: Sequence[Correction]) -> None:
     """Add lines, without line breaks, in one write that is on the disk when this returns.
 
-    An unfinished last line that a killed process has left is removed.
-
     Raises:
-        UserError: if the file cannot be written.
+        UserError: if the file cannot be written, or its last line is unfinished.
     """
     added = io.StringIO(newline="")
     writer = csv.writer(added, lineterminator="\n")
     try:
-        with locks.beside(path), path.open("a+b", buffering=0) as file:
+        with locks.beside(path), _open_to_append(path) as file:
             file.seek(0)
-            before = file.read()
-            text = before.decode("utf-8-sig", "replace")
-            finished = _finished(text)
-            if finished != text:
-                file.truncate(before.rfind(b"\n") + 1)
-            elif text and not text.endswith("\n"):
+            text = file.read().decode("utf-8-sig", "replace")
+            if not text.endswith("\n"):
+                list(_parse(text, path))  # after an unfinished line, the new ones would be lost
                 added.write("\n")
-            if not finished.strip():
-                writer.writerow(COLUMNS)
             writer.writerows(astuple(correction)[:-1] for correction in corrections)
             start, content = file.seek(0, os.SEEK_END), added.getvalue().encode()
             try:
@@ -243,20 +239,17 @@ def append(path: Path, corrections: Sequence[Correction]) -> None:
                 os.fsync(file.fileno())
             except OSError:
                 file.truncate(start)
-                if not start:
-                    path.unlink()
                 raise
     except OSError as error:
-        raise UserError(f"corrections: {path} cannot be written: {error.strerror}") from None
+        raise UserError(
+            f"corrections: {path} cannot be written: {error.strerror}; check its permissions and "
+            "the free space"
+        ) from None
 
 
-def _finished(text: str) -> str:
-    """Return the text without a last line that a killed process has left unfinished."""
-    complete, newline, last = text.rpartition("\n")
-    if not last:
-        return text
-    try:
-        (row,) = csv.reader([last], strict=True)
-    except (csv.Error, ValueError):
-        return complete + newline
-    return text if len(row) == len(COLUMNS) else complete + newline
+def _open_to_append(path: Path) -> io.FileIO:
+    """Open the file without a buffer; it never appears without its first line."""
+    if not path.exists():
+        with atomic.write(path) as new:
+            new.write_text(f"{','.join(COLUMNS)}\n", encoding="utf-8")
+    return path.open("a+b", buffering=0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.files.numbers import counted
 from pipeline.photos import corrections
 from pipeline.photos.corrections import EXCLUDE, KEEP, RELABEL, Correction
 from pipeline.photos.file_names import printable
@@ -122,6 +123,11 @@ class Applied:
     needless: Sequence[int]
     conflicts: Sequence[Sequence[int]]
     new_labels: Sequence[str]
+
+    def __str__(self) -> str:
+        return (
+            f"{counted(len(self.relabelled), 'photo')} relabelled, {len(self.excluded):,} excluded"
+        )
 
 
 def apply(rows: pd.DataFrame, lines: Sequence[Correction], merged: Callable[[str], str]) -> Applied:

@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 from pipeline.errors import UserError
 from pipeline.files import atomic, naming, places
 from pipeline.files.damage import UNREADABLE, reraise_system_errors
+from pipeline.files.numbers import counted
 from pipeline.files.places import Place
 from pipeline.photos import (
+    corrections,
     decisions,
     inspection,
     layout,
@@ -121,6 +123,7 @@ def build(
     progress: Progress = silent,
     unfinished: Path | None = None,
     corrected: Sequence[Correction] = (),
+    corrections_file: Place = Path(corrections.FILE),
 ) -> pa.Table:
     """Inspect new photos, split all of them, and summarise the data set.
 
@@ -134,6 +137,7 @@ def build(
         unfinished: file for the photos inspected so far, in case of an interruption; `newest`
             finds it beside the manifests.
         corrected: the corrections in force. They do not affect the splits.
+        corrections_file: their file, for messages.
 
     Returns:
         A table of SCHEMA in the order of the listing, with its Summary in the metadata.
@@ -169,7 +173,7 @@ def build(
             done = pd.concat([rows[rows["status"].notna()], *from_tar_files]).assign(split="")
             write(_table(done, fields), unfinished)
         raise
-    labels = listing.labels
+    labels, remedy = listing.labels, ""
     if from_tar_files:
         rows = pd.concat([rows, *from_tar_files], ignore_index=True)
         labels = tuple(sorted({*labels, *rows["label"]} - {""}))
@@ -181,8 +185,9 @@ def build(
         applied = decisions.apply(rows, corrected, listing.layout.merged)
         fields[_CORRECTED] = asdict(applied)
         labels = tuple(sorted({*labels, *rows.loc[rows["path"].isin(applied.relabelled), "label"]}))
+        remedy = f", or delete lines of {corrections_file} ({applied})"
     summary = _summarise(rows, labels)
-    _refuse_hopeless(summary, rows, image_dir)
+    _refuse_hopeless(summary, rows, image_dir, remedy)
     return _table(rows, {**fields, **asdict(summary)})
 
 
@@ -277,16 +282,16 @@ def _summarise(rows: pd.DataFrame, labels: tuple[str, ...]) -> Summary:
     return Summary(usable_digest, aside_digest, classes)
 
 
-def _refuse_hopeless(summary: Summary, rows: pd.DataFrame, image_dir: Place) -> None:
+def _refuse_hopeless(summary: Summary, rows: pd.DataFrame, image_dir: Place, remedy: str) -> None:
     trainable = [c.label for c in summary.classes if c.training]
     if len(trainable) >= 2:
         return
     aside = rows[set_aside(rows)].head(10)
     reasons = "".join(f"\n  {printable(str(r.path))}: {r.status}" for r in aside.itertuples())
     raise UserError(
-        f"image_dir: {image_dir} has {len(trainable)} class with photos for training"
+        f"image_dir: {image_dir} has {counted(len(trainable), 'class')} with photos for training"
         f"{' (' + repr(trainable[0]) + ')' if trainable else ''}, and a classifier needs at least "
-        f"two; add a folder of photos for each class{reasons and '. Set aside:' + reasons}"
+        f"two; add a folder of photos for each class{remedy}{reasons and '. Set aside:' + reasons}"
     )
 
 
@@ -342,6 +347,11 @@ def applied(schema: pa.Schema) -> Applied | None:
     """Return what corrections changed in a manifest; None if there were none."""
     fields = _fields(schema).get(_CORRECTED)
     return Applied(**fields) if fields else None
+
+
+def read_applied(path: Path) -> Applied | None:
+    """Return what corrections changed in a manifest, from its footer; errors: `read_summary`."""
+    return applied(pq.read_schema(path))
 
 
 def newest(directory: Path, image_dir: Place, meaning: Layout = PLAIN) -> pd.DataFrame | None:

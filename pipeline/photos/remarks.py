@@ -6,7 +6,7 @@ import re
 import shlex
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -88,7 +88,7 @@ def summary_lines(
     if len(aside) > MOST_NAMED:
         yield f"Set aside: {len(aside) - MOST_NAMED} more; see the manifest's status column"
     classes = manifest.summary_of(table.schema).classes
-    yield from class_lines(classes)
+    yield from class_lines(classes, _taken_away(rows, manifest.applied(table.schema)))
     yield from _missing_split_lines(classes, listing.layout, rule)
     yield from _share_lines(rows[rows["status"] == inspection.OK], listing.layout, rule)
 
@@ -104,10 +104,8 @@ def correction_lines(
         place: their file.
         output: path or URL of the output folder.
     """
-    relabelled, excluded = len(applied.relabelled), len(applied.excluded)
-    if relabelled or excluded:
-        changed = counted(relabelled, "photo")
-        yield f"Corrections: {changed} relabelled, {excluded:,} excluded by {place}"
+    if applied.relabelled or applied.excluded:
+        yield f"Corrections: {applied} by {place}"
     others = set(labels).difference(applied.new_labels)
     for label in applied.new_labels:
         yield f"corrections: {corrections.announcement(label, others)}"
@@ -179,13 +177,36 @@ def _skipped_lines(listing: Listing, rows: pd.DataFrame) -> Iterator[str]:
         yield f"Skipped {total:,} {what}: {_some(counted)}"
 
 
-def class_lines(classes: Sequence[ClassSummary]) -> Iterator[str]:
-    """Yield which classes cannot be trained, and which are small."""
+def _taken_away(rows: pd.DataFrame, applied: Applied | None) -> dict[str, str]:
+    """Return how many photos corrections took away from classes, in words."""
+    if applied is None:
+        return {}
+    relabelled = Counter(applied.relabelled.values())
+    excluded = Counter(rows.loc[rows["path"].isin(applied.excluded), "label"])
+    return {
+        label: f"corrections relabelled {relabelled[label]:,} and excluded {excluded[label]:,}"
+        for label in {*relabelled, *excluded}
+    }
+
+
+def class_lines(
+    classes: Sequence[ClassSummary], taken_away: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Yield which classes cannot be trained, and which are small.
+
+    Args:
+        classes: the classes.
+        taken_away: how many photos corrections took away from classes, in words.
+    """
     for c in classes:
-        if not c.usable:
-            yield f"Class {c.label!r} has no usable photos and is left out; add photos to it."
+        lacks = "no photos for training" if c.usable else "no usable photos"
+        if not c.training and (reason := (taken_away or {}).get(c.label)):
+            yield (
+                f"Class {c.label!r} has {lacks} and is left out: {reason} of its photos. If that "
+                "is not intended, delete these lines; or add photos to it."
+            )
         elif not c.training:
-            yield f"Class {c.label!r} has no photos for training and is left out; add photos."
+            yield f"Class {c.label!r} has {lacks} and is left out; add photos to it."
     few = [f"{c.label} ({c.usable})" for c in classes if 0 < c.usable < FEW_PHOTOS]
     if few:
         yield f"Classes with fewer than {FEW_PHOTOS} photos (accuracy may suffer): {_some(few)}"

@@ -6,7 +6,7 @@ even if all of its results exist already.
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from pipeline.errors import UserError
 from pipeline.evaluation.data_checks import checks
 from pipeline.files import atomic, output_store, places
 from pipeline.files.damage import UNREADABLE
+from pipeline.files.numbers import counted
 from pipeline.files.output_store import RemoteOutputStore
 from pipeline.files.places import Place
-from pipeline.photos import corrections, manifest
+from pipeline.photos import changes, corrections, manifest
+from pipeline.photos.corrections import Correction
 
 FILE = "last_run.json"
 IMAGE_DIR, DATASET, CORRECTIONS = "image_dir", "dataset", "corrections"  # options
@@ -33,6 +35,7 @@ class LastRun:
         output_dir: the local output folder.
         image_dir: folder that the paths are relative to.
         photos: rows of the manifest.
+        folder_labels: labels of the photos that corrections relabelled before them, by path.
         findings: rows of the findings.
         options: those that differ from the defaults, as texts, except the output folder.
     """
@@ -40,6 +43,7 @@ class LastRun:
     output_dir: Path
     image_dir: Place
     photos: pd.DataFrame
+    folder_labels: Mapping[str, str]
     findings: pd.DataFrame
     options: Mapping[str, str]
 
@@ -69,24 +73,36 @@ class LastRun:
         return shlex.join(["make", *words, *more])
 
 
-def record(output_dir: Path, findings: Path, listed: Path, options: Mapping[str, str]) -> None:
+def record(
+    output_dir: Path, findings: Path, listed: Path, options: Mapping[str, str], lines: int = 0
+) -> Path | None:
     """Record a run as the last one.
 
     Args:
         output_dir: the local output folder.
         findings, listed: its findings and its manifest.
         options: as in `LastRun`, with `image_dir`.
+        lines: number of corrections in force.
+
+    Returns:
+        The manifest of the run before, which may not exist any more; None if there was none.
     """
-    fields = {"findings": findings.name, "manifest": listed.name, "options": dict(options)}
+    fields = {
+        "findings": findings.name,
+        "manifest": listed.name,
+        "options": dict(options),
+        "lines": lines,
+    }
     content = f"{json.dumps(fields, indent=2)}\n".encode()
     path, store = output_dir / FILE, output_store.open_store(output_dir)
-    if store.read(path) == content:
-        return
-    if isinstance(store, RemoteOutputStore):
+    before = store.read(path)
+    if before != content and isinstance(store, RemoteOutputStore):
         store.write(path, content)
-    else:
+    elif before != content:
         with atomic.write(path) as temporary:
             temporary.write_bytes(content)
+    name = _parse(before).get("manifest")
+    return output_dir / "manifests" / name if name else None
 
 
 def options(output_dir: Path) -> dict[str, str]:
@@ -111,8 +127,10 @@ def find(output_dir: Path) -> LastRun:
     output_store.open_store(output_dir).fetch([findings, listed])
     try:
         folder = places.parse(manifest.image_dir(listed))
-        photos = manifest.read(listed)
-        return LastRun(output_dir, folder, photos, checks.read(findings), fields["options"])
+        applied, photos = manifest.read_applied(listed), manifest.read(listed)
+        labels = applied.relabelled if applied else {}
+        found = checks.read(findings)
+        return LastRun(output_dir, folder, photos, labels, found, fields["options"])
     except UNREADABLE:
         raise UserError(
             f"results of the last run in {output_dir} are missing; run it again"
@@ -125,13 +143,66 @@ def recorded(output_dir: Path) -> dict[str, Any]:
     Raises:
         UserError: if there is nothing.
     """
-    store = output_store.open_store(output_dir)
-    content = store.read(output_dir / FILE)
+    if fields := _recorded(output_dir):
+        return fields
+    url = output_store.open_store(output_dir).url
+    raise UserError(
+        f"there is no run with findings in {url}; pass the OUTPUT_DIR of your runs, or "
+        f"check the photos first: make check IMAGE_DIR=... OUTPUT_DIR={url}"
+    )
+
+
+def _recorded(output_dir: Path) -> dict[str, Any]:
+    return _parse(output_store.open_store(output_dir).read(output_dir / FILE))
+
+
+def _parse(content: bytes | None) -> dict[str, Any]:
     try:
-        fields: dict[str, Any] = json.loads(content or b"")
+        fields: dict[str, Any] = json.loads(content or b"{}")
     except ValueError:
-        raise UserError(
-            f"there is no run with findings in {store.url}; pass the OUTPUT_DIR of your runs, or "
-            f"check the photos first: make check IMAGE_DIR=... OUTPUT_DIR={store.url}"
-        ) from None
+        return {}
     return fields
+
+
+def read_corrections(output_dir: Path, file: Place) -> tuple[Correction, ...]:
+    """Return the corrections in force.
+
+    Raises:
+        UserError: if the file is invalid; or gone, although the last run found lines in it.
+    """
+    is_default = file == corrections.place("", output_dir)
+    if is_default and isinstance(file, Path) and not file.exists():
+        fields = _recorded(output_dir)
+        if CORRECTIONS not in fields.get("options", {}) and (lines := fields.get("lines", 0)):
+            raise UserError(
+                f"corrections: {file} is gone, but the last run applied its "
+                f"{counted(lines, 'line')}; restore it. To withdraw all corrections, create it "
+                f"with only this line: {','.join(corrections.COLUMNS)}"
+            )
+    return corrections.read(file)
+
+
+def withdrawn_lines(
+    output_dir: Path, earlier: Path | None, listed: Path, corrected: Sequence[Correction]
+) -> Iterator[str]:
+    """Yield which corrections the run before applied, and this one does not.
+
+    Args:
+        output_dir: the local output folder.
+        earlier: the manifest of the run before, if any.
+        listed: the manifest of this run.
+        corrected: the corrections in force.
+    """
+    store = output_store.open_store(output_dir)
+    if earlier is None or earlier == listed:
+        return
+    try:
+        store.fetch([earlier])
+        applied = manifest.read_applied(earlier)
+        before = manifest.read(earlier) if applied else None
+    except (*UNREADABLE, UserError):  # it was deleted, or is damaged
+        return
+    if applied:
+        store.fetch([listed])
+        rows = changes.withdrawn(before, applied, manifest.read(listed), corrected)
+        yield from changes.withdrawn_lines(rows)

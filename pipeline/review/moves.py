@@ -260,11 +260,19 @@ def main() -> None:
             _run(output_dir, arguments.corrections, arguments.apply)
     except UserError as error:
         sys.exit(str(error))
+    except KeyboardInterrupt as error:
+        print(f"Interrupted. {error}".strip(), file=sys.stderr)
+        sys.exit(130)
 
 
 def _undo(named: Path, output_dir: Path) -> None:
     beside = _beside(output_dir) / named.name
-    reverted, problems = undo(beside if not named.exists() and beside.exists() else named)
+    try:
+        reverted, problems = undo(beside if not named.exists() and beside.exists() else named)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "To move the other files back, run the same command again"
+        ) from None
     for problem in problems:
         print(f"Skipped: {problem}")
     if reverted or problems:
@@ -282,13 +290,18 @@ def _run(output_dir: Path, named: str, apply: bool) -> None:
             "labelled photos there yourself. All other corrections work without moves"
         )
     file = run.corrections_file(named)
-    lines, labels = corrections.read(file), set(run.photos["label"])
+    lines = last_run.read_corrections(output_dir, file)
+    labels = {
+        run.folder_labels.get(path, label)
+        for path, label in run.photos[["path", "label"]].itertuples(index=False)
+    }
     planned = list(plan(lines, run.photos, run.image_dir))
     moves = [move for move in planned if isinstance(move, Move)]
     for step in planned:
         print(step if isinstance(step, Move) else f"Skipped: {step}")
     for label in sorted(corrections.labels(lines) - labels) if moves else ():
-        print(corrections.announcement(label, labels))
+        if not (run.image_dir / label).is_dir():  # files may have been moved since the run
+            print(corrections.announcement(label, labels))
     if not moves:
         print("There is nothing to move")
     elif not apply:
@@ -296,9 +309,18 @@ def _run(output_dir: Path, named: str, apply: bool) -> None:
         print(f"    {run.command('apply-corrections', file, 'APPLY=1')}")
     else:
         undo_list = _beside(output_dir) / f"moves-{time.strftime('%Y%m%d-%H%M%S')}.csv"
-        carry_out(moves, undo_list)
-        print(f"{_summary(moves, 'moved', 'copied')}. To undo that:")
-        print(f"    {run.command('apply-corrections', file, f'UNDO={undo_list}')}")
+        undo_command = run.command("apply-corrections", file, f"UNDO={undo_list}")
+        try:
+            carry_out(moves, undo_list)
+        except KeyboardInterrupt:
+            done = sum(Path(move.target).exists() for move in moves)
+            if not done:
+                undo_list.unlink(missing_ok=True)
+            raise KeyboardInterrupt(
+                f"{done:,} of {counted(len(moves), 'file')} moved or copied"
+                + (f"; to undo that: {undo_command}" if done else "")
+            ) from None
+        print(f"{_summary(moves, 'moved', 'copied')}. To undo that:\n    {undo_command}")
         print(f"To train with the files in their new places:\n    {run.command('train', file)}")
 
 

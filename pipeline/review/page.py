@@ -8,6 +8,7 @@ corrections, which the next run applies.
 
 import argparse
 import getpass
+import os
 import secrets
 import sys
 from collections import Counter
@@ -22,8 +23,8 @@ from pipeline.files.numbers import counted
 from pipeline.photos import corrections, decisions
 from pipeline.photos.corrections import EXCLUDE, KEEP, RELABEL, UNDO
 from pipeline.photos.file_names import composed, printable
-from pipeline.review import last_run, pictures, subject, suggestions
-from pipeline.review.queue import ONLY, StaleError, State
+from pipeline.review import last_run, pictures, queue, subject, suggestions
+from pipeline.review.queue import EARLIER, ONLY, StaleError, State
 from pipeline.review.subject import Subject
 
 PORT = 8084
@@ -77,8 +78,9 @@ def application(about: Subject, read_only: bool = False) -> Any:
                 "meaning": each.meaning,
                 "group": kind in settled.GROUPS,
                 "keep": kind != suggestions.KIND,
+                "earlier": kind == EARLIER,
             }
-            for kind, each in (checks.KINDS | suggestions.KINDS).items()
+            for kind, each in (checks.KINDS | suggestions.KINDS | queue.KINDS).items()
         }
         return flask.jsonify(
             kinds=kinds,
@@ -143,7 +145,7 @@ def application(about: Subject, read_only: bool = False) -> Any:
             number, action, label = int(asked["entry"]), asked["action"], asked.get("label", "")
             only, seen = int(asked.get("only", 0)), State(**asked["seen"])
             photos = entries[number].photos if number >= 0 else ()
-            valid = action in _ACTIONS and 0 <= only < len(photos)
+            valid = action in _ACTIONS and isinstance(label, str) and 0 <= only < len(photos)
             if action in (KEEP, ONLY) and entries[number].kind == suggestions.KIND:
                 valid = False  # there is no label to keep
             is_new = action == RELABEL and label not in labels
@@ -151,7 +153,7 @@ def application(about: Subject, read_only: bool = False) -> Any:
                 raise ValueError
             if action == RELABEL and (problem := corrections.label_problem(composed(label))):
                 raise UserError(f"class {label!r} {problem}")
-        except (KeyError, TypeError, ValueError, IndexError):
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError):
             flask.abort(400)
         try:
             changed = about.queue.decide(number, action, label, only, seen)
@@ -176,6 +178,15 @@ def application(about: Subject, read_only: bool = False) -> Any:
         return response
 
     return app
+
+
+def _require_writable(file: Path) -> None:
+    for path in (file.parent, file) if file.exists() else (file.parent,):
+        if not os.access(path, os.W_OK):
+            raise UserError(
+                f"corrections: {path} cannot be written, so decisions would be lost; change its "
+                "permissions, or look without deciding: make review READ_ONLY=1"
+            )
 
 
 def _totals(file: Path) -> Counter[str]:
@@ -210,12 +221,15 @@ def main() -> None:
                 f"corrections: lines can only be added to a local file, not to {file}; download "
                 "it, and pass CORRECTIONS=..."
             )
+        if not arguments.read_only:
+            _require_writable(file)
         about = subject.read(run, file, printable(arguments.who or getpass.getuser()))
         server = local_server.create(application(about, arguments.read_only), port)
     except UserError as error:
         sys.exit(str(error))
     mode = " (read-only)" if arguments.read_only else ""
-    local_server.run(server, f"Review {counted(len(about.queue.entries), 'finding')}{mode} on")
+    number = sum(entry.kind != EARLIER for entry in about.queue.entries)
+    local_server.run(server, f"Review {counted(number, 'finding')}{mode} on")
     done = _totals(file)
     print(f"{file}: {', '.join(f'{n:,} {action}' for action, n in done.items()) or 'no lines'}")
     print("To train with these corrections:", *about.commands(), sep="\n    ")

@@ -2,14 +2,17 @@
 
 import datetime
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline.evaluation.data_checks import settled
+from pipeline.errors import UserError
+from pipeline.evaluation.data_checks import labels, settled
+from pipeline.evaluation.data_checks.checks import Kind
+from pipeline.files.numbers import counted
 from pipeline.photos import corrections, decisions
 from pipeline.photos.corrections import EXCLUDE, KEEP, RELABEL, UNDO, Correction
 from pipeline.photos.decisions import Decision
@@ -17,6 +20,14 @@ from pipeline.photos.file_names import printable
 
 ONLY = "only"  # keep one photo of several, and exclude the others
 RELABELLED = "relabelled"  # first word of a decision in words
+EARLIER = "decision"  # a kind of entries
+KINDS = {
+    EARLIER: Kind(
+        "Earlier decisions",
+        "The lines of corrections.csv about photos without a finding in the last run. The label "
+        "shown is that of the folder. To change a decision, decide again.",
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class Entry:
     """A finding about photos, or an unlabelled photo.
 
     Attributes:
-        kind: a kind of finding, or `suggestions.KIND`.
+        kind: a kind of finding, `suggestions.KIND`, or EARLIER.
         detail: short description.
         photos: the photos concerned, at least one.
     """
@@ -78,6 +89,36 @@ def entries(findings: pd.DataFrame, photos: pd.DataFrame) -> Iterator[Entry]:
             yield Entry(kind, detail, group)
 
 
+def earlier_entries(
+    lines: Sequence[Correction],
+    photos: pd.DataFrame,
+    folder_labels: Mapping[str, str],
+    others: Sequence[Entry],
+) -> Iterator[Entry]:
+    """Yield the photos that people decided about, unless they can decide again in other entries.
+
+    Args:
+        lines: the corrections in force.
+        photos: rows of the manifest.
+        folder_labels: labels before corrections, by path, if they were others.
+        others: the other entries.
+    """
+    groups, alone = set[str](), set[str]()
+    for entry in others:
+        (groups if entry.kind in settled.GROUPS else alone).update(p.path for p in entry.photos)
+    decided = decisions.decide(lines, photos)
+    rows = photos.loc[photos["path"].isin(decided), ["digest", "path", "label", "split"]]
+    for digest, path, label, split in rows.to_numpy(object):
+        decision = decided[path]
+        # In findings about several photos, labels cannot be changed.
+        if path not in alone and (path not in groups or decision.action == RELABEL):
+            last = decision.lines[-1]
+            detail = " ".join(filter(None, (last.who, last.when.replace("T", " ")[:16])))
+            detail = ": ".join(filter(None, (detail, last.why)))
+            photo = Photo(digest, path, folder_labels.get(path, label), split)
+            yield Entry(EARLIER, detail, (photo,))
+
+
 @dataclass
 class Queue:
     """The entries, and the file to which decisions are added.
@@ -98,6 +139,8 @@ class Queue:
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
+        # The lines about the photos of an entry before each decision about it, for UNDO.
+        self._before: dict[int, list[list[list[Correction]]]] = {}
         self._entries_of: dict[str, list[int]] = {}
         for number, entry in enumerate(self.entries):
             for digest in {photo.digest for photo in entry.photos}:
@@ -120,8 +163,9 @@ class Queue:
         Args:
             number: index of the entry.
             action: RELABEL, EXCLUDE or KEEP for all of its photos; ONLY to keep one photo and
-                exclude the others; or UNDO. Unless the finding is about several photos, KEEP takes
-                back a label that was given before.
+                exclude the others; or UNDO, which returns to the lines before the last decision, or
+                withdraws them if none was made here. Unless the finding is about several photos,
+                KEEP takes back a label that was given before.
             label: the right label, for RELABEL; the photo is kept if it has this one already.
             only: index of the photo, for ONLY.
             seen: the state of the entry that the person has seen.
@@ -138,31 +182,57 @@ class Queue:
             self._refresh()
             if seen != self._state(entry):
                 raise StaleError
+            before = self._before.setdefault(number, [])
+            present = [self._own(photo) for photo in entry.photos]
             lines = list[Correction]()
             for i, photo in enumerate(entry.photos):
                 wanted = action if action != ONLY else KEEP if i == only else EXCLUDE
-                lines += self._write(entry, photo, wanted, label)
+                earlier = before[-1][i] if before else None
+                lines += self._write(entry, photo, wanted, label, earlier)
             corrections.append(self.path, lines)
+            if action != UNDO:
+                before.append(present)
+            elif before:
+                before.pop()
             self._refresh()
             affected = {n for photo in entry.photos for n in self._entries_of[photo.digest]}
             return {n: self._state(self.entries[n]) for n in sorted(affected)}
 
-    def _write(self, entry: Entry, photo: Photo, action: str, label: str) -> Iterator[Correction]:
-        """Yield the lines for one photo, after those that undo earlier ones."""
-        when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    def _own(self, photo: Photo) -> list[Correction]:
         path = printable(photo.path)
-        own = [c for c in self._lines.get(photo.digest, []) if c.path == path]
+        lines = self._lines.get(photo.digest, [])
+        return [replace(c, line=0) for c in lines if c.path == path]  # they may be written again
+
+    def _write(
+        self,
+        entry: Entry,
+        photo: Photo,
+        action: str,
+        label: str,
+        earlier: Sequence[Correction] | None,
+    ) -> Iterator[Correction]:
+        """Yield the lines for one photo, after those that undo earlier ones.
+
+        Args:
+            entry, photo, action, label: as in `decide`.
+            earlier: the lines before the last decision, for UNDO; None if none was made here.
+        """
+        when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        path, own = printable(photo.path), self._own(photo)
         is_group = entry.kind in settled.GROUPS
+        kind = entry.kind if entry.kind != EARLIER else labels.LABEL  # which `keep` is about
         others = [  # lines about other findings: those about several photos change no label
             c
             for c in own
-            if (c.action == RELABEL and is_group) or (c.action == KEEP and c.why != entry.kind)
+            if (c.action == RELABEL and is_group) or (c.action == KEEP and c.why != kind)
         ]
         if action == UNDO:
-            about = self._decision(photo)
-            for undone in sorted({line.path for line in about.lines} if about else ()):
+            about = self._decision(photo) if earlier is None else None
+            for undone in sorted({line.path for line in (about.lines if about else own)}):
                 yield Correction(photo.digest, undone, UNDO, "", self.who, when)
-            yield from others
+            yield from earlier or ()
+            if not any(line.action == EXCLUDE for line in earlier or ()):
+                yield from (line for line in others if line not in (earlier or ()))
             return
         # A label is right for all copies, which may be in other classes.
         if action == RELABEL and label == photo.label and len(self._paths[photo.digest]) == 1:
@@ -172,7 +242,7 @@ class Queue:
             yield Correction(photo.digest, path, UNDO, "", self.who, when)
             yield from others if action == KEEP else ()
         new_label = label if action == RELABEL else ""
-        why = entry.kind if action == KEEP else entry.detail
+        why = kind if action == KEEP else "" if entry.kind == EARLIER else entry.detail
         yield Correction(photo.digest, path, action, new_label, self.who, when, printable(why))
 
     def _decision(self, photo: Photo) -> Decision | None:
@@ -183,7 +253,8 @@ class Queue:
 
     def _state(self, entry: Entry) -> State:
         found = [self._decision(photo) for photo in entry.photos]
-        is_settled = settled.is_settled(entry.kind, found)
+        is_earlier = entry.kind == EARLIER
+        is_settled = all(found) if is_earlier else settled.is_settled(entry.kind, found)
         return State(is_settled, [_in_words(decision, is_settled) for decision in found])
 
     def _refresh(self) -> None:
@@ -191,7 +262,12 @@ class Queue:
         try:
             status = self.path.stat()
         except FileNotFoundError:
-            self._lines, self._version = {}, (0, 0)
+            if self._lines:  # a new file would lack them
+                raise UserError(
+                    f"{self.path} is gone, with the decisions about "
+                    f"{counted(len(self._lines), 'photo')}; restore it. To withdraw them all, stop "
+                    "the server, and start it again"
+                ) from None
             return
         version = (status.st_mtime_ns, status.st_size)
         if version != self._version:

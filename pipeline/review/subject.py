@@ -1,6 +1,6 @@
 """The subject of a review: findings, photos, and what speaks for and against their labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import pandas as pd
 from pipeline.files import naming, places
 from pipeline.files.places import Place
 from pipeline.photos import corrections, inspection
+from pipeline.photos.corrections import Correction
 from pipeline.review import evidence, last_run, queue, suggestions
 from pipeline.review.evidence import Evidence, Guess
 from pipeline.review.last_run import LastRun
@@ -71,28 +72,43 @@ def read(run: LastRun, file: Path, who: str) -> Subject:
         who: the person who decides.
 
     Raises:
-        UserError: if the file of corrections is invalid.
+        UserError: if the file of corrections is invalid, or gone.
     """
     version = _version(run.output_dir)
+    lines = last_run.read_corrections(run.output_dir, file)
     suggested = suggestions.newest(run.output_dir)
     suggested = suggested[~suggested["digest"].isin(run.photos["digest"])]
+    outside = _outside(lines, {*run.photos["digest"], *suggested["digest"]})
     entries = [*queue.entries(run.findings, run.photos), *suggestions.entries(suggested)]
-    files = pd.concat([run.photos, suggested])[["digest", "path"]]
+    entries += suggestions.decided_entries(outside)
+    entries += queue.earlier_entries(lines, run.photos, run.folder_labels, entries)
+    files = pd.concat([run.photos, suggested, outside])[["digest", "path"]]
     usable = run.photos[run.photos["status"] == inspection.OK]
     shown = {photo.digest for entry in entries for photo in entry.photos}
     found = evidence.read(run.output_dir / "bottlenecks", usable, shown)
     pictured = run.photos["digest"].isin(shown.union(found.photos["digest"]))
-    places_of = {digest: places.parse(path) for digest, path in _files(suggested)}
+    unlabelled = _files(files.iloc[len(run.photos) :])
+    places_of = {digest: places.parse(path) for digest, path in unlabelled}
     places_of |= {digest: run.image_dir / path for digest, path in _files(run.photos[pictured])}
     return Subject(
         queue=Queue(entries, files, file, who),
         photos=places_of,
-        labels=sorted({*usable["label"], *corrections.labels(corrections.read(file))}),
+        labels=sorted({*usable["label"], *corrections.labels(lines)}),
         evidence=found,
         guessed=suggestions.guesses(suggested),
         run=run,
         version=version,
     )
+
+
+def _outside(lines: Sequence[Correction], known: set[str]) -> pd.DataFrame:
+    """Return digest and path of other photos outside the image folder that have decisions."""
+    outside = {
+        line.digest: line.path
+        for line in lines
+        if line.digest not in known and Path(line.path).is_absolute() and Path(line.path).is_file()
+    }
+    return pd.DataFrame(outside.items(), columns=["digest", "path"])
 
 
 def _version(output_dir: Path) -> str:

@@ -119,20 +119,23 @@ def write(suggested: pd.DataFrame, path: Path) -> None:
 
 
 def newest_file(output_dir: Path) -> Path | None:
-    """Return the file of the suggestions made last, or None."""
+    """Return the file of the suggestions made or asked for last, or None."""
     output_store.open_store(output_dir).fetch_newest(output_dir / FOLDER)
     paths = (output_dir / FOLDER).glob("[!.]*.csv")
     return max(paths, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 def newest(output_dir: Path) -> pd.DataFrame:
-    """Return the suggestions made last; none if there are no suggestions."""
+    """Return the suggestions made or asked for last; none if there are no suggestions."""
     file = newest_file(output_dir)
+    return read(file) if file else pd.DataFrame(columns=COLUMNS)
+
+
+def read(file: Path) -> pd.DataFrame:
+    """Return suggestions, a table of COLUMNS."""
     texts = dict.fromkeys(("path", "digest", *(label for label, _ in _GUESSES)), str)
-    if file is None:
-        return pd.DataFrame(columns=COLUMNS)
-    read = pd.read_csv(file, dtype=texts, keep_default_na=False)
-    return read.reindex(columns=COLUMNS)  # files of earlier versions lack `known`
+    rows = pd.read_csv(file, dtype=texts, keep_default_na=False)
+    return rows.reindex(columns=COLUMNS)  # files of earlier versions lack `known`
 
 
 def entries(suggested: pd.DataFrame) -> Iterator[Entry]:
@@ -142,6 +145,16 @@ def entries(suggested: pd.DataFrame) -> Iterator[Entry]:
         # Without validation photos, `known` is always 1.
         fit = f"; {known:.0%} of the known photos fit no better" if known < 1 else ""
         yield Entry(KIND, f"uncertainty {share:.0%}{fit}", (Photo(digest, path, "", ""),))
+
+
+def decided_entries(photos: pd.DataFrame) -> Iterator[Entry]:
+    """Yield photos with decisions, which are no longer suggested.
+
+    Args:
+        photos: their digest and path.
+    """
+    for digest, path in photos[["digest", "path"]].itertuples(index=False):
+        yield Entry(KIND, "decided earlier", (Photo(digest, path, "", ""),))
 
 
 def guesses(suggested: pd.DataFrame) -> dict[str, list[Guess]]:

@@ -1,6 +1,7 @@
 """After a change, exactly the steps that depend on it run again."""
 
 import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -186,6 +187,9 @@ def test_corrections_compute_no_vector_and_can_be_taken_back(
     assert f"Corrections: 12 photos relabelled, 0 excluded by {file}" in pipeline.lines
     labels = pd.read_parquet(tmp_path / "out/current/photos.parquet").set_index("digest")["label"]
     assert set(labels[digests]) == {"tulip"}
+    evaluated = json.loads((tmp_path / "out/current/evaluation.json").read_text())
+    assert len(evaluated["data"]["corrections"]["relabelled"]) == 12
+    assert evaluated["run"]["settings"]["corrections"] == str(file)
     corrections.append(file, [Correction(digest, "", "undo") for digest in digests])
     assert pipeline.run() == ["ExportModel"]  # moves `current` back
 

@@ -128,6 +128,40 @@ def test_many_labels_corrected_on_purpose_do_not_stop_the_model(options: dict[st
     assert night.reasons[-1].startswith(start)
 
 
+def test_lost_corrections_are_named_and_a_lost_file_stops_the_night(
+    pipeline: Nightly, photo_dir: Path
+) -> None:
+    out = pipeline.options["output_dir"]
+    file = out.parent / corrections.FILE
+    photos = sorted((photo_dir / "red_rose").iterdir())[:12]
+    digests = [hashlib.sha256(photo.read_bytes()).hexdigest() for photo in photos]
+    corrections.append(file, [Correction(digest, "", "relabel", "tulip") for digest in digests])
+    assert Pipeline(**pipeline.options).run()
+    pipeline.run(date=SECOND)
+    reason = history.nights(out)[-1].reason
+    assert "nothing changed" not in reason
+    assert "was the current one already: it was promoted by hand (make train" in reason
+
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-7]))
+    pipeline.run(date=THIRD)
+    reason = history.nights(out)[-1].reason
+    withdrawn = "7 corrections were withdrawn: red_rose/13.jpg is red_rose again instead of tulip"
+    assert withdrawn in reason
+    assert "split" not in reason
+    assert any(line.startswith(withdrawn) for line in pipeline.lines)
+
+    file.unlink()
+    with pytest.raises(AssertionError):
+        pipeline.run(date=THIRD)
+    assert any(
+        f"{file} is gone, but the last run applied its 5 lines; restore it" in line
+        for line in pipeline.lines
+    )
+    file.write_text(",".join(corrections.COLUMNS) + "\n")
+    pipeline.run(date=THIRD)
+    assert "5 corrections were withdrawn" in history.nights(out)[-1].reason
+
+
 def test_a_model_of_an_earlier_version_is_replaced(
     pipeline: Nightly, photo_dir: Path, make_photo: PhotoMaker
 ) -> None:

@@ -33,6 +33,8 @@ def uploads(photo_dir: Path, make_photo: PhotoMaker, tmp_path: Path) -> Path:
         make_photo(folder / f"{seed}.png", seed % 2, 500 + seed)
     shutil.copy(folder / "0.png", folder / "again.png")
     shutil.copy(photo_dir / "red_rose/0.jpg", folder / "known.jpg")
+    shutil.copy(make_photo(folder / "line.png", 0, 600), folder / "line\nbreak.png")
+    (folder / "line.png").unlink()
     (folder / "none.jpg").write_text("no photo")
     return folder
 
@@ -48,7 +50,8 @@ def test_new_photos_are_suggested_and_their_vectors_computed_once(
     assert sorted(suggested["path"]) == sorted(str(uploads / f"{seed}.png") for seed in range(12))
     assert set(suggested["label_1"]) <= {"green leaf", "red_rose"}
     assert suggested["known"].between(0, 1).all()
-    assert "Unlabelled photos: 13 of 14 are usable" in first
+    assert "Unlabelled photos: 13 of 15 are usable" in first
+    assert any("line\\nbreak.png is not used: its path contains a line break" in x for x in first)
     assert any("none.jpg is not used: not a readable image" in line for line in first)
     assert f"make review OUTPUT_DIR={tmp_path / 'out'}" in " ".join(first)
 
@@ -62,15 +65,31 @@ def test_new_photos_are_suggested_and_their_vectors_computed_once(
     )
     corrections.append(tmp_path / corrections.FILE, [line])
     assert suggesting.run(suggestions=5) == ["SplitDataset", "SuggestPhotos"]
+    five = suggestions.newest_file(tmp_path / "out")
     suggested = suggestions.newest(tmp_path / "out")
     assert len(suggested) == 5
     assert str(labelled) not in set(suggested["path"])
+    suggesting.run(suggestions=4)
+    assert suggestions.newest_file(tmp_path / "out") != five
+    assert suggesting.run(suggestions=5) == []
+    assert suggestions.newest_file(tmp_path / "out") == five  # the last command counts
+    shown = f"5 unlabelled photos suggested already, in {five}. To label them: make review "
+    assert [line.startswith(shown) for line in suggesting.lines].count(True) == 1
+
+
+def test_photos_inside_the_image_folder_are_refused(
+    options: dict[str, Any], photo_dir: Path
+) -> None:
+    for images in (photo_dir / "uploads", photo_dir / "*.jpg", photo_dir):
+        with pytest.raises(UserError, match=r"is inside image_dir .* labels; move it out"):
+            SuggestPhotos(**options, images=str(images))
 
 
 def test_photos_that_all_have_labels_are_one_message(
-    options: dict[str, Any], photo_dir: Path
+    options: dict[str, Any], photo_dir: Path, tmp_path: Path
 ) -> None:
-    suggesting = Suggesting(**options, images=str(photo_dir / "red_rose"))
+    shutil.copytree(photo_dir / "red_rose", tmp_path / "known")
+    suggesting = Suggesting(**options, images=str(tmp_path / "known"))
     with pytest.raises(AssertionError):
         suggesting.run()
     assert any("have a label already" in line for line in suggesting.lines)

@@ -20,6 +20,8 @@ from pipeline.evaluation.report import Run
 from pipeline.files.timings import Timing
 from pipeline.head.softmax_head import Head
 from pipeline.modules.loading import Module
+from pipeline.photos import changes
+from pipeline.photos.decisions import Applied
 from pipeline.photos.manifest import ClassSummary, Summary
 from tests.support.browser import chromium, resize
 from tests.support.photos import PhotoMaker
@@ -62,6 +64,7 @@ def write(
     known: int = 0,
     leaked_to: str = "testing",
     module: str = "module",
+    corrected: dict[str, Any] | None = None,
 ) -> Written:
     """A report on a photo of each path, whose class is its folder, and which got an answer.
 
@@ -98,6 +101,7 @@ def write(
         directory / "no head",
         compared if earlier.exists() else None,
         earlier,
+        corrected=corrected or {},
     )
     report.write(run, result, predictions, findings, directory.parent / "photos", directory)
     return Written(directory, predictions)
@@ -173,6 +177,23 @@ def test_without_test_photos_and_without_a_model_there_is_a_page(tmp_path: Path)
     assert written.figures["comparison"] is None
     assert "There are no test photos of the model" in written.page
     assert "There is no current model" in written.page
+
+
+def test_the_page_names_some_of_the_corrected_photos(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"path": [f"a/<{n}>.jpg" for n in range(9)], "label": "b"})
+    before = dict.fromkeys(rows["path"][:7], "a")
+    applied = Applied(before, {"a/<8>.jpg": ["ok", ""]}, *[[]] * 5)
+    corrected, nowhere = changes.corrected(rows, applied), tmp_path / "nowhere"
+    labels, paths = ("a", "b"), ["a/1.jpg", "a/2.jpg"]
+    written = write(tmp_path / "report", labels, paths, [0, 1], nowhere, corrected=corrected)
+    found = written.figures["data"]["corrections"]
+    assert found == corrected
+    assert found["relabelled"][6] == {"path": "a/<6>.jpg", "label": "b", "before": "a"}
+    assert "7 photos relabelled: <bdi>a/&lt;0&gt;.jpg</bdi> from <bdi>a</bdi> to" in written.page
+    assert "a/&lt;5&gt;" not in written.page
+    assert "and 2 more; 1 excluded: <bdi>a/&lt;8&gt;.jpg</bdi></dd>" in written.page
+    without = write(tmp_path / "without", labels, paths, [0, 1], nowhere)
+    assert "Corrections" not in without.page
 
 
 @pytest.mark.parametrize("module", ["lite", "lite, fine-tuned (0123456789ab)"])

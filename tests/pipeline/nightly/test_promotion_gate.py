@@ -146,6 +146,16 @@ def test_a_split_class_is_named_and_the_others_are_compared(tmp_path: Path) -> N
     assert verdict.notes == ("0 fixes, 0 regressions on 10 test photos",)
 
 
+def test_withdrawn_corrections_are_no_change_of_classes(tmp_path: Path) -> None:
+    current = model(tmp_path / "m1", GOOD, TEST, TRAINING)
+    test, training = (relabelled(rows, a="b") for rows in (TEST, TRAINING))
+    new = model(tmp_path / "m2", says("bbc", tuple("bc")), test, training)
+    labels = {digest: "b" for rows in (test, training) for digest in rows.digests[:20]}
+    verdict = promotion_gate.evaluate(new, current, test, Path(), RECIPE, GATE, None, labels)
+    assert not any("merged" in line for line in (*verdict.reasons, *verdict.notes))
+    assert "classes of the current model are missing: a" in verdict.reasons
+
+
 def _in_two(*parts: Bottlenecks) -> list[Bottlenecks]:
     return [relabelled(rows, c="b") for rows in parts]
 

@@ -5,6 +5,7 @@ import pandas as pd
 from pipeline.photos import changes
 from pipeline.photos.changes import Changes
 from pipeline.photos.corrections import Correction
+from pipeline.photos.decisions import Applied
 
 
 def rows(*photos: tuple[str, str], status: str = "ok") -> pd.DataFrame:
@@ -49,3 +50,16 @@ def test_what_corrections_changed_is_named() -> None:
     assert list(changes.correction_lines(after, after, lines)) == []
     assert list(changes.correction_lines(before, after, [])) == []  # photos that were moved
     assert list(changes.correction_lines(None, after, lines)) == []
+
+
+def test_withdrawn_corrections_are_named() -> None:
+    names = [f"a/{number}.jpg" for number in range(5)]
+    after = pd.DataFrame({"digest": list("01234"), "label": "a", "path": names})
+    before = after.assign(label=["b", "b", "a", "b", "a"])
+    applied = Applied(dict.fromkeys(names[:2] + names[3:4], "a"), {names[2]: ["ok", ""]}, *[[]] * 5)
+    after = after.replace({"path": {names[3]: "b/3.jpg"}})  # carried out
+    rows = changes.withdrawn(before, applied, after, [Correction("0", "", "relabel", "b")])
+    assert list(changes.withdrawn_lines(rows)) == [
+        "2 corrections were withdrawn: a/1.jpg is a again instead of b, a/2.jpg is used again"
+    ]
+    assert changes.withdrawn(None, None, after, []).empty

@@ -65,14 +65,16 @@ def test_who_and_when_do_not_matter_to_runs() -> None:
 
 
 @pytest.mark.parametrize("torn", [f"{B},2.j", f'{B},"2.j', f"{B},2.jpg,exclude,,,", '"'])
-def test_a_torn_last_line_is_ignored_and_replaced(file: Path, torn: str) -> None:
+def test_an_unfinished_last_line_is_an_error_and_stays(file: Path, torn: str) -> None:
     corrections.append(file, [Correction(A, "1.jpg", "exclude")])
     with file.open("a") as opened:
         opened.write(torn)
-    assert [c.digest for c in corrections.read(file)] == [A]
-    corrections.append(file, [Correction(B, "3.jpg", "keep")])
-    assert [c.path for c in corrections.read(file)] == ["1.jpg", "3.jpg"]
-    assert "2.j" not in file.read_text()
+    before = file.read_text()
+    with pytest.raises(UserError, match=r"line 3 of .*; correct or delete it"):
+        corrections.read(file)
+    with pytest.raises(UserError, match=r"line 3 of .*; correct or delete it"):
+        corrections.append(file, [Correction(B, "3.jpg", "keep")])
+    assert file.read_text() == before
 
 
 def test_a_complete_last_line_without_a_line_break_counts(file: Path) -> None:
@@ -95,6 +97,8 @@ def test_a_complete_last_line_without_a_line_break_counts(file: Path) -> None:
         (f"{HEADER}{A},1.jpg,relabel,,,,\n", "line 2 of .* needs a label"),
         (f"{HEADER}{A},1.jpg,keep,kiwi,,,\n", "line 2 of .* has a label, which keep ignores"),
         (f"{HEADER}{A},1.jpg,exclude\n", "line 2 of .* has 3 columns instead of 7"),
+        (f"{HEADER}{A},1.jpg,exclude,,me,", "line 2 of .* has 6 columns instead of 7"),
+        (f"{HEADER},,,,,,\n", "line 2 of .* is empty; delete it"),
         (f"{HEADER}{A},1.jpg,relabel,  ,,,\n", "line 2 of .* needs a label"),
         (f'{HEADER}{A},1.jpg,relabel,"a\nb",,,\n', "line 3 of .* contains a line break"),
         (f"{HEADER}{A},1.jpg,relabel,a\tb,,,\n", "line 2 of .* or a control character"),
@@ -125,6 +129,18 @@ def test_a_full_disk_leaves_no_empty_file(file: Path, monkeypatch: pytest.Monkey
     with pytest.raises(UserError, match="No space left"):
         corrections.append(file, [Correction(A, "1.jpg", "exclude")])
     assert not file.exists()
+
+
+def test_the_file_never_appears_without_its_first_line(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(_: int) -> None:
+        assert corrections.read(file) == ()  # as another process may do at any time
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", kill)
+    with pytest.raises(KeyboardInterrupt):
+        corrections.append(file, [Correction(A, "1.jpg", "exclude")])
 
 
 def test_other_encodings_are_refused(file: Path) -> None:

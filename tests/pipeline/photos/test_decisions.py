@@ -6,7 +6,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipeline.photos import decisions, manifest
+from pipeline.errors import UserError
+from pipeline.photos import decisions, manifest, remarks
 from pipeline.photos.corrections import Correction
 from pipeline.photos.decisions import Applied
 from pipeline.photos.listing import list_photos
@@ -137,6 +138,24 @@ def test_an_excluded_photo_is_not_set_aside_and_a_new_label_is_a_class(photo_dir
     table = build(photo_dir, Correction(digests[0], "", "exclude"))
     summary = manifest.summary_of(table.schema)
     assert (summary.set_aside, summary.by_label["green leaf"].usable) == (0, 23)
+
+
+def test_corrections_that_empty_a_class_are_named(photo_dir: Path) -> None:
+    rows = build(photo_dir).to_pandas()
+    roses = rows.loc[rows["label"] == "red_rose", "digest"]
+    lines = [Correction(digest, "", "relabel", "tulip") for digest in roses[1:]]
+    lines.append(Correction(roses.iloc[0], "", "exclude"))
+    table, listing = build(photo_dir, *lines), list_photos(photo_dir)
+    found = list(remarks.summary_lines(table, listing, photo_dir, SplitRule()))
+    start = "Class 'red_rose' has no usable photos and is left out: corrections relabelled 23 and "
+    (line,) = (line for line in found if line.startswith(start))
+    assert line.removeprefix(start).startswith("excluded 1 of its photos. If that is not intended")
+    lines += [Correction(digest, "", "relabel", "tulip") for digest in rows["digest"]]
+    with pytest.raises(UserError, match=r"1 class with .*, or delete lines of corrections.csv \("):
+        build(photo_dir, *lines)
+    lines = [Correction(digest, "", "exclude") for digest in rows["digest"]]
+    with pytest.raises(UserError, match=r"0 classes .* \(0 photos relabelled, 48 excluded"):
+        build(photo_dir, *lines)
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -230,7 +230,7 @@ def test_a_refusal_says_why_photos_were_set_aside(tmp_path: Path) -> None:
     for label in ["rose", "daisy"]:
         (tmp_path / label).mkdir()
         (tmp_path / label / "1.jpg").touch()
-    with pytest.raises(UserError, match="has 0 class") as refusal:
+    with pytest.raises(UserError, match="has 0 classes with") as refusal:
         build(tmp_path)
     assert "\n  daisy/1.jpg: empty file" in str(refusal.value)
     assert "\n  rose/1.jpg: empty file" in str(refusal.value)

@@ -221,7 +221,7 @@ def test_classes_that_lose_photos_to_the_decoder_are_counted_again() -> None:
     )
     assert list(remarks.lost_lines(classes, lost)) == [
         "Class 'a' has no usable photos and is left out; add photos to it.",
-        "Class 'b' has no photos for training and is left out; add photos.",
+        "Class 'b' has no photos for training and is left out; add photos to it.",
         "Classes with fewer than 20 photos (accuracy may suffer): b (1), c (19)",
     ]
     assert list(remarks.lost_lines(classes, lost.head(0))) == []

@@ -14,8 +14,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.files import local_server
 from pipeline.photos import corrections
+from pipeline.photos.corrections import Correction
 from pipeline.review import last_run, page
 from pipeline.review import subject as subjects
 from pipeline.review.evidence import Guess
@@ -179,6 +181,40 @@ def test_the_present_class_means_keep(browser: Any, subject: Subject) -> None:
         assert text(browser, "message") == ""  # it is about another photo
 
 
+def test_keys_decide_after_a_filter_was_chosen(
+    browser: Any, subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.select import Select
+
+    def refuse(*_: Any) -> None:
+        raise UserError("it cannot be written")
+
+    digest, path = subject.run.photos[["digest", "path"]].iloc[0]
+    corrections.append(subject.queue.path, [Correction(digest, path, "exclude")])
+    again = subjects.read(subject.run, subject.queue.path, "Ann")
+    with opened(browser, again, "0 of 4"):  # earlier decisions do not count
+        Select(browser.find_element("id", "kind")).select_by_value("label")
+        with monkeypatch.context() as patch:
+            patch.setattr(corrections, "append", refuse)
+            press(browser, "k")
+            wait(lambda: "was not saved: it cannot be written" in text(browser, "message"))
+        press(browser, "kkk")
+        wait(lambda: text(browser, "count") == "3 of 3")
+        type_class(browser, "green leaf")
+        wait(lambda: lines(subject)[-1][1:] == ("relabel", "green leaf"))
+        press(browser, "l")
+        assert browser.find_element("id", "other").get_attribute("value") == ""
+        press(browser, Keys.ESCAPE)
+        browser.find_element("id", "all").click()
+        Select(browser.find_element("id", "kind")).select_by_value("decision")
+        assert text(browser, "title") == "Earlier decisions"
+        press(browser, "k")
+        wait(lambda: (path, "keep", "") in lines(subject))
+        press(browser, "u")
+        wait(lambda: (path, "exclude", "") in lines(subject))
+
+
 def test_photos_of_two_findings_count_once(browser: Any, subject: Subject) -> None:
     entries = [*subject.queue.entries, subject.queue.entries[1]]
     queue = Queue(entries, subject.queue.files, subject.queue.path)
@@ -314,6 +350,8 @@ def test_a_killed_server_loses_no_decision(browser: Any, checked: Path) -> None:
         browser.execute_script("move(1)")
         assert text(browser, "message") == ""
     with running(address.rpartition(":")[2]):
+        press(browser, "x")
+        wait(lambda: "was not saved: The server was restarted" in text(browser, "message"))
         open_page(browser, address, "1 of 4")
         press(browser, "x")
         wait(lambda: len(corrections.read(file)) == 3)

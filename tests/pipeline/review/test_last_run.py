@@ -10,7 +10,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.files import output_store
 from pipeline.photos import corrections
-from pipeline.review import last_run, suggestions
+from pipeline.review import last_run, moves, page, suggestions
 from tests.support.objects import URL, Objects
 
 
@@ -76,3 +76,24 @@ def test_without_findings_the_message_says_what_to_do(checked: Path, tmp_path: P
     (checked / "checks/0123456789ab.parquet").unlink()
     with pytest.raises(UserError, match=r"results of the last run in .* are missing; run it again"):
         last_run.find(checked)
+
+
+def test_corrections_that_the_last_run_applied_must_not_vanish(
+    checked: Path, photo_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = checked.parent / corrections.FILE
+    results = checked / "checks/0123456789ab.parquet", checked / "manifests/0123456789ab.parquet"
+    options = {"image_dir": str(photo_dir)}
+    last_run.record(checked, *results, options, 3)
+    gone = rf"{file} is gone, but the last run applied its 3 lines; restore it\. To withdraw"
+    for module in (page, moves):
+        monkeypatch.setattr("sys.argv", ["command", "--output-dir", str(checked)])
+        with pytest.raises(SystemExit, match=gone):
+            module.main()
+    file.write_text(",".join(corrections.COLUMNS) + "\n")
+    assert last_run.read_corrections(checked, file) == ()
+    file.unlink()
+    last_run.record(checked, *results, options | {"corrections": "mine.csv"}, 3)
+    assert last_run.read_corrections(checked, file) == ()  # those were in another file
+    last_run.record(checked, *results, options)
+    assert last_run.read_corrections(checked, file) == ()

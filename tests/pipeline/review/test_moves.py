@@ -113,6 +113,65 @@ def test_the_commands_of_moving_and_back(
     assert "4.jpg is not there any more\n0 files moved back\n" in run("--undo", undo_list.name)
 
 
+def test_an_interruption_names_the_command_that_moves_the_files_back(
+    checked: Path,
+    photo_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    paths = [photo_dir / f"red_rose/{number}.jpg" for number in (3, 4, 5)]
+    lines = [Correction(sha256(path), f"red_rose/{path.name}", "exclude") for path in paths]
+    corrections.append(tmp_path / corrections.FILE, lines)
+    before, real = contents(photo_dir), moves._move
+    left = [True, False]
+
+    def interrupted(source: Path, target: Path) -> None:
+        if not left.pop(0):
+            raise KeyboardInterrupt
+        real(source, target)
+
+    def run(*options: str) -> str:
+        monkeypatch.setattr("sys.argv", ["moves", "--output-dir", str(checked), *options])
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as stopped:
+            patch.setattr(moves, "_move", interrupted)
+            moves.main()
+        assert stopped.value.code == 130
+        return capsys.readouterr().err
+
+    message = run("--apply")
+    (undo_list,) = tmp_path.glob("moves-*.csv")
+    command = f"make apply-corrections OUTPUT_DIR={checked} UNDO={undo_list}"
+    assert message == f"Interrupted. 1 of 3 files moved or copied; to undo that: {command}\n"
+    left[:] = [False]
+    assert "back, run the same command again" in run("--undo", str(undo_list))
+    moves.undo(undo_list)
+    assert contents(photo_dir) == before
+    undo_list.unlink()
+    left[:] = [False]
+    assert run("--apply") == "Interrupted. 0 of 3 files moved or copied\n"
+    assert list(tmp_path.glob("moves-*.csv")) == []
+
+
+def test_a_class_without_a_folder_is_announced_after_the_run_that_made_it(
+    checked: Path,
+    photo_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    line = Correction(sha256(photo_dir / "red_rose/3.jpg"), "red_rose/3.jpg", "relabel", "tulip")
+    corrections.append(tmp_path / corrections.FILE, [line])
+    table = manifest.build(list_photos(photo_dir), photo_dir, SplitRule(), corrected=[line])
+    manifest.write(table, checked / "manifests/0123456789ab.parquet")
+    monkeypatch.setattr("sys.argv", ["moves", "--output-dir", str(checked)])
+    moves.main()
+    assert "\ntulip is a new class\n" in capsys.readouterr().out
+    (photo_dir / "tulip").mkdir()
+    moves.main()
+    assert "new class" not in capsys.readouterr().out
+
+
 def relabelled(photo_dir: Path, *names: str) -> list[Move]:
     photos = rows(photo_dir)
     digest = photos.set_index("path")["digest"]

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.evaluation.data_checks import checks
 from pipeline.photos import corrections
+from pipeline.photos.corrections import Correction
 from pipeline.review import last_run, page, suggestions
 from pipeline.review import subject as subjects
 from pipeline.review.subject import Subject
@@ -99,6 +100,10 @@ def test_names_that_lead_to_this_machine_are_refused(client: Any) -> None:
         {"action": "only", "only": 1},
         {"action": ["keep"]},
         {"action": "relabel", "label": ["red_rose"]},
+        {"action": "relabel", "label": None, "create": True},
+        {"action": "relabel", "label": 5, "create": True},
+        {"label": None},
+        {"entry": float("inf")},
         {"seen": None},
     ],
 )
@@ -154,6 +159,29 @@ def test_an_unlabelled_photo_has_no_label_to_keep_and_must_be_copied(unlabelled:
     assert train.startswith("make train ")
 
 
+def test_a_photo_that_was_labelled_earlier_is_still_shown(unlabelled: Subject) -> None:
+    number = len(unlabelled.queue.entries) - 1
+    asked = LABEL | {"entry": number, "action": "relabel", "label": "red_rose"}
+    assert post(client_of(unlabelled), asked).status_code == 200
+    (unlabelled.run.output_dir / suggestions.FOLDER / "a.csv").unlink()  # of other photos by now
+    again = subjects.read(unlabelled.run, unlabelled.queue.path, "Ann")
+    client, digest = client_of(again), again.queue.entries[number].photos[0].digest
+    assert again.queue.states()[number].photos == ["relabelled red_rose"]
+    assert get(client, f"/photo/{digest}/small").status_code == 200
+    assert get(client, f"/guesses/{digest}/{number}").json == []
+    assert len(get(client, "/commands").json) == 2  # it is still to be copied
+
+
+def test_the_next_run_shows_earlier_decisions(subject: Subject) -> None:
+    digest = subject.run.photos["digest"][0]
+    path = subject.run.photos["path"][0]
+    corrections.append(subject.queue.path, [Correction(digest, path, "exclude")])
+    answer = get(client_of(subjects.read(subject.run, subject.queue.path, "Ann")), "/entries").json
+    assert answer["entries"][-1]["kind"] == "decision"
+    assert answer["kinds"]["decision"]["earlier"]
+    assert answer["states"][-1] == {"settled": True, "photos": ["excluded"]}
+
+
 def test_read_only_shows_and_changes_nothing(subject: Subject) -> None:
     client = client_of(subject, read_only=True)
     assert headers(client)["X-Token"] == ""
@@ -178,6 +206,18 @@ def test_the_terminal_says_read_only_and_counts_photos_once(
     printed = capsys.readouterr().out
     assert "Review 4 findings (read-only) on http://" in printed
     assert f"{subject.queue.path}: 1 keep\n" in printed
+
+
+def test_a_file_that_cannot_be_written_is_an_error_at_the_start(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, output_dir = subject.queue.path, str(subject.run.output_dir)
+    file.write_text(",".join(corrections.COLUMNS) + "\n")
+    # Permissions would not stop root.
+    monkeypatch.setattr("os.access", lambda path, _: Path(path) != file)
+    monkeypatch.setattr("sys.argv", ["page", "--output-dir", output_dir, "--port=0"])
+    with pytest.raises(SystemExit, match=f"{file} cannot be written, .* make review READ_ONLY=1"):
+        page.main()
 
 
 def test_photos_are_served_by_digest_only(client: Any, subject: Subject) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.photos import corrections
 from pipeline.photos.corrections import Correction
 from pipeline.review import queue
@@ -106,6 +107,44 @@ def test_undo_restores_the_file_of_before(review: Queue) -> None:
     assert review.states() == [PAIR, OPEN, PAIR]
 
 
+def test_undo_returns_to_the_decision_before(review: Queue) -> None:
+    state = review.decide(LABEL, "relabel", "lime", 0, OPEN)[LABEL]
+    before = corrections.read(review.path)
+    other = Queue(review.entries, PHOTOS, review.path, "Ben")  # after a restart
+    excluded = other.decide(LABEL, "exclude", "", 0, state)[LABEL]
+    assert other.decide(LABEL, "undo", "", 0, excluded)[LABEL] == state
+    written = [(c.label, c.who, c.when) for c in corrections.read(review.path)]
+    assert written == [(c.label, c.who, c.when) for c in before]
+
+
+def test_decisions_are_undone_one_after_the_other(review: Queue) -> None:
+    states = [OPEN]
+    for action, label in (("relabel", "lime"), ("exclude", ""), ("keep", "")):
+        states.append(review.decide(LABEL, action, label, 0, states[-1])[LABEL])
+    while len(states) > 1:
+        state = states.pop()
+        assert review.decide(LABEL, "undo", "", 0, state)[LABEL] == states[-1]
+    assert corrections.read(review.path) == ()
+
+
+def test_undo_writes_no_line_twice(review: Queue) -> None:
+    review.decide(LEAK, "keep", "", 0, PAIR)
+    before = lines(review)
+    state = review.decide(LABEL, "keep", "", 0, OPEN)[LABEL]
+    state = review.decide(LABEL, "keep", "", 0, state)[LABEL]
+    state = review.decide(LABEL, "undo", "", 0, state)[LABEL]
+    review.decide(LABEL, "undo", "", 0, state)
+    assert sorted(lines(review)) == sorted(before)
+
+
+def test_undo_restores_a_label_that_a_leak_replaced(review: Queue) -> None:
+    review.decide(LABEL, "relabel", "lime", 0, OPEN)
+    before = review.states()
+    state = review.decide(LEAK, "exclude", "", 0, before[LEAK])[LEAK]
+    review.decide(LEAK, "undo", "", 0, state)
+    assert review.states() == before
+
+
 def test_undo_withdraws_a_line_about_an_earlier_path(review: Queue) -> None:
     corrections.append(review.path, [Correction("1" * 64, "old/1.jpg", "relabel", "lime")])
     review.decide(LABEL, "undo", "", 0, review.states()[LABEL])
@@ -119,6 +158,45 @@ def test_two_tabs_do_not_overwrite_each_other(review: Queue) -> None:
         other.decide(LABEL, "exclude", "", 0, OPEN)
     assert lines(review) == [("kiwi/1.jpg", "relabel", "lime", "why")]
     assert other.states()[LABEL] == State(True, ["relabelled lime"])
+
+
+def test_a_file_that_vanishes_is_not_begun_again(review: Queue) -> None:
+    review.decide(LABEL, "exclude", "", 0, OPEN)
+    review.path.rename(review.path.with_name("lost.csv"))
+    with pytest.raises(UserError, match="is gone, with the decisions about 1 photo; restore it"):
+        review.decide(DUPLICATE, "keep", "", 0, PAIR)
+    assert not review.path.exists()
+
+
+def test_earlier_decisions_are_settled_and_can_be_changed(review: Queue) -> None:
+    review.decide(LABEL, "relabel", "lime", 0, OPEN)
+    review.decide(DUPLICATE, "only", "", 0, PAIR)
+    photos = PHOTOS.replace({"label": {"kiwi": "lime"}})  # the next run has applied it
+    found = corrections.read(review.path)
+    before = {"kiwi/1.jpg": "kiwi"}
+    others = list(queue.entries(FINDINGS[:2], photos))  # the leak is still open
+    entries = [*others, *queue.earlier_entries(found, photos, before, others)]
+    assert [(e.kind, e.photos[0].path, e.photos[0].label) for e in entries[1:]] == [
+        ("decision", "kiwi/1.jpg", "kiwi"),
+        ("decision", "lime/same.jpg", "lime"),
+        ("decision", "lime/copy.jpg", "lime"),
+    ]
+    assert entries[1].detail.startswith("Ann 20")
+    again = Queue(entries, photos, review.path, "Ben")
+    _, *states = again.states()
+    assert states == [State(True, [word]) for word in ("relabelled lime", "excluded", "kept")]
+    state = again.decide(1, "relabel", "lime", 0, states[0])[1]
+    assert state == states[0]  # the label of the folder is another one
+    state = again.decide(1, "keep", "", 0, state)[1]
+    assert state == State(True, ["kept"])
+    assert lines(again)[-1] == ("kiwi/1.jpg", "keep", "", "label")
+    assert again.decide(2, "keep", "", 0, states[1])[2] == State(True, ["kept"])
+
+
+def test_decisions_about_the_findings_shown_are_not_listed_again(review: Queue) -> None:
+    review.decide(LABEL, "exclude", "", 0, OPEN)
+    found = corrections.read(review.path)
+    assert list(queue.earlier_entries(found, PHOTOS, {}, review.entries)) == []
 
 
 def test_names_with_line_breaks_are_one_line(tmp_path: Path) -> None:
