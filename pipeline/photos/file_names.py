@@ -87,8 +87,15 @@ def name_of(path: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a path as one line of a log, whatever characters it contains."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    """Return a path as one line of a log, whatever characters it contains.
+
+    Spaces of all kinds are unchanged: macOS puts a narrow one into the names of screenshots.
+    """
+
+    def is_shown(character: str) -> bool:
+        return character.isprintable() or unicodedata.category(character) == "Zs"
+
+    return "".join(c if is_shown(c) else repr(c)[1:-1] for c in text)
 
 
 def suffix_of(name: str) -> str:

@@ -64,3 +64,9 @@ def test_a_name_with_the_suffix_of_a_photo_names_one(name: str, named: bool) -> 
 )
 def test_only_the_suffix_of_an_image_format_is_removed(path: str, without: str) -> None:
     assert file_names.without_photo_suffix(path) == without
+
+
+def test_a_path_is_one_line_of_a_log() -> None:
+    assert file_names.printable("a\nb\u2028\udcff.jpg") == "a\\nb\\u2028\\udcff.jpg"
+    screenshot = "Screenshot 2026-11-28 at 1.00\u202fPM.png"
+    assert file_names.printable(screenshot) == screenshot
