@@ -194,7 +194,12 @@ def test_keys_decide_after_a_filter_was_chosen(
     corrections.append(subject.queue.path, [Correction(digest, path, "exclude")])
     again = subjects.read(subject.run, subject.queue.path, "Ann")
     with opened(browser, again, "0 of 4"):  # earlier decisions do not count
-        Select(browser.find_element("id", "kind")).select_by_value("label")
+        kind = browser.find_element("id", "kind")
+        kind.send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN)  # one after the other
+        assert browser.switch_to.active_element == kind
+        kind.send_keys(Keys.ESCAPE)
+        assert browser.switch_to.active_element != kind
+        Select(kind).select_by_value("label")
         with monkeypatch.context() as patch:
             patch.setattr(corrections, "append", refuse)
             press(browser, "k")
