@@ -64,6 +64,7 @@ def test_what_onnx_lacks_is_one_line_with_the_remedy(
         return tf.reduce_mean(pixels, [1, 2])
 
     frozen(logits, tmp_path)
+    caplog.clear()  # TensorFlow may warn about what other tests left in its default graph
     with pytest.raises(UserError) as caught:
         onnx.write(tmp_path, ("Placeholder", "final_result"), LABELS)
         runtimes.onnx(tmp_path / onnx.NAME)
