@@ -33,7 +33,7 @@ NAMES = [
     *("ResNet50", "ResNet101", "ResNet152", "ResNet50V2", "ResNet101V2", "ResNet152V2"),
     *("VGG16", "VGG19", "Xception"),
 ]
-CONVERTED = 60e6  # bytes of weights
+CONVERTED = 120e6  # bytes of weights
 MEMORY = 10  # bytes that a process takes at most, for each byte of large weights
 TENSORS = (saved_model.INPUT_TENSOR, "final_result")
 T = TypeVar("T")
