@@ -12,7 +12,7 @@ from pipeline.photos import manifest, split
 from pipeline.review import last_run
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.messages import logger
-from tasks.options import CheckOptions, ExportOptions
+from tasks.options import CheckOptions, given
 from tasks.split_dataset import SplitDataset
 from tasks.step import Pending, Result, Step, fetch, local_path
 
@@ -56,7 +56,8 @@ class CheckData(CheckOptions, Step):
         if target.exists():
             dataset = self.clone(SplitDataset)
             listed, corrected = local_path(dataset.output()), dataset.corrected()
-            options = _options(_first.get(self.output_dir, self))
+            asked = _first.get(self.output_dir, self)
+            options = given(asked) | {last_run.IMAGE_DIR: places.absolute(asked.image_dir)}
             of_run = local_path(target), listed, options, len(corrected)
             earlier = last_run.record(self.output_dir, *of_run)
             for line in last_run.withdrawn_lines(self.output_dir, earlier, listed, corrected):
@@ -86,18 +87,6 @@ class CheckData(CheckOptions, Step):
                 logger.warning(line)
         kinds = checks.parse_kinds(self.fail_on)
         checks.fail_on_findings(checks.read(target, kinds), target)
-
-
-def _options(task: Any) -> dict[str, str]:
-    """Return the options of a task that `make train` has too, if they differ from the defaults."""
-    given = {
-        name: parameter.serialize(getattr(task, name))
-        for name, parameter in task.get_params()
-        if hasattr(ExportOptions, name) and getattr(task, name) != parameter._default
-    }
-    for folder in ("output_dir", "work_dir"):
-        given.pop(folder, None)
-    return given | {last_run.IMAGE_DIR: places.absolute(task.image_dir)}
 
 
 @luigi.Task.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)

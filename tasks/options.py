@@ -299,3 +299,17 @@ class ExportOptions(EvaluationOptions):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         saved_model.refuse_name(self.final_tensor_name)
+
+
+def given(task: Any) -> dict[str, str]:
+    """Return the options of a task that `make train` has too, if they differ from the defaults.
+
+    The folders of photos and results are left out.
+    """
+    return {
+        name: parameter.serialize(getattr(task, name))
+        for name, parameter in task.get_params()
+        if hasattr(ExportOptions, name)
+        and name not in ("image_dir", "output_dir", "work_dir")
+        and getattr(task, name) != parameter._default
+    }

@@ -17,7 +17,7 @@ from tasks.command_options import SearchOptions
 from tasks.compute_bottlenecks import ComputeBottlenecks
 from tasks.fine_tuning_options import NO_DISTORTIONS
 from tasks.messages import logger
-from tasks.options import WEIGHTINGS
+from tasks.options import WEIGHTINGS, given
 from tasks.prepare_module import PrepareModule
 from tasks.split_dataset import SplitDataset
 from tasks.step import Pending, Result, Step, fetch, local_path
@@ -43,8 +43,6 @@ class SearchHead(SearchOptions, Step):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for module in self._values("tfhub_module", str):
-            preparation.fingerprint(str(module))  # raises an error if there is nothing
         self.all_heads = {self._head(options): options for options in self._options()}
         self.left_out: dict[PrepareModule, str] = {}  # with the reason
         self._ranked = False
@@ -60,6 +58,9 @@ class SearchHead(SearchOptions, Step):
 
     def run(self) -> Iterator[list[TrainHead]]:  # type: ignore[override]
         """Prepare the modules, require the heads of those that can run, and rank these heads."""
+        for handle in self._values("tfhub_module", str):
+            preparation.refuse_mistyped(str(handle))
+            preparation.fingerprint(str(handle))  # raises an error if there is nothing
         # If PrepareModule were required, one that fails would keep Luigi from running this step.
         for module in dict.fromkeys(head.clone(PrepareModule) for head in self.all_heads):
             if module not in self.left_out:
@@ -92,10 +93,10 @@ class SearchHead(SearchOptions, Step):
         best = candidates[table["head"][0]]
         for line in calibration.summary_lines(calibration.read(best.directory)):
             logger.info(line)
-        logger.info("Export the best head with %s", self._command(best))
+        logger.info("Export the best head with %s", best.command)
         if found := search.faster(table):
             head, sentence = found
-            logger.info("%s. Export its head with %s", sentence, self._command(candidates[head]))
+            logger.info("%s. Export its head with %s", sentence, candidates[head].command)
         for module, reason in self.left_out.items():
             size = f" with image_size {module.image_size}" if module.image_size else ""
             logger.warning("Left out: %s%s: %s", module.tfhub_module, size, reason)
@@ -110,17 +111,15 @@ class SearchHead(SearchOptions, Step):
             (precision,) = {recipe.precision for recipe in recipes.values()}
             measured = speed.seconds_per_photo(modules, precision, extraction.BATCH)
             seconds = dict(zip(modules, measured, strict=True))
-        candidates: dict[str, Candidate] = {}
+        texts, candidates = self.to_str_params(), dict[str, Candidate]()
+        folders = texts["image_dir"], texts["output_dir"]
         for head, options in self.heads.items():
             module, directory = recipes[head].module, fetch(head.output())
             size = f"{module.height} x {module.width}"
-            candidate = Candidate(options, directory, size, seconds[module])
+            command = search.command(*folders, given(head) | options)
+            candidate = Candidate(options, directory, size, command, seconds[module])
             candidates.setdefault(str(directory), candidate)
         return candidates
-
-    def _command(self, candidate: Candidate) -> str:
-        texts = self.to_str_params()
-        return search.command(texts["image_dir"], texts["output_dir"], candidate.options)
 
     def _head(self, options: dict[str, object]) -> TrainHead:
         # Without augmented copies and fine-tuning, the options of [augmentation] have no effect.

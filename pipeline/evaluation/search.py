@@ -26,12 +26,14 @@ class Candidate:
         options: its options by name, with `tfhub_module`.
         directory: folder of the head.
         input: input size of its module, such as "224 x 224".
+        command: exports it.
         seconds_per_photo: time that its module takes per photo; 0 if all have the same module.
     """
 
     options: dict[str, object]
     directory: Path
     input: str
+    command: str = ""
     seconds_per_photo: float = 0.0
 
 
@@ -67,10 +69,11 @@ def write(table: pd.DataFrame, path: Path) -> None:
 
 
 def command(image_dir: str, output_dir: str, options: dict[str, object]) -> str:
-    """Return the command that exports a head with these options; others are those of luigi.cfg."""
-    folders = f"IMAGE_DIR={shlex.quote(image_dir)} OUTPUT_DIR={shlex.quote(output_dir)}"
-    words = [f"--{name.replace('_', '-')} {shlex.quote(str(options[name]))}" for name in options]
-    return f'make train {folders} OPTIONS="{" ".join(words)}"'
+    """Return the command that exports a head with these options; others have their defaults."""
+    photos = [] if "dataset" in options else [f"IMAGE_DIR={image_dir}"]
+    flags = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items()]
+    text = shlex.join(word for flag in flags for word in flag)
+    return shlex.join(["make", "train", *photos, f"OUTPUT_DIR={output_dir}", f"OPTIONS={text}"])
 
 
 def summary_lines(table: pd.DataFrame) -> Iterator[str]:
@@ -117,8 +120,8 @@ def _lines(table: pd.DataFrame) -> list[str]:
 def faster(table: pd.DataFrame) -> tuple[str, str] | None:
     """Return the best head of the fastest module that is not clearly worse than the best one.
 
-    Two accuracies are told apart by their confidence intervals: a test on each photo would be
-    sharper, but the heads keep no answers for the validation photos.
+    It is not if its accuracy lies in the confidence interval of the best one. A test on each photo
+    would be sharper, but the heads keep no answers for the validation photos.
 
     Returns:
         Its folder, and a sentence about it; None if the best head has this module.
@@ -127,13 +130,13 @@ def faster(table: pd.DataFrame) -> tuple[str, str] | None:
         return None
     best = table.iloc[0]
     rivals = table.drop_duplicates(_MODULE)
-    rivals = rivals[rivals["accuracy_high"] >= best["accuracy_low"]]
+    rivals = rivals[rivals["validation_accuracy"] >= best["accuracy_low"]]
     rival = rivals.loc[rivals["seconds_per_photo"].idxmin()]
     if rival["head"] == best["head"]:
         return None
     share = rival["seconds_per_photo"] / best["seconds_per_photo"]
     return rival["head"], (
         f"{rival['tfhub_module']} at {rival['input']} takes {share:.0%} of the time of the best "
-        f"module. The {best['validation_photos']:,} validation photos do not tell the two apart: "
-        "the 95% intervals of their accuracy overlap"
+        f"module. The {best['validation_photos']:,} validation photos hardly tell the two apart: "
+        "its accuracy is within the 95% interval of the best one"
     )

@@ -110,9 +110,13 @@ def _parse(handle: str) -> tuple[str, Path | None]:
     )
 
 
-def _build(name: str, size: int, weights: Path | None, progress: Progress) -> tuple[Any, Facts]:
-    """Build a network from pixels in [0, 1] to pooled features."""
-    keras = keras_export.import_keras()
+def refuse_unknown(handle: str) -> None:
+    """Check the name in a handle.
+
+    Raises:
+        UserError: if Keras has no such application, with the nearest name.
+    """
+    name, _ = _parse(handle)
     if name not in (known := names.applications()):
         meant = names.nearest(f"{PREFIX}{name}")
         nearest = f"did you mean {meant}? Keras's" if meant else "its"
@@ -120,6 +124,12 @@ def _build(name: str, size: int, weights: Path | None, progress: Progress) -> tu
             f"tfhub_module: Keras has no application {name!r}; {nearest} applications are "
             f"{', '.join(known)}"
         )
+
+
+def _build(name: str, size: int, weights: Path | None, progress: Progress) -> tuple[Any, Facts]:
+    """Build a network from pixels in [0, 1] to pooled features."""
+    keras = keras_export.import_keras()
+    refuse_unknown(f"{PREFIX}{name}")
     application = getattr(keras.applications, name)
     fetched: list[Path] = []
 

@@ -87,6 +87,21 @@ def _is_keras(handle: str) -> bool:
     return keras_applications.is_handle(handle) or keras_files.is_handle(handle)
 
 
+def refuse_mistyped(handle: str) -> None:
+    """Check a handle that is a name, or resembles one.
+
+    Raises:
+        UserError: if there is no such module, with the nearest name.
+    """
+    if keras_applications.is_handle(handle):
+        keras_applications.refuse_unknown(handle)
+    elif _is_unknown(handle) and (meant := names.nearest(handle)):
+        raise UserError(
+            f"tfhub_module: {handle} is neither a built-in module nor a file or folder; did you "
+            f"mean {meant}?"
+        )
+
+
 def _is_unknown(handle: str) -> bool:
     """Return whether a handle is neither a known name nor a path of something that exists."""
     is_name = handle in efficientnet_lite.VARIANTS or keras_applications.is_handle(handle)
@@ -149,13 +164,9 @@ def _resolve(
     image_size: int = 0,
     module_output: str = "",
 ) -> Path:
-    if _is_unknown(handle) and (meant := names.nearest(handle)):
-        raise UserError(
-            f"tfhub_module: {handle} is neither a built-in module nor a file or folder; did you "
-            f"mean {meant}?"
-        )
-    if keras_applications.is_handle(handle):
+    if keras_applications.is_handle(handle):  # which checks the name only if it is not built yet
         return keras_applications.resolve(handle, module_dir, image_size, progress, again)
+    refuse_mistyped(handle)
     if keras_files.is_handle(handle):
         return keras_files.resolve(handle, module_dir, module_output, again)
     if handle not in efficientnet_lite.VARIANTS:

@@ -1,6 +1,8 @@
 """SearchHead: ranks heads, and reuses existing ones."""
 
 import json
+import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ class Search(Pipeline):
 
 
 def test_a_search_ranks_every_combination(options: dict[str, Any], tmp_path: Path) -> None:
+    options["testing_percentage"] = 20
     search = Search(**options, try_l2="0.1, 0.01", try_label_smoothing="0,0.2")
     search.run()
     table = search.table()
@@ -38,6 +41,10 @@ def test_a_search_ranks_every_combination(options: dict[str, Any], tmp_path: Pat
     best = json.loads((Path(table["head"][0]) / "training.json").read_text())
     assert table["validation_accuracy"][0] == best["path"][0]["validation_accuracy"]
     assert table["validation_accuracy"].is_monotonic_decreasing
+    (line,) = (line for line in search.lines if line.startswith("Export the best head with"))
+    words = list(pairwise(shlex.split(shlex.split(line)[-1].removeprefix("OPTIONS="))))
+    assert ("--tfhub-module", options["tfhub_module"]) in words
+    assert ("--testing-percentage", "20") in words
     # Only the best head tells about its calibration.
     assert len([line for line in search.lines if line.startswith("Calibration error")]) == 1
     assert search.run() == []
@@ -57,8 +64,22 @@ def test_an_impossible_value_of_a_search_is_heard_before_any_work() -> None:
         SearchHead(try_class_weighting="balanced, heavy")
     with pytest.raises(UserError, match="try_l2 is 'much'; it must list values of l2"):
         SearchHead(try_l2="much")
-    with pytest.raises(UserError, match="efficientnet-lite7 is neither a built-in module nor"):
-        SearchHead(try_tfhub_module="efficientnet-lite0, efficientnet-lite7")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("efficientnet-lite7", "efficientnet-lite"),
+        ("keras:EfficientNetV2b0", "keras:EfficientNetV2B0"),
+        ("models/none", ""),
+    ],
+)
+def test_mistyped_names_stop_a_search_before_any_vector(
+    options: dict[str, Any], name: str, meant: str
+) -> None:
+    search = SearchHead(**options, try_tfhub_module=f"{options['tfhub_module']}, {name}")
+    with pytest.raises(UserError, match=f"did you mean {meant}" if meant else "is neither a built"):
+        next(search.run())
 
 
 def test_an_empty_list_stands_for_the_value_of_the_option() -> None:

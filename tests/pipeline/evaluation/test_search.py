@@ -30,7 +30,7 @@ def candidates(tmp_path: Path) -> list[Candidate]:
         directory = tmp_path / str(number)
         softmax_head.write(*training.train(*passes, Settings(l2=l2)), directory)
         options = {"tfhub_module": f"m{number}", "l2": l2, "class_weighting": "balanced"}
-        seen.append(Candidate(options, directory, "8 x 8", 0.001 * (number + 1)))
+        seen.append(Candidate(options, directory, "8 x 8", "", 0.001 * (number + 1)))
     return seen
 
 
@@ -89,7 +89,7 @@ def measured(directory: Path, module: str, accuracy: float, seconds: float) -> C
     record = TrainingRecord(l2=1.0, training=500, validation=100, path=(trial,))
     (directory / module).mkdir(exist_ok=True)
     (directory / module / "training.json").write_text(json.dumps(asdict(record)))
-    return Candidate({"tfhub_module": module}, directory / module, "8 x 8", seconds)
+    return Candidate({"tfhub_module": module}, directory / module, "8 x 8", "", seconds)
 
 
 def test_a_faster_module_that_may_be_as_good_is_named(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_faster_module_that_may_be_as_good_is_named(tmp_path: Path) -> None:
             [
                 measured(tmp_path, "best", 0.95, 0.04),
                 measured(tmp_path, "quick", 0.93, 0.02),
-                measured(tmp_path, "quicker but worse", 0.7, 0.01),
+                measured(tmp_path, "quicker but worse", 0.87, 0.01),
                 measured(tmp_path, "slower", 0.95, 0.05),
             ]
         )
