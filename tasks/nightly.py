@@ -21,7 +21,7 @@ from luigi.retcodes import run_with_retcodes
 
 from pipeline.errors import RETRYABLE, OutageError, UserError
 from pipeline.files import locks
-from pipeline.nightly import current_model, history, history_page, shared_state, timeline
+from pipeline.nightly import current_model, history, history_page, promotion, shared_state, timeline
 from pipeline.nightly.history import Night
 from tasks import NightlyRetrain, configuration, scheduler
 from tasks.messages import log_interrupt
@@ -140,7 +140,12 @@ def _report_earlier(output_dir: Path, night: Night) -> int:
         return DONE  # even if it was rejected, and promoted by hand since
     if night.outcome == history.REFUSED:
         return REJECTED
-    _print(f"Since then, model {name} was made the current one")
+    # For example, a person took a correction back on the same day.
+    command = promotion.command(output_dir, output_dir / "models" / night.model)
+    _print(
+        f"Since then, model {name} was made the current one. The model of these photos and options "
+        f"is {night.model}; to make it the current one again: {command}"
+    )
     return DONE
 
 

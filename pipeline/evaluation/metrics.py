@@ -11,6 +11,8 @@ from pipeline.bottlenecks.reader import BottleneckSource
 from pipeline.evaluation.statistics import wilson_interval
 from pipeline.head.calibration import BINS, expected_error
 from pipeline.head.softmax_head import Head
+from pipeline.photos import split
+from pipeline.photos.layout import Layout
 
 FORMAT_VERSION = 7  # raise it when a metric changes its meaning, or the page its content
 TOP = 5  # labels per photo
@@ -217,9 +219,17 @@ def summary_lines(figures: Mapping[str, Any], max_named: int | None = TOP) -> It
     wrong = figures["misclassified"]
     named = wrong[:max_named]
     for row in named:
-        yield f"Misclassified: {row['path']} as {row['predicted']} ({row['probability']:.0%})"
+        photo = _with_label(str(row["path"]), str(row["label"]))
+        yield f"Misclassified: {photo} as {row['predicted']} ({row['probability']:.0%})"
     if len(wrong) > len(named):
         yield f"Misclassified: {len(wrong) - len(named)} more, in evaluation.json"
+
+
+def _with_label(path: str, label: str) -> str:
+    """Return a path, followed by the label unless that is its class folder."""
+    first = path.partition("/")[0]
+    layout = Layout(split_folders=split.part_of(first) is not None and first != label)
+    return path if layout.label(path) == label else f"{path} ({label})"
 
 
 def _class_metrics(label: str, i: int, confusion: np.ndarray) -> ClassMetrics:

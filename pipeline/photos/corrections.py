@@ -61,6 +61,9 @@ class Correction:
 
 
 COLUMNS = [field.name for field in fields(Correction)][:-1]
+RESTORE = (  # the remedy if the file is gone
+    "restore it. To withdraw all corrections, create it with only this line: " + ",".join(COLUMNS)
+)
 
 
 def place(corrections: str, output_dir: Path) -> Place:

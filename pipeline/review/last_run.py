@@ -176,8 +176,7 @@ def read_corrections(output_dir: Path, file: Place) -> tuple[Correction, ...]:
         if CORRECTIONS not in fields.get("options", {}) and (lines := fields.get("lines", 0)):
             raise UserError(
                 f"corrections: {file} is gone, but the last run applied its "
-                f"{counted(lines, 'line')}; restore it. To withdraw all corrections, create it "
-                f"with only this line: {','.join(corrections.COLUMNS)}"
+                f"{counted(lines, 'line')}; {corrections.RESTORE}"
             )
     return corrections.read(file)
 

@@ -267,8 +267,9 @@ def main() -> None:
 
 def _undo(named: Path, output_dir: Path) -> None:
     beside = _beside(output_dir) / named.name
+    undo_list = beside if not named.exists() and beside.exists() else named
     try:
-        reverted, problems = undo(beside if not named.exists() and beside.exists() else named)
+        reverted, problems = undo(undo_list)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             "To move the other files back, run the same command again"
@@ -279,7 +280,11 @@ def _undo(named: Path, output_dir: Path) -> None:
         print(_summary(reverted, "moved back", "deleted again"))
     else:
         print("Nothing to move back: this list was undone already")
-    print(f"The lines in {corrections.FILE} stay: training still applies them")
+    moves = _read(undo_list)
+    deleted = [move for move in moves if move.how == COPY and not Path(move.target).exists()]
+    applied = ": training still applies them" if len(deleted) < len(moves) else ""
+    gone = ", but photos whose copies were deleted are no longer part of the training"
+    print(f"The lines in {corrections.FILE} stay{applied}{gone if deleted else ''}")
 
 
 def _run(output_dir: Path, named: str, apply: bool) -> None:

@@ -225,14 +225,14 @@ def main() -> None:
             _require_writable(file)
         about = subject.read(run, file, printable(arguments.who or getpass.getuser()))
         server = local_server.create(application(about, arguments.read_only), port)
+        mode = " (read-only)" if arguments.read_only else ""
+        number = sum(entry.kind != EARLIER for entry in about.queue.entries)
+        local_server.run(server, f"Review {counted(number, 'finding')}{mode} on")
+        done, commands = _totals(file), about.commands()  # the file may be gone by now, or damaged
     except UserError as error:
         sys.exit(str(error))
-    mode = " (read-only)" if arguments.read_only else ""
-    number = sum(entry.kind != EARLIER for entry in about.queue.entries)
-    local_server.run(server, f"Review {counted(number, 'finding')}{mode} on")
-    done = _totals(file)
     print(f"{file}: {', '.join(f'{n:,} {action}' for action, n in done.items()) or 'no lines'}")
-    print("To train with these corrections:", *about.commands(), sep="\n    ")
+    print("To train with these corrections:", *commands, sep="\n    ")
 
 
 if __name__ == "__main__":

@@ -265,8 +265,7 @@ class Queue:
             if self._lines:  # a new file would lack them
                 raise UserError(
                     f"{self.path} is gone, with the decisions about "
-                    f"{counted(len(self._lines), 'photo')}; restore it. To withdraw them all, stop "
-                    "the server, and start it again"
+                    f"{counted(len(self._lines), 'photo')}; {corrections.RESTORE}"
                 ) from None
             return
         version = (status.st_mtime_ns, status.st_size)

@@ -299,8 +299,10 @@ def test_a_night_that_is_repeated_after_a_rollback_says_which_model_is_current(
     promotion.rollback(tmp_path)
     task: Any = SimpleNamespace(output_dir=tmp_path)
     assert nightly._report_result(task, "key of m2", 2) == nightly.DONE
+    command = f"make promote MODEL=m2 OUTPUT_DIR={tmp_path}"
     night, since = capsys.readouterr().err.splitlines()
     assert night == "Nothing to do. 2026-11-02 promoted: model m2"
-    assert since == "Since then, model m1 was made the current one"
+    assert since.startswith("Since then, model m1 was made the current one. The model of these ")
+    assert since.endswith(f" is m2; to make it the current one again: {command}")
     assert nightly._report_result(task, "key of m1", 2) == nightly.DONE
     assert "model m1, which is the current one now" in capsys.readouterr().err

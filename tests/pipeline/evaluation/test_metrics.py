@@ -107,6 +107,23 @@ def test_remarks_give_the_accuracy_and_name_the_worst() -> None:
     assert "ant/1.jpg" in second
 
 
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("bee/2.jpg", "bee/2.jpg (ant)"),  # relabelled
+        ("bee/ant/2.jpg", "bee/ant/2.jpg (ant)"),
+        ("train/bee/2.jpg", "train/bee/2.jpg (ant)"),
+        ("ant/bee/2.jpg", "ant/bee/2.jpg"),
+        ("test/ant/2.jpg", "test/ant/2.jpg"),
+    ],
+)
+def test_a_label_that_is_not_the_class_folder_is_named(path: str, named: str) -> None:
+    rows = photos(("ant", "bee"))
+    rows.paths[0] = path
+    _, line = metrics.summary_lines(asdict(metrics.evaluate(HEAD, rows)[0]))
+    assert line.startswith(f"Misclassified: {named} as bee ")
+
+
 def test_every_misclassified_photo_is_named_when_asked_for() -> None:
     rows = photos(*[("ant", "bee")] * 9)
     result, _ = metrics.evaluate(HEAD, rows)

@@ -103,7 +103,8 @@ def test_the_commands_of_moving_and_back(
     assert "make train IMAGE_DIR=" in applied
     assert run("--apply") == "There is nothing to move\n"
     (undo_list,) = tmp_path.glob("moves-*.csv")
-    stay = "The lines in corrections.csv stay: training still applies them\n"
+    gone = "but photos whose copies were deleted are no longer part of the training\n"
+    stay = f"The lines in corrections.csv stay: training still applies them, {gone}"
     undone = run("--undo", undo_list.name)
     assert undone == f"1 file moved back, 1 file deleted again\n{stay}"
     assert contents(photo_dir) == before
@@ -111,6 +112,32 @@ def test_the_commands_of_moving_and_back(
     assert again == f"Nothing to move back: this list was undone already\n{stay}"
     (photo_dir / "red_rose/4.jpg").unlink()
     assert "4.jpg is not there any more\n0 files moved back\n" in run("--undo", undo_list.name)
+
+
+def test_what_training_makes_of_the_lines_after_undo(
+    checked: Path,
+    make_photo: PhotoMaker,
+    photo_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    upload, target = make_photo(tmp_path / "new.jpg", 1, 77), photo_dir / "red_rose/new.jpg"
+    copy = Move(moves.COPY, str(upload), str(target), sha256(upload))
+    (move,) = relabelled(photo_dir, "red_rose/3.jpg")
+
+    def last_line(*wanted: Move) -> str:
+        moves.carry_out(wanted, tmp_path / "moves.csv")
+        arguments = ["--output-dir", str(checked), "--undo", str(tmp_path / "moves.csv")]
+        monkeypatch.setattr("sys.argv", ["moves", *arguments])
+        moves.main()
+        return capsys.readouterr().out.splitlines()[-1]
+
+    stay = "The lines in corrections.csv stay"
+    assert last_line(move) == f"{stay}: training still applies them"
+    gone = "but photos whose copies were deleted are no longer part of the training"
+    assert last_line(copy) == f"{stay}, {gone}"
+    assert last_line(move, copy) == f"{stay}: training still applies them, {gone}"
 
 
 def test_an_interruption_names_the_command_that_moves_the_files_back(

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 import pandas as pd
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.evaluation.data_checks import checks
 from pipeline.photos import corrections
 from pipeline.photos.corrections import Correction
@@ -206,6 +207,48 @@ def test_the_terminal_says_read_only_and_counts_photos_once(
     printed = capsys.readouterr().out
     assert "Review 4 findings (read-only) on http://" in printed
     assert f"{subject.queue.path}: 1 keep\n" in printed
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "torn"])
+def test_ctrl_c_ends_with_one_line_if_the_file_was_damaged_meanwhile(
+    subject: Subject, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post(client_of(subject), LABEL)
+    file = subject.queue.path
+
+    def spoil(**_: object) -> None:
+        content = {"empty": "", "torn": file.read_text()[:-40]}.get(damage)
+        file.unlink() if content is None else file.write_text(content)
+        raise KeyboardInterrupt
+
+    output_dir = str(subject.run.output_dir)
+    monkeypatch.setattr("sys.argv", ["page", "--output-dir", output_dir, "--port=0"])
+    monkeypatch.setattr("socketserver.BaseServer.serve_forever", Mock(side_effect=spoil))
+    with pytest.raises(SystemExit) as end:
+        page.main()
+    assert len(str(end.value).splitlines()) == 1
+    assert str(file) in str(end.value)
+
+
+def test_the_remedy_for_a_lost_file_works_now_and_at_the_next_start(subject: Subject) -> None:
+    client = client_of(subject)
+    post(client, LABEL)
+    run, file = subject.run, subject.queue.path
+    findings, listed = (
+        run.output_dir / f"{n}/0123456789ab.parquet" for n in ("checks", "manifests")
+    )
+    last_run.record(run.output_dir, findings, listed, run.options, 1)
+    version = get(client, "/entries").json["version"]
+    file.unlink()
+    error = get(client, f"/states?version={version}").json["error"]
+    with pytest.raises(UserError) as refused:  # a restart alone does not withdraw the lines
+        subjects.read(run, file, "Ann")
+    remedy = error.partition("; ")[2]
+    assert remedy
+    assert str(refused.value).endswith(remedy)
+    file.write_text(remedy.rpartition(": ")[2] + "\n")
+    for each in (subject, subjects.read(run, file, "Ann")):
+        assert not any(state.settled for state in each.queue.states())
 
 
 def test_a_file_that_cannot_be_written_is_an_error_at_the_start(
