@@ -1,7 +1,6 @@
 """The search over heads: rank several of them by their metrics on the validation photos."""
 
 import json
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.evaluation.statistics import wilson_interval
-from pipeline.files import atomic
+from pipeline.files import atomic, make
 
 FORMAT_VERSION = 3  # raise it when the table changes
 
@@ -71,9 +70,7 @@ def write(table: pd.DataFrame, path: Path) -> None:
 def command(image_dir: str, output_dir: str, options: dict[str, object]) -> str:
     """Return the command that exports a head with these options; others have their defaults."""
     photos = [] if "dataset" in options else [f"IMAGE_DIR={image_dir}"]
-    flags = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items()]
-    text = shlex.join(word for flag in flags for word in flag)
-    return shlex.join(["make", "train", *photos, f"OUTPUT_DIR={output_dir}", f"OPTIONS={text}"])
+    return make.command("train", *photos, f"OUTPUT_DIR={output_dir}", options=options)
 
 
 def summary_lines(table: pd.DataFrame) -> Iterator[str]:

@@ -5,7 +5,6 @@ even if all of its results exist already.
 """
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.evaluation.data_checks import checks
-from pipeline.files import atomic, output_store, places
+from pipeline.files import atomic, make, output_store, places
 from pipeline.files.damage import UNREADABLE
 from pipeline.files.numbers import counted
 from pipeline.files.output_store import RemoteOutputStore
@@ -59,18 +58,15 @@ class LastRun:
             file: place of the corrections.
             more: further words.
         """
-        words = [target]
+        words = list[str]()
         options = {name: text for name, text in self.options.items() if name != CORRECTIONS}
         image_dir = options.pop(IMAGE_DIR)
-        if target == "train":
-            words += [] if DATASET in options else [f"IMAGE_DIR={image_dir}"]
+        if target == "train" and DATASET not in options:
+            words.append(f"IMAGE_DIR={image_dir}")
         words.append(f"OUTPUT_DIR={output_store.open_store(self.output_dir).url}")
         if file != corrections.place("", self.output_dir):
             words.append(f"CORRECTIONS={file}")
-        if target == "train" and options:
-            flags = [(f"--{name.replace('_', '-')}", text) for name, text in options.items()]
-            words.append(f"OPTIONS={shlex.join(word for flag in flags for word in flag)}")
-        return shlex.join(["make", *words, *more])
+        return make.command(target, *words, *more, options=options if target == "train" else {})
 
 
 def record(
