@@ -1,10 +1,7 @@
 """Export the model: the end of the pipeline."""
 
-from contextlib import nullcontext
-
 import luigi
 
-from pipeline import tensorflow_import
 from pipeline.export import model_folder, model_json, parity, tflite
 from pipeline.files import naming
 from pipeline.nightly import promotion
@@ -74,9 +71,7 @@ class ExportModel(ExportOptions, Step):
         self.reporter(0, files, _PROGRESS)
         if options.tflite or options.onnx:
             logger.info("Converting the model, which can take a minute")
-        # The TFLite interpreter reports its delegates there.
-        with tensorflow_import.hidden_messages() if options.tflite else nullcontext():
-            model_folder.write(source, options, model)
+        model_folder.write(source, options, model)
         self.reporter(files, files, _PROGRESS)
         for line in parity.summary_lines(model_json.parity_results(model), recipe.precision):
             logger.warning(line)

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.bottlenecks.recipe import Recipe
 from pipeline.errors import UserError
 from pipeline.export.parity import Parity
+from pipeline.modules import signatures
 from pipeline.pixels.decoding import WHITE, InputSpec
 
 FORMAT_VERSION = 2  # raise it when a field changes its meaning
@@ -79,8 +80,11 @@ def write(
                 "inputs": {"image_bytes": {"dtype": "string", "shape": [None]}},
                 "outputs": {**ranked, "probabilities": probabilities, **familiar},
             },
-            "pixels": {"inputs": {"image": pixels}, "outputs": {"prediction": probabilities}},
-            "known": {
+            signatures.PIXELS: {
+                "inputs": {"image": pixels},
+                "outputs": {"prediction": probabilities},
+            },
+            signatures.KNOWN: {
                 "inputs": {"image": pixels},
                 "outputs": {"prediction": probabilities, **familiar},
             },

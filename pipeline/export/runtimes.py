@@ -9,6 +9,7 @@ import numpy as np
 from pipeline import tensorflow_import
 from pipeline.errors import UserError
 from pipeline.export import conversion
+from pipeline.modules import signatures
 
 # From float32 [n, height, width, 3] in [0, 1] to probabilities, float32 [n, classes].
 Classifier = Callable[[Any], np.ndarray]
@@ -20,7 +21,7 @@ def saved_model(directory: Path) -> Classifier:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(tensorflow_import.literal_path(directory))
-    call = loaded.signatures["pixels"]
+    call = loaded.signatures[signatures.PIXELS]
 
     def classify(pixels: Any, _kept: Any = loaded) -> np.ndarray:
         probabilities: np.ndarray = call(image=tf.convert_to_tensor(pixels))["prediction"].numpy()
@@ -38,7 +39,7 @@ def known(directory: Path) -> Callable[[Any], tuple[np.ndarray, np.ndarray]]:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(tensorflow_import.literal_path(directory))
-    call = loaded.signatures.get("known") or loaded.signatures["pixels"]
+    call = loaded.signatures.get(signatures.KNOWN) or loaded.signatures[signatures.PIXELS]
 
     def classify(pixels: Any, _kept: Any = loaded) -> tuple[np.ndarray, np.ndarray]:
         outputs = call(image=tf.convert_to_tensor(pixels))
@@ -84,7 +85,9 @@ def tflite(path: Path, threads: int | None = None) -> Classifier:
             "install it with: pip install 'retrain[tflite]'"
         ) from None
     with tensorflow_import.hidden_messages():
-        run = Interpreter(str(path), num_threads=threads).get_signature_runner("pixels")
+        interpreter = Interpreter(str(path), num_threads=threads)
+        interpreter.allocate_tensors()  # reports its delegates
+        run = interpreter.get_signature_runner(signatures.PIXELS)
 
     def classify(pixels: Any) -> np.ndarray:
         each = [run(image=one[None])["prediction"] for one in np.asarray(pixels)]

@@ -14,6 +14,7 @@ from pipeline.bottlenecks import extraction
 from pipeline.errors import UserError
 from pipeline.export import conversion, tflite_metadata
 from pipeline.files.places import Place
+from pipeline.modules import signatures
 from pipeline.photos import inspection, split
 from pipeline.pixels.decoding import InputSpec
 
@@ -63,7 +64,8 @@ def write(
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(
-        tensorflow_import.literal_path(directory / "saved_model"), signature_keys=["pixels"]
+        tensorflow_import.literal_path(directory / "saved_model"),
+        signature_keys=[signatures.PIXELS],
     )
     if kind != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -106,7 +108,7 @@ def _quantized(converter: Any) -> Any:
 def _representative(paths: list[Place], spec: InputSpec) -> Iterator[tuple[str, Any]]:
     for batch in extraction.decode(paths, spec):
         for pixels in batch.pixels[: len(batch.indices)]:
-            yield "pixels", {"image": pixels[None]}
+            yield signatures.PIXELS, {"image": pixels[None]}
 
 
 def _archive(labels: tuple[str, ...]) -> bytes:
