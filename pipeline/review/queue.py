@@ -186,9 +186,11 @@ class Queue:
             present = [self._own(photo) for photo in entry.photos]
             lines = list[Correction]()
             for i, photo in enumerate(entry.photos):
-                wanted = action if action != ONLY else KEEP if i == only else EXCLUDE
-                earlier = before[-1][i] if before else None
-                lines += self._write(entry, photo, wanted, label, earlier)
+                if action == UNDO:
+                    lines += self._undo(entry, photo, before[-1][i] if before else None)
+                else:
+                    wanted = action if action != ONLY else KEEP if i == only else EXCLUDE
+                    lines += self._write(entry, photo, wanted, label)
             corrections.append(self.path, lines)
             if action != UNDO:
                 before.append(present)
@@ -203,47 +205,46 @@ class Queue:
         lines = self._lines.get(photo.digest, [])
         return [replace(c, line=0) for c in lines if c.path == path]  # they may be written again
 
-    def _write(
-        self,
-        entry: Entry,
-        photo: Photo,
-        action: str,
-        label: str,
-        earlier: Sequence[Correction] | None,
+    def _undo(
+        self, entry: Entry, photo: Photo, earlier: Sequence[Correction] | None
     ) -> Iterator[Correction]:
-        """Yield the lines for one photo, after those that undo earlier ones.
+        """Yield the lines that return a photo to the lines before the last decision.
 
         Args:
-            entry, photo, action, label: as in `decide`.
-            earlier: the lines before the last decision, for UNDO; None if none was made here.
+            entry: the entry that is decided about.
+            photo: one of its photos.
+            earlier: the lines before; None if nothing was decided here.
         """
-        when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        own = self._own(photo)
+        about = self._decision(photo) if earlier is None else None
+        for undone in sorted({line.path for line in (about.lines if about else own)}):
+            yield self._line(photo, undone, UNDO)
+        earlier = earlier or ()
+        yield from earlier
+        if not any(line.action == EXCLUDE for line in earlier):
+            yield from (line for line in _about_others(entry, own) if line not in earlier)
+
+    def _write(self, entry: Entry, photo: Photo, action: str, label: str) -> Iterator[Correction]:
+        """Yield the lines for one photo, after those that undo earlier ones."""
         path, own = printable(photo.path), self._own(photo)
-        is_group = entry.kind in settled.GROUPS
-        kind = entry.kind if entry.kind != EARLIER else labels.LABEL  # which `keep` is about
-        others = [  # lines about other findings: those about several photos change no label
-            c
-            for c in own
-            if (c.action == RELABEL and is_group) or (c.action == KEEP and c.why != kind)
-        ]
-        if action == UNDO:
-            about = self._decision(photo) if earlier is None else None
-            for undone in sorted({line.path for line in (about.lines if about else own)}):
-                yield Correction(photo.digest, undone, UNDO, "", self.who, when)
-            yield from earlier or ()
-            if not any(line.action == EXCLUDE for line in earlier or ()):
-                yield from (line for line in others if line not in (earlier or ()))
-            return
+        others = _about_others(entry, own)
         # A label is right for all copies, which may be in other classes.
         if action == RELABEL and label == photo.label and len(self._paths[photo.digest]) == 1:
             action = KEEP
         replaced = [c for c in own if action != KEEP or (c.action != KEEP and c not in others)]
         if replaced:
-            yield Correction(photo.digest, path, UNDO, "", self.who, when)
+            yield self._line(photo, path, UNDO)
             yield from others if action == KEEP else ()
         new_label = label if action == RELABEL else ""
-        why = kind if action == KEEP else "" if entry.kind == EARLIER else entry.detail
-        yield Correction(photo.digest, path, action, new_label, self.who, when, printable(why))
+        reason = "" if entry.kind == EARLIER else entry.detail
+        why = _kept_kind(entry) if action == KEEP else reason
+        yield self._line(photo, path, action, new_label, printable(why))
+
+    def _line(
+        self, photo: Photo, path: str, action: str, label: str = "", why: str = ""
+    ) -> Correction:
+        when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        return Correction(photo.digest, path, action, label, self.who, when, why)
 
     def _decision(self, photo: Photo) -> Decision | None:
         lines = self._lines.get(photo.digest)
@@ -282,3 +283,16 @@ def _in_words(decision: Decision | None, is_settled: bool) -> str:
     if decision.action == RELABEL:
         return f"{RELABELLED} {decision.label}"
     return "kept" if is_settled else ""
+
+
+def _kept_kind(entry: Entry) -> str:
+    """Return the kind of finding that `keep` is about."""
+    return labels.LABEL if entry.kind == EARLIER else entry.kind
+
+
+def _about_others(entry: Entry, own: Sequence[Correction]) -> list[Correction]:
+    """Return the lines about other findings: those about several photos change no label."""
+    is_group, kind = entry.kind in settled.GROUPS, _kept_kind(entry)
+    return [
+        c for c in own if (c.action == RELABEL and is_group) or (c.action == KEEP and c.why != kind)
+    ]
