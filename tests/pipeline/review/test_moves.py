@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -77,19 +78,27 @@ def test_the_folder_of_a_class_goes_with_its_last_photo(photo_dir: Path, tmp_pat
     assert len(list((photo_dir / "red_rose").iterdir())) == len(members)
 
 
-def test_the_commands_of_moving_and_back(
-    checked: Path,
-    make_photo: PhotoMaker,
-    photo_dir: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> None:
+@pytest.fixture
+def run(
+    checked: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Run the command on the output folder, and return what it prints."""
+
     def run(*options: str) -> str:
         monkeypatch.setattr("sys.argv", ["moves", "--output-dir", str(checked), *options])
         moves.main()
         return capsys.readouterr().out
 
+    return run
+
+
+def test_the_commands_of_moving_and_back(
+    run: Callable[..., str],
+    checked: Path,
+    make_photo: PhotoMaker,
+    photo_dir: Path,
+    tmp_path: Path,
+) -> None:
     upload = make_photo(tmp_path / "uploads/new.jpg", 1, 77)
     lines = [Correction(sha256(photo_dir / "red_rose/4.jpg"), "red_rose/4.jpg", "exclude")]
     lines.append(Correction(sha256(upload), str(upload), "relabel", "red-rose"))
@@ -115,12 +124,7 @@ def test_the_commands_of_moving_and_back(
 
 
 def test_what_training_makes_of_the_lines_after_undo(
-    checked: Path,
-    make_photo: PhotoMaker,
-    photo_dir: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
+    run: Callable[..., str], make_photo: PhotoMaker, photo_dir: Path, tmp_path: Path
 ) -> None:
     upload, target = make_photo(tmp_path / "new.jpg", 1, 77), photo_dir / "red_rose/new.jpg"
     copy = Move(moves.COPY, str(upload), str(target), sha256(upload))
@@ -128,10 +132,7 @@ def test_what_training_makes_of_the_lines_after_undo(
 
     def last_line(*wanted: Move) -> str:
         moves.carry_out(wanted, tmp_path / "moves.csv")
-        arguments = ["--output-dir", str(checked), "--undo", str(tmp_path / "moves.csv")]
-        monkeypatch.setattr("sys.argv", ["moves", *arguments])
-        moves.main()
-        return capsys.readouterr().out.splitlines()[-1]
+        return run("--undo", str(tmp_path / "moves.csv")).splitlines()[-1]
 
     stay = "The lines in corrections.csv stay"
     assert last_line(move) == f"{stay}: training still applies them"
@@ -181,22 +182,15 @@ def test_an_interruption_names_the_command_that_moves_the_files_back(
 
 
 def test_a_class_without_a_folder_is_announced_after_the_run_that_made_it(
-    checked: Path,
-    photo_dir: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
+    run: Callable[..., str], checked: Path, photo_dir: Path, tmp_path: Path
 ) -> None:
     line = Correction(sha256(photo_dir / "red_rose/3.jpg"), "red_rose/3.jpg", "relabel", "tulip")
     corrections.append(tmp_path / corrections.FILE, [line])
     table = manifest.build(list_photos(photo_dir), photo_dir, SplitRule(), corrected=[line])
     manifest.write(table, checked / "manifests/0123456789ab.parquet")
-    monkeypatch.setattr("sys.argv", ["moves", "--output-dir", str(checked)])
-    moves.main()
-    assert "\ntulip is a new class\n" in capsys.readouterr().out
+    assert "\ntulip is a new class\n" in run()
     (photo_dir / "tulip").mkdir()
-    moves.main()
-    assert "new class" not in capsys.readouterr().out
+    assert "new class" not in run()
 
 
 def relabelled(photo_dir: Path, *names: str) -> list[Move]:
