@@ -83,8 +83,8 @@ class FineTuneModule(BottleneckOptions, Step):
             )
             unfinished = target.with_name(f".{target.name}.unfinished.npz")
             checkpoints = Checkpoints(unfinished, training.CHECKPOINT_STEPS)
-            if checkpoints.load():
-                logger.info("The interrupted fine-tuning resumes at its last checkpoint")
+            if unfinished.exists():
+                logger.info("Resuming the interrupted fine-tuning from its last checkpoint")
             target.parent.mkdir(parents=True, exist_ok=True)
             for line in settings.advice_lines(self.tuning, *self._counts()):
                 logger.warning(line)

@@ -120,7 +120,7 @@ def test_a_fortnight_with_three_fine_tunings(
     epochs = nights.kill_in_the_second_epoch(8)
     caplog.set_level("INFO")
     run(8)
-    assert "The interrupted fine-tuning resumes" in caplog.text
+    assert "Resuming the interrupted fine-tuning" in caplog.text
     second = nights.module()
     (record,) = Path(second.directory).parent.glob(result.RECORD)
     assert json.loads(record.read_text())["epochs"][: len(epochs)] == epochs
