@@ -27,7 +27,7 @@ class TrainHead(HeadOptions, Step):
     in_search = luigi.BoolParameter(
         default=False,
         significant=False,
-        description="set only by SearchHead, which tells about the best head itself",
+        description="set only by SearchHead, which reports on the best head itself",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

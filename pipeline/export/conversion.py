@@ -13,7 +13,7 @@ _PREFIX = re.compile(r"^\[ONNXRuntimeError\].*? failed:(This is an invalid model
 
 
 def refusal(option: str, error: Exception) -> UserError:
-    """Return what a user is told if a file cannot be written or loaded.
+    """Return the error for a file that cannot be converted or loaded.
 
     Args:
         option: the option that asks for the file.

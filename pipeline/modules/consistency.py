@@ -65,7 +65,7 @@ def check(module: Module) -> str:
     if together.min() >= 0 and np.allclose(together.sum(1), 1, atol=_TOLERANCE):
         return (
             f"tfhub_module: the vectors of {handle} are probabilities (they add up to 1), so it "
-            "seems to be a classifier; its features, from the layer before, separate your classes "
+            "seems to be a classifier; the output of the layer before usually separates classes "
             "better"
         )
     mean = together.mean(0)

@@ -18,7 +18,7 @@ from pipeline.files import naming
 from pipeline.modules import failures, keras_export, signatures
 from pipeline.modules.keras_export import Facts
 
-SUFFIXES = (".keras", ".h5", ".hdf5")  # of files that may not exist; others are told by content
+SUFFIXES = (".keras", ".h5", ".hdf5")  # of any other name, the content decides
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"  # how such files begin
 
 _ENDS = {signatures.UNIT: (0, 1), signatures.SIGNED: (-1, 1), signatures.BYTE: (0, 255)}
@@ -288,10 +288,10 @@ def _choice(steps: list[_Step]) -> str:
 
 
 def _image_range(model: Any) -> str:
-    """Return the pixel range that a model expects, as a Rescaling layer at its start tells, or "".
+    """Return the pixel range that a model expects, or "" if it is unknown.
 
-    It is known if exactly one range becomes another one there: 1/255 turns only [0, 255] into
-    [0, 1].
+    It is known if the model starts with a Rescaling layer that turns exactly one range into
+    another: 1/255 turns only [0, 255] into [0, 1].
     """
     for operation in _operations(model):
         kind = type(operation).__name__

@@ -26,7 +26,7 @@ class Module:
         height, width: pixels of its input, float32 [batch, height, width, 3] in [0, 1].
         features: length of its vectors, float32 [batch, features].
         image_range: pixel range that it expects, one of `signatures.RANGES`.
-        image_range_known: whether the module itself tells its range.
+        image_range_known: whether the module itself determines its range.
         exif_orientation, background: how its input is decoded; see `InputSpec`.
         signature: name of the signature that is called; empty for the module itself.
         output: name of the output that is used; empty for the only one or `default`.

@@ -23,7 +23,7 @@ class Provenance:
         tuned_photos: training photos of the last fine-tuning.
         licence: licence of the original weights, if known.
         height, width: pixels that it was fine-tuned at.
-        image_range_known: whether the original module itself told its pixel range.
+        image_range_known: whether the original module itself determines its pixel range.
     """
 
     tuned_from: str

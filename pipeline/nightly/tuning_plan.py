@@ -106,7 +106,11 @@ def describe_change(before: Module, after: Module) -> str:
     if before.digest != after.digest or not same_size:
         return f"the module changed from {was} to {now}"
     changed = [n for n in _OPTIONS if getattr(before, n) != getattr(after, n)]
-    return f"changed for the module: {', '.join(_OPTIONS[n] for n in changed)}" if changed else ""
+    return (
+        f"options of the module changed: {', '.join(_OPTIONS[n] for n in changed)}"
+        if changed
+        else ""
+    )
 
 
 def _local(output_dir: Path, name: str) -> str:

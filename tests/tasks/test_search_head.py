@@ -45,7 +45,7 @@ def test_a_search_ranks_every_combination(options: dict[str, Any], tmp_path: Pat
     words = list(pairwise(shlex.split(shlex.split(line)[-1].removeprefix("OPTIONS="))))
     assert ("--tfhub-module", options["tfhub_module"]) in words
     assert ("--testing-percentage", "20") in words
-    # Only the best head tells about its calibration.
+    # Only the calibration of the best head is reported.
     assert len([line for line in search.lines if line.startswith("Calibration error")]) == 1
     assert search.run() == []
 

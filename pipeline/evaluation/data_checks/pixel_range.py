@@ -72,12 +72,12 @@ def find(context: CheckContext) -> Iterator[Finding]:
     if len(left) < 2:
         return
     responses = {name: _response(each, number) for name, each in vectors.items()}
-    best, sign = _better(responses, module.image_range, flat <= _MOST_FLAT)
+    best, evidence = _better(responses, module.image_range, flat <= _MOST_FLAT)
     if best:
         yield Finding(
             PIXEL_RANGE,
             f"image_range is {module.image_range}, but {best} seems to suit the module better: "
-            f"{sign} ({len(number)} photos)",
+            f"{evidence} ({len(number)} photos)",
             label="all classes",
         )
 
@@ -85,7 +85,7 @@ def find(context: CheckContext) -> Iterator[Finding]:
 def _better(
     responses: dict[str, Response], configured: str, are_photographs: bool
 ) -> tuple[str, str]:
-    """Return the range that is clearly better than the configured one, and the sign of it.
+    """Return the range that is clearly better than the configured one, and the evidence.
 
     Both are empty if there is none.
     """
@@ -105,7 +105,7 @@ def _better(
             return best, f"share of photos nearest to the mean of their class: {', '.join(shares)}"
     widest = max(responses, key=lambda name: responses[name].spread)
     is_collapsed = own.spread < min(_COLLAPSED, responses[widest].spread / _LEAST_RATIO)
-    # Vectors of photographs that are as useful as others, though nearly equal, are no sign.
+    # Nearly equal vectors of photographs are no evidence if those of other ranges are as useful.
     if is_collapsed and (gains(widest) or not are_photographs):
         spreads = (f"{name} {r.spread:.2g}" for name, r in responses.items())
         return widest, (

@@ -120,7 +120,7 @@ def test_a_deleted_module_is_replaced_by_that_of_the_user(tmp_path: Path) -> Non
         ),
         (
             {"image_range": "byte", "output": "x"},
-            "changed for the module: image_range, module_output",
+            "options of the module changed: image_range, module_output",
         ),
     ],
 )
